@@ -1,0 +1,153 @@
+"""A Relax function as what Landbridge's programs are: a straight list of bindings.
+
+A program is one function ``main``: parameters, one dataflow block, a tuple of outputs. Control flow is inside offline models
+and fallback regions. Passes read the function as a `Body`, make a new list, and write it back; there is no visitor to learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from landbridge.ir.devices import VDevices
+from landbridge.runtime.errors import PassError
+
+MAIN = "main"
+"""The name of the function that is the program."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """``var = value``."""
+
+    var: Any
+    value: Any
+
+
+@dataclass(frozen=True)
+class Body:
+    """The parts of ``main``.
+
+    Attributes:
+        params: `relax.Var`, the inputs.
+        bindings: in order; every operand is a variable, a constant, or part of a (possibly nested) tuple of those.
+        outputs: variables or constants, in order; a program of one output has a tuple of one.
+    """
+
+    params: tuple[Any, ...]
+    bindings: tuple[Binding, ...]
+    outputs: tuple[Any, ...]
+
+    @staticmethod
+    def of(module: tvm.IRModule) -> Body:
+        """Return the body of ``module``'s main function.
+
+        Raises:
+            PassError: the function is not a straight list of bindings that returns a tuple.
+        """
+        function = module[MAIN]
+        bindings = tuple(Binding(b.var, b.value) for block in function.body.blocks for b in block.bindings)
+        if any(isinstance(binding.value, relax.If) for binding in bindings):
+            raise PassError("control flow in the program; it belongs into a fallback region")
+        result = function.body.body
+        by_var = {binding.var: binding.value for binding in bindings}
+        if not isinstance(result, relax.Tuple) and isinstance(by_var.get(result), relax.Tuple):
+            bindings = tuple(binding for binding in bindings if not binding.var.same_as(result))
+            result = by_var[result]
+        if not isinstance(result, relax.Tuple):
+            raise PassError("the program does not return a tuple of its outputs")
+        return Body(tuple(function.params), bindings, tuple(result.fields))
+
+    def write(self, module: tvm.IRModule, vdevices: VDevices) -> tvm.IRModule:
+        """Return ``module`` with this body as its main function; attributes and other functions stay as they are.
+
+        Args:
+            vdevices: where the devices in this body's types come from.
+        """
+        returned = {output for output in self.outputs if isinstance(output, relax.Var)}
+        fresh = {b.var: (relax.Var if b.var in returned else relax.DataflowVar)(b.var.name, b.var.ty) for b in self.bindings}
+        bindings = [relax.VarBinding(fresh[b.var], substitute(b.value, fresh)) for b in self.bindings]
+        outputs = relax.Tuple([fresh.get(output, output) for output in self.outputs])
+        body = relax.SeqExpr([relax.DataflowBlock(bindings)], outputs)
+        returns = tvm.ir.TupleType([output.ty for output in self.outputs])
+        attrs = module[MAIN].attrs if MAIN in [g.name_hint for g in module.functions] else None
+        function = relax.Function(self.params, body, returns, attrs=attrs).with_attr("global_symbol", MAIN)
+        result = tvm.IRModule({**{g: f for g, f in module.functions.items() if g.name_hint != MAIN}, MAIN: function}, attrs=module.attrs)
+        for name, infos in module.global_infos.items():
+            result.update_global_info(name, infos)
+        return relax.transform.Normalize()(vdevices.listed_in(result))
+
+
+def operands(value: Any) -> tuple[Any, ...]:
+    """Return the tensor operands of a binding's value: variables and constants, in order, tuples flattened.
+
+    The operands of an offline-model call are its arguments, without its symbol.
+    """
+    if isinstance(value, relax.Call):
+        return tuple(leaf for argument in value.args for leaf in _leaves(argument))
+    if isinstance(value, relax.TupleGetItem):
+        return (value.tuple_value,)
+    return tuple(_leaves(value))
+
+
+def _leaves(expr: Any) -> Sequence[Any]:
+    if isinstance(expr, relax.Tuple):
+        return [leaf for field in expr.fields for leaf in _leaves(field)]
+    return (expr,) if is_value(expr) else ()
+
+
+def is_value(expr: Any) -> bool:
+    """Return whether ``expr`` is a tensor or tuple variable or a tensor constant, and not a shape or a scalar of the IR."""
+    return isinstance(expr, relax.Var | tvm.ir.Constant) and isinstance(expr.ty, relax.TensorType | tvm.ir.TupleType)
+
+
+def is_constant(expr: Any) -> bool:
+    """Return whether ``expr`` is a tensor constant; its array is ``expr.value.numpy()``."""
+    return isinstance(expr, tvm.ir.Constant) and isinstance(expr.ty, relax.TensorType)
+
+
+def substitute(value: Any, replacements: dict[Any, Any]) -> Any:
+    """Return ``value`` with each operand that is a key of ``replacements`` replaced; ``value`` itself where none is."""
+    if isinstance(value, relax.Var):
+        return replacements.get(value, value)
+    if isinstance(value, relax.Tuple):
+        fields = [substitute(field, replacements) for field in value.fields]
+        return value if all(new is old for new, old in zip(fields, value.fields, strict=True)) else relax.Tuple(fields)
+    if isinstance(value, relax.TupleGetItem):
+        source = substitute(value.tuple_value, replacements)
+        return value if source is value.tuple_value else relax.TupleGetItem(source, value.index)
+    if isinstance(value, relax.Call):
+        arguments = [substitute(argument, replacements) for argument in value.args]
+        if all(new is old for new, old in zip(arguments, value.args, strict=True)):
+            return value
+        return relax.Call(value.op, arguments, value.attrs, value.ty_args)
+    return value
+
+
+def is_extern(value: Any) -> bool:
+    """Return whether a binding's value is the call of an offline model."""
+    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_dps_packed"
+
+
+def extern_symbol(value: Any) -> str:
+    """Return the symbol of the offline model that ``value`` calls."""
+    return str(value.args[0].global_symbol)
+
+
+def is_copy(value: Any) -> bool:
+    """Return whether a binding's value is a copy to a device."""
+    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.to_vdevice"
+
+
+def is_cast(value: Any) -> bool:
+    """Return whether a binding's value is a dtype conversion."""
+    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.astype"
+
+
+def infer_type(value: Any) -> Any:
+    """Return the type that Relax infers for ``value``; its device is not to be relied on (see `landbridge.ir.verify`)."""
+    return relax.BlockBuilder().normalize(value).ty

@@ -1,0 +1,199 @@
+"""A program: an IR module together with its offline models.
+
+What must travel with the text of the IR is in module attributes (`ATTRIBUTES`), so that passes are functions from module to
+module and a dumped module can be read back and run through the rest of the pipeline. The blobs stay outside the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from landbridge.ir.topology import Topology
+from landbridge.runtime.device import Device
+from landbridge.runtime.errors import ModelError, SignatureError, UsageError
+from landbridge.runtime.report import Fallback
+from landbridge.runtime.signature import Signature
+from landbridge.runtime.vendors import registry
+
+EXTERNS = "landbridge.externs"
+"""Module attribute: for each symbol {"vendor", "device", "digest", "signature" (JSON of `Signature`), "name"}."""
+NAMES = "landbridge.names"
+"""Module attribute: the user's name for each IR variable that has another one."""
+OUTPUTS = "landbridge.outputs"
+"""Module attribute: for each output [the user's name, the device it is wanted on or ""]."""
+TOPOLOGY = "landbridge.topology"
+"""Module attribute: `Topology.to_json`."""
+MODEL = "landbridge.model"
+"""Module attribute: the name of the model, for messages, such as "detector.onnx"."""
+
+DERIVED = "__"
+"""Separates the name of a variable from what a pass added: ``x__atlas0`` is the copy of ``x``. Front ends make no such names."""
+
+
+@dataclass(frozen=True)
+class ExternModel:
+    """An offline model: a vendor's blob and what it expects.
+
+    Attributes:
+        vendor: the vendor's name, as in the registry.
+        data: the blob.
+        signature: what it expects and gives.
+        options: vendor-specific, such as the function's symbol in a Cambricon model.
+        name: what the user calls it, such as the file's name.
+    """
+
+    vendor: str
+    data: bytes
+    signature: Signature
+    options: Mapping[str, str] = field(default_factory=dict)
+    name: str = "offline model"
+
+    @staticmethod
+    def from_bytes(
+        data: bytes,
+        vendor: str | None = None,
+        *,
+        signature: Signature | None = None,
+        options: Mapping[str, str] | None = None,
+        name: str = "offline model",
+    ) -> ExternModel:
+        """Return the offline model in ``data``.
+
+        Args:
+            vendor: recognised from the bytes where None.
+            signature: read from the blob where None.
+
+        Raises:
+            SignatureError: nobody recognises the bytes, they are another vendor's, or the signature cannot be read.
+        """
+        found = registry.recognise(data)
+        if vendor is None:
+            if found is None:
+                raise SignatureError(
+                    "not an offline model of any known vendor", at=name, hint=f"vendors here: {', '.join(registry.vendors())}"
+                )
+            vendor = found.name
+        elif found is not None and found.name != vendor:
+            raise SignatureError(f"this is a blob of {found.name}, expected one of {vendor}", at=name, hint=f"name the vendor {found.name}")
+        if signature is None:
+            signature = registry.vendor(vendor).read_signature(data, options or {})
+        return ExternModel(vendor, bytes(data), signature, dict(options or {}), name)
+
+    @staticmethod
+    def from_file(
+        path: str | Path,
+        vendor: str | None = None,
+        *,
+        signature: Signature | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> ExternModel:
+        """Return the offline model in the file at ``path``; otherwise as `from_bytes`.
+
+        Raises:
+            ModelError: the file cannot be read.
+        """
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read the offline model: {error.strerror}", at=str(path)) from error
+        return ExternModel.from_bytes(data, vendor, signature=signature, options=options, name=path.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the blob, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def device_kind(self) -> str:
+        """The kind of device it runs on."""
+        return registry.vendor(self.vendor).device_kind
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model that Landbridge can place and compile.
+
+    Attributes:
+        module: the IR; its ``main`` is the program (`landbridge.ir.body`).
+        externs: the offline models by symbol; the module's attribute `EXTERNS` lists the same symbols.
+        source: the serialised ONNX model it came from, or None; `landbridge.offload` and ``split`` cut regions out of it.
+        fallbacks: the regions that are run by a general interpreter, by symbol, with the reason.
+    """
+
+    module: tvm.IRModule
+    externs: Mapping[str, ExternModel] = field(default_factory=dict)
+    source: bytes | None = None
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+
+    def with_module(self, module: tvm.IRModule) -> Program:
+        """Return this program with another module."""
+        return self if module is self.module else replace(self, module=module)
+
+
+def attribute(module: tvm.IRModule, name: str, default: Any) -> Any:
+    """Return a module attribute as plain Python data, or ``default``."""
+    return plain(module.attrs[name]) if module.attrs and name in module.attrs else default
+
+
+def plain(value: Any) -> Any:
+    """Return TVM's containers as dicts, lists, strings, ints and bools."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if hasattr(value, "items"):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "value") and not hasattr(value, "__len__"):
+        return plain(value.value)
+    return [plain(item) for item in value]
+
+
+def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
+    """Return the entry of an offline model in the module attribute `EXTERNS`.
+
+    Raises:
+        UsageError: ``device`` is not of the vendor's kind.
+    """
+    if device.kind != model.device_kind:
+        raise UsageError(
+            f"{model.name} is a blob of {model.vendor}, which runs on {model.device_kind}, not on {device}",
+            hint=f"give a {model.device_kind} device",
+        )
+    return {
+        "vendor": model.vendor,
+        "device": str(device),
+        "digest": model.digest,
+        "signature": model.signature.to_json(),
+        "name": model.name,
+    }
+
+
+def extern_device(module: tvm.IRModule, symbol: str) -> Device:
+    """Return the device on which the offline model ``symbol`` runs."""
+    return Device.parse(attribute(module, EXTERNS, {})[symbol]["device"])
+
+
+def extern_signature(module: tvm.IRModule, symbol: str) -> Signature:
+    """Return the signature of the offline model ``symbol``."""
+    return Signature.from_json(attribute(module, EXTERNS, {})[symbol]["signature"])
+
+
+def topology_of(module: tvm.IRModule) -> Topology:
+    """Return the topology the module is compiled for."""
+    return Topology.from_json(attribute(module, TOPOLOGY, []))
+
+
+def user_name(module: tvm.IRModule, var: Any) -> str:
+    """Return what the user calls the value of ``var``; for a value that a pass derived, the value it was derived from."""
+    base = str(var.name).split(DERIVED)[0]
+    return str(attribute(module, NAMES, {}).get(base, base))

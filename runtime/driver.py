@@ -1,0 +1,170 @@
+"""The interface between the runtime and a vendor: recognise a blob, read its signature, run it.
+
+A vendor is one folder in ``runtime/vendors/`` (or a third party's package) with a `Vendor`: it knows blobs without any device.
+`Vendor.open` gives a `Driver` for one device of the vendor's kind; the driver owns its vendor's threading rules, so that every
+method here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from landbridge.runtime.errors import UnsupportedError
+from landbridge.runtime.signature import Signature
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """A tensor at an address, on whichever device the address belongs to.
+
+    Attributes:
+        address: of the first element; C order, no gaps.
+        capacity: bytes that may be written from ``address`` on; at least the tensor's own, more where a model writes slack.
+        dtype: as in `Signature`.
+        shape: extents, all known.
+    """
+
+    address: int
+    capacity: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class PreparedCall(ABC):
+    """One call of a loaded model with its arguments bound; calling it again runs it again on the same buffers."""
+
+    launches: tuple[int, ...] = ()
+    """The batch of each launch where gears split the call, such as ``(8, 8, 4)``; empty for a single launch."""
+
+    @abstractmethod
+    def __call__(self) -> None:
+        """Run the model to the end; the outputs are complete on return.
+
+        Raises:
+            DeviceError: the vendor refused or failed, with its code and text.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what `LoadedModel.prepare` made. Idempotent."""
+
+
+class LoadedModel(ABC):
+    """An offline model on its device, ready to be called. Not to be run twice at once; the session sees to that."""
+
+    @abstractmethod
+    def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
+        """Bind the arguments.
+
+        Raises:
+            InputError: shapes that the model cannot take, such as a batch no sum of gears reaches.
+            DeviceError: the vendor refused.
+        """
+
+    def run_late(self, inputs: Sequence[Any]) -> list[Any]:
+        """Run on host arrays and return fresh ones, for models whose output shapes depend on the data.
+
+        Only vendors on the CPU have this.
+        """
+        raise UnsupportedError("this vendor cannot run models whose output shapes depend on the data")
+
+    @abstractmethod
+    def close(self) -> None:
+        """Unload the model. Idempotent."""
+
+
+class Driver(ABC):
+    """One open device.
+
+    Attributes:
+        simulated: a simulator answers in place of the hardware; reports and logs say so.
+        versions: what is installed, such as {"driver": …, "soc": …}; the keys match those of `Signature.versions` where both know it.
+    """
+
+    simulated: bool = False
+    versions: Mapping[str, str]
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> int:
+        """Return the address of ``nbytes`` > 0 fresh bytes on the device, aligned to 64.
+
+        Raises:
+            DeviceError: out of memory, with requested and free bytes where the vendor tells.
+        """
+
+    @abstractmethod
+    def free(self, address: int) -> None:
+        """Give back what `allocate` returned."""
+
+    @abstractmethod
+    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy from the host address ``source`` to the device address ``destination``; complete on return."""
+
+    @abstractmethod
+    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy from the device address ``source`` to the host address ``destination``; complete on return."""
+
+    @abstractmethod
+    def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> LoadedModel:
+        """Load an offline model, after checking that what is installed can run it and that its interface is ``signature``.
+
+        Raises:
+            DeviceError: the vendor refused the blob, or versions do not fit; the message has both.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the device. Idempotent; call after every model and buffer is closed."""
+
+
+class Vendor(ABC):
+    """A vendor's blobs and how to reach its devices. Stateless; needs neither SDK nor device but for `open` and `compile`.
+
+    Attributes:
+        name: such as "atlas"; what an artifact records.
+        device_kind: the kind of device its models run on.
+        suffixes: usual file name endings of its blobs, such as (".om",).
+        host_memory: its devices work in the host's memory: addresses are host addresses and a copy in the IR is an alias.
+    """
+
+    name: ClassVar[str]
+    device_kind: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    host_memory: ClassVar[bool] = False
+
+    @abstractmethod
+    def recognises(self, data: bytes) -> bool:
+        """Return whether the first bytes of ``data`` are those of this vendor's format."""
+
+    @abstractmethod
+    def read_signature(self, data: bytes, options: Mapping[str, str]) -> Signature:
+        """Return the signature that the blob itself tells.
+
+        Raises:
+            SignatureError: damaged, encrypted, of an unknown version, or the format does not tell.
+        """
+
+    def describe(self, data: bytes) -> list[tuple[str, str]]:
+        """Return what else ``landbridge inspect`` shows of a blob, as (label, text) pairs."""
+        return []
+
+    @abstractmethod
+    def open(self, ordinal: int, *, simulate: bool = False) -> Driver:
+        """Open device ``ordinal``, or the vendor's simulator in its place.
+
+        Raises:
+            DeviceError: library or device missing (naming what to install or set).
+        """
+
+    def compile(self, onnx_model: bytes, options: Mapping[str, str]) -> bytes:
+        """Compile a serialised ONNX model into this vendor's blob by the vendor's own compiler.
+
+        Raises:
+            UnsupportedError: no compiler is available here.
+        """
+        raise UnsupportedError(
+            f"{self.name} has no compiler that can be called from here", hint="compile with the vendor's tool and use lb.replace"
+        )

@@ -1,0 +1,126 @@
+"""Every error Landbridge raises on purpose, in one tree.
+
+An error names the thing by the name the user knows (``at``), says what was found and what was expected (the message), and what
+to do about it (``hint``). A `UserError` is something the caller can mend; a `BugError` is ours. `MemoryError`,
+`KeyboardInterrupt` and `OSError` are never wrapped.
+
+This file imports only the standard library; it is public as ``landbridge.errors``.
+"""
+
+from __future__ import annotations
+
+
+class LandbridgeError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        message: what was found and what was expected.
+        at: where, in the user's words ("model.onnx:/layer1/act", "input 'x'"), or "".
+        hint: what to do, or "".
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, at: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.at}: {self.message}" if self.at else self.message
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class UserError(LandbridgeError):
+    """Something the caller gave or asked for cannot be done."""
+
+
+class ModelError(UserError):
+    """The model is not readable, not valid, or does not have what was asked of it."""
+
+
+class SignatureError(UserError):
+    """An offline model's signature cannot be read, or a call does not match it (R6)."""
+
+
+class PlacementError(UserError):
+    """A value is not where the rules want it (R2-R4), in a program that must be legal as written."""
+
+
+class UnsupportedError(UserError):
+    """A valid request for something that this build, target or vendor cannot do."""
+
+
+class ArtifactError(UserError):
+    """An artifact cannot be used. Its subclasses say why."""
+
+
+class ArtifactCorrupt(ArtifactError):
+    """The bytes are not what the writer wrote, or contradict themselves."""
+
+
+class ArtifactIncompatible(ArtifactError):
+    """The artifact is intact, but this runtime or machine cannot execute it."""
+
+
+class ArtifactLimit(ArtifactError):
+    """The artifact asks for more than the reader's limits allow."""
+
+
+class ArtifactUntrusted(ArtifactError):
+    """The artifact is intact, but it is not the one, or not signed by a key, that the caller trusts."""
+
+
+class InputError(UserError):
+    """An input of a run is missing, unknown, or has the wrong dtype, shape or place."""
+
+
+class DeviceError(UserError):
+    """A device or its driver is missing, or failed.
+
+    Attributes:
+        code: the vendor's error code, or None.
+        vendor_text: the vendor's own words, or "".
+    """
+
+    def __init__(self, message: str, *, at: str = "", hint: str = "", code: int | None = None, vendor_text: str = "") -> None:
+        super().__init__(message, at=at, hint=hint)
+        self.code = code
+        self.vendor_text = vendor_text
+
+
+class SessionClosed(UserError):
+    """The session was closed before this call."""
+
+
+class UsageError(UserError):
+    """A command line, an option or an argument is not of the form it must have."""
+
+    exit_code = 2
+
+
+class BugError(LandbridgeError):
+    """Landbridge broke its own rules. Please report it."""
+
+    exit_code = 70
+
+
+class PassError(BugError):
+    """A pass failed; the message names it and the reproducer."""
+
+
+class VerifyError(BugError):
+    """A program breaks the rules of the domain where a pass should have kept them.
+
+    Attributes:
+        diagnostics: one line for every violation found.
+    """
+
+    def __init__(self, message: str, *, at: str = "", hint: str = "", diagnostics: tuple[str, ...] = ()) -> None:
+        super().__init__(message, at=at, hint=hint)
+        self.diagnostics = diagnostics
+
+
+class PlanError(BugError):
+    """An execution plan contradicts itself."""

@@ -1,0 +1,104 @@
+"""What the compiler did: every crossing, cast and fallback, each with its bytes and its reason.
+
+Plain data, kept in the artifact, so that ``landbridge report`` works where there is no compiler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from landbridge.runtime.dims import Size
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A value that crosses between the CPU and a device.
+
+    Attributes:
+        value: the user's name.
+        dtype: element type that crosses.
+        shape: sizes over named dimensions.
+        nbytes: bytes per run.
+        source: device it leaves.
+        destination: device it arrives at.
+        producer: the user's name of the operator that makes it, "input", or "constant".
+        consumer: the user's name of the operators that need it there, or "output".
+        reason: why the rules require it.
+        aliased: the device's memory is the host's, so that no byte moves.
+        once: a constant, which crosses when the model is loaded and not in every run.
+    """
+
+    value: str
+    dtype: str
+    shape: tuple[Size, ...]
+    nbytes: Size
+    source: str
+    destination: str
+    producer: str
+    consumer: str
+    reason: str
+    aliased: bool = False
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A dtype conversion on the CPU that the compiler inserted or kept.
+
+    Attributes:
+        value: the user's name of what is converted.
+        nbytes: bytes of the narrower side.
+        source: dtype before.
+        destination: dtype after.
+        producer: as in `Crossing`.
+        consumer: as in `Crossing`.
+        reason: why, and why it is where it is.
+    """
+
+    value: str
+    nbytes: Size
+    source: str
+    destination: str
+    producer: str
+    consumer: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A region that runs in a general interpreter and not as native code.
+
+    Attributes:
+        value: the user's names of its outputs.
+        nodes: the user's names of its operators, with their types.
+        vendor: who runs it.
+        reason: why it is not native.
+    """
+
+    value: str
+    nodes: tuple[str, ...]
+    vendor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The report of one compilation.
+
+    Attributes:
+        copies: every crossing.
+        casts: every conversion.
+        fallbacks: every region that is not native.
+        minimum_copies: the least number of crossings that the rules allow for this program; equals ``len(copies)``.
+        peak_nbytes: by device, the arena, and the offline models' weights and workspace where their files tell.
+        dims: the named dimensions that sizes refer to.
+        launches: by offline-model call, how its batch is split over gears where that is known: "20 -> 8+8+4".
+    """
+
+    copies: tuple[Crossing, ...] = ()
+    casts: tuple[Cast, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
+    minimum_copies: int = 0
+    peak_nbytes: dict[str, Size] = field(default_factory=dict)
+    dims: tuple[str, ...] = ()
+    launches: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,146 @@
+"""What an offline model expects and gives: its signature (R6).
+
+Read from the blob where the format allows, else from a sidecar or from the caller; every fact says where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Dim = int | str
+"""A fixed extent, or the name of a dimension whose extent the caller chooses; equal names have equal extents."""
+
+
+@dataclass(frozen=True)
+class Aipp:
+    """The image preprocessing that an Ascend model does itself: what the caller feeds is the raw image.
+
+    Attributes:
+        mode: "static" or "dynamic".
+        source_format: what the caller gives, such as "RGB888_U8" or "YUV420SP_U8".
+        source_height: in pixels, 0 where the file does not say.
+        source_width: in pixels, 0 where the file does not say.
+    """
+
+    mode: str
+    source_format: str
+    source_height: int = 0
+    source_width: int = 0
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output.
+
+    Attributes:
+        name: the vendor's name of it; a label, binding is by position.
+        dtype: a NumPy name, or "bfloat16", "int4" …
+        shape: as the caller must give it (the AIPP *source* shape where there is AIPP).
+        layout: "NCHW", "NHWC", "ND" …; "ND" where the file does not say.
+        aipp: the preprocessing inside the model, or None.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+    layout: str = "ND"
+    aipp: Aipp | None = None
+
+
+@dataclass(frozen=True)
+class Gears:
+    """The sizes an Ascend model was compiled for, when it has several.
+
+    Attributes:
+        kind: "batch" (one number a gear), "image" (height, width) or "dims" (all dynamic dims in order).
+        choices: the gears in the order of the file.
+    """
+
+    kind: str
+    choices: tuple[tuple[int, ...], ...]
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes, ascending; empty for other kinds."""
+        return tuple(sorted(choice[0] for choice in self.choices)) if self.kind == "batch" else ()
+
+
+BATCH = "batch"
+"""The name that readers give to the leading dimension of a model with batch gears."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Everything the compiler and the runtime need to know of an offline model.
+
+    Attributes:
+        inputs: in the order of the call; hidden inputs (the gear selector) are not among them.
+        outputs: in the order of the results.
+        gears: None for a model of one size.
+        workspace_nbytes: device memory the model needs while it runs, 0 where unknown.
+        weight_nbytes: device memory its weights take, 0 where unknown.
+        versions: such as {"soc": "Ascend310", "sdk": "1.11.z.0"}: what the blob was made by and for.
+        origin: for each of these facts where it came from: "file", "sidecar", "caller".
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    gears: Gears | None = None
+    workspace_nbytes: int = 0
+    weight_nbytes: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the signature as plain data that `from_json` reads back to an equal one."""
+        return {
+            "inputs": [_port_to_json(port) for port in self.inputs],
+            "outputs": [_port_to_json(port) for port in self.outputs],
+            "gears": None if self.gears is None else {"kind": self.gears.kind, "choices": [list(c) for c in self.gears.choices]},
+            "workspace_nbytes": self.workspace_nbytes,
+            "weight_nbytes": self.weight_nbytes,
+            "versions": dict(self.versions),
+            "origin": dict(self.origin),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Signature:
+        """Return the signature that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: ``data`` is not of that form; callers say which file it came from.
+        """
+        gears = data["gears"]
+        return Signature(
+            inputs=tuple(_port_from_json(port) for port in data["inputs"]),
+            outputs=tuple(_port_from_json(port) for port in data["outputs"]),
+            gears=None if gears is None else Gears(gears["kind"], tuple(tuple(int(n) for n in c) for c in gears["choices"])),
+            workspace_nbytes=int(data["workspace_nbytes"]),
+            weight_nbytes=int(data["weight_nbytes"]),
+            versions=dict(data["versions"]),
+            origin=dict(data["origin"]),
+        )
+
+
+def _port_to_json(port: Port) -> dict[str, Any]:
+    aipp = port.aipp
+    return {
+        "name": port.name,
+        "dtype": port.dtype,
+        "shape": list(port.shape),
+        "layout": port.layout,
+        "aipp": None if aipp is None else [aipp.mode, aipp.source_format, aipp.source_height, aipp.source_width],
+    }
+
+
+def _port_from_json(data: Mapping[str, Any]) -> Port:
+    aipp = data["aipp"]
+    return Port(
+        name=str(data["name"]),
+        dtype=str(data["dtype"]),
+        shape=tuple(dim if isinstance(dim, str) else int(dim) for dim in data["shape"]),
+        layout=str(data["layout"]),
+        aipp=None if aipp is None else Aipp(str(aipp[0]), str(aipp[1]), int(aipp[2]), int(aipp[3])),
+    )

@@ -1,0 +1,1 @@
+"""The vendors: one folder each, found through the entry-point group ``landbridge.vendors``."""

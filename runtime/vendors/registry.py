@@ -1,0 +1,70 @@
+"""Find vendors by name, by device kind, or by the bytes of a blob.
+
+A vendor is an object of a `Vendor` class named in the entry-point group ``landbridge.vendors``. The built-in ones are listed
+here in the same form, so that a checkout works before it is installed; a test keeps the two lists equal.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib import import_module, metadata
+
+from landbridge.runtime.device import register_kind
+from landbridge.runtime.driver import Vendor
+from landbridge.runtime.errors import UsageError
+
+GROUP = "landbridge.vendors"
+
+BUILT_IN: dict[str, str] = {
+    "atlas": "landbridge.runtime.vendors.atlas:AtlasVendor",
+    "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
+    "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
+}
+
+_vendors: dict[str, Vendor] = {}
+_discovered = False
+_lock = threading.RLock()
+
+
+def register(vendor: Vendor) -> None:
+    """Make a vendor known, replacing one of the same name. Entry points do this for installed vendors."""
+    with _lock:
+        register_kind(vendor.device_kind)
+        _vendors[vendor.name] = vendor
+
+
+def unregister(name: str) -> None:
+    """Forget the vendor ``name``; tests clean up with this."""
+    with _lock:
+        _vendors.pop(name, None)
+
+
+def vendors() -> dict[str, Vendor]:
+    """Return every vendor by name: built-in ones first, then installed ones, in the order of their names."""
+    global _discovered
+    with _lock:
+        if not _discovered:
+            found = {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
+            for name, value in sorted({**found, **BUILT_IN}.items(), key=lambda item: (item[0] not in BUILT_IN, item[0])):
+                if name not in _vendors:
+                    module, _, attribute = value.partition(":")
+                    register(getattr(import_module(module), attribute)())
+            _discovered = True
+        return dict(_vendors)
+
+
+def vendor(name: str) -> Vendor:
+    """Return the vendor called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = vendors()
+    if name not in found:
+        raise UsageError(f"unknown vendor '{name}'", hint=f"vendors here: {', '.join(found)}")
+    return found[name]
+
+
+def recognise(data: bytes) -> Vendor | None:
+    """Return the vendor whose format ``data`` is in, or None."""
+    return next((candidate for candidate in vendors().values() if candidate.recognises(data)), None)
