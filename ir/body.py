@@ -70,16 +70,29 @@ class Body:
         """
         returned = {output for output in self.outputs if isinstance(output, relax.Var)}
         fresh = {b.var: (relax.Var if b.var in returned else relax.DataflowVar)(b.var.name, b.var.ty) for b in self.bindings}
-        bindings = [relax.VarBinding(fresh[b.var], substitute(b.value, fresh)) for b in self.bindings]
+        bindings = [relax.VarBinding(fresh[b.var], _typed(substitute(b.value, fresh), b.var.ty)) for b in self.bindings]
         outputs = relax.Tuple([fresh.get(output, output) for output in self.outputs])
-        body = relax.SeqExpr([relax.DataflowBlock(bindings)], outputs)
         returns = tvm.ir.TupleType([output.ty for output in self.outputs])
+        body = relax.SeqExpr([relax.DataflowBlock(bindings)], outputs)
+        relax.expr._update_type(body, returns)
         attrs = module[MAIN].attrs if MAIN in [g.name_hint for g in module.functions] else None
         function = relax.Function(self.params, body, returns, attrs=attrs).with_attr("global_symbol", MAIN)
         result = tvm.IRModule({**{g: f for g, f in module.functions.items() if g.name_hint != MAIN}, MAIN: function}, attrs=module.attrs)
         for name, infos in module.global_infos.items():
             result.update_global_info(name, infos)
-        return relax.transform.Normalize()(vdevices.listed_in(result))
+        return vdevices.listed_in(result)
+
+
+def _typed(value: Any, result_type: Any) -> Any:
+    """Return ``value``; a call as a fresh copy whose type is ``result_type``.
+
+    Relax's own inference would refuse operands on two devices and drop devices in places; here the variable's type is the
+    authority, and the verifier checks it. Fresh, because an expression may be shared with the module it was read from.
+    """
+    if isinstance(value, relax.Call):
+        value = relax.Call(value.op, value.args, value.attrs, value.ty_args, value.span)
+        relax.expr._update_type(value, result_type)
+    return value
 
 
 def operands(value: Any) -> tuple[Any, ...]:
