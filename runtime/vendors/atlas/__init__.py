@@ -1,0 +1,1 @@
+"""Atlas: Ascend offline models (.om) and the devices that run them."""
