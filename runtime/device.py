@@ -22,7 +22,7 @@ KINDS: dict[str, str] = {
 }
 """Every accepted spelling of a device kind, with the kind it stands for."""
 
-_NAME = re.compile(r"([a-z][a-z_]*):?(\d+|x)?")
+_NAME = re.compile(r"([a-z][a-z_]*?):?(\d+|x)?")
 
 
 def register_kind(kind: str, aliases: tuple[str, ...] = ()) -> None:

@@ -1,0 +1,38 @@
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test test-long lint bench clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.ready ## Make the virtual environment (done once, and again when pyproject.toml changes)
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[all]"
+	touch $@
+
+demo: setup ## Compile and run the example on real digits: CPU, a simulated Atlas, OpenVINO
+	$(BIN)/python -m landbridge demo
+
+lint: setup ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+test: lint ## Run the linters and the tests
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: lint ## Run everything, the long tests too
+	$(BIN)/python -m pytest
+
+bench: setup ## Measure compile time, artifact load and the latency of the demo
+	$(BIN)/python benchmarks/run.py
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Where programs come from: ONNX files, the module API, and edits of either."""

@@ -1,0 +1,193 @@
+"""Make the report of a compilation from the placed program and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_constant, is_copy, is_extern, operands
+from landbridge.ir.devices import device_of
+from landbridge.ir.program import DERIVED, EXTERNS, NAMES, OUTPUTS, Program, attribute, topology_of
+from landbridge.ir.sizes import dtype_of, nbytes_of, shape_of
+from landbridge.runtime import gears
+from landbridge.runtime.device import CPU, Device
+from landbridge.runtime.dims import Size, render
+from landbridge.runtime.plan import Plan
+from landbridge.runtime.report import Cast, Crossing, Report
+from landbridge.runtime.signature import Signature
+from landbridge.runtime.vendors import registry
+
+
+def make_report(program: Program, plan: Plan) -> Report:
+    """Return what the compiler did.
+
+    Args:
+        program: placed and verified.
+        plan: what codegen made of it, for the memory.
+    """
+    facts = _Facts(program, Body.of(program.module))
+    crossings = tuple(facts.crossing(binding) for binding in facts.body.bindings if is_copy(binding.value))
+    return Report(
+        copies=crossings,
+        casts=tuple(facts.cast(binding) for binding in facts.body.bindings if is_cast(binding.value)),
+        fallbacks=tuple(program.fallbacks.values()),
+        minimum_copies=facts.minimum_copies(),
+        peak_nbytes=facts.peak_nbytes(plan),
+        dims=plan.dims,
+        launches=facts.launches(),
+    )
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the report asks of a placed program, found once."""
+
+    program: Program
+    body: Body
+
+    @cached_property
+    def externs(self) -> dict[str, Any]:
+        entries: dict[str, Any] = attribute(self.program.module, EXTERNS, {})
+        return entries
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        names: dict[str, str] = attribute(self.program.module, NAMES, {})
+        return names
+
+    @cached_property
+    def producers(self) -> dict[Any, Binding]:
+        return {binding.var: binding for binding in self.body.bindings}
+
+    @cached_property
+    def users(self) -> dict[Any, list[Binding]]:
+        users: dict[Any, list[Binding]] = {}
+        for binding in self.body.bindings:
+            for operand in dict.fromkeys(operands(binding.value)):
+                users.setdefault(operand, []).append(binding)
+        return users
+
+    @cached_property
+    def host_memory(self) -> frozenset[str]:
+        """The kinds of device that work in the host's memory."""
+        return frozenset(vendor.device_kind for vendor in registry.vendors().values() if vendor.host_memory)
+
+    def name(self, value: Any) -> str:
+        if is_constant(value):
+            return "constant"
+        base = str(value.name).split(DERIVED)[0]
+        return self.names.get(base, base)
+
+    def operator(self, binding: Binding) -> str:
+        """What the user calls the operator of a binding: an offline model by its name, another by its result."""
+        return str(self.externs[extern_symbol(binding.value)]["name"]) if is_extern(binding.value) else self.name(binding.var)
+
+    def root(self, value: Any) -> Any:
+        """The value that a chain of copies starts from."""
+        while value in self.producers and is_copy(self.producers[value].value):
+            value = operands(self.producers[value].value)[0]
+        return value
+
+    def producer(self, value: Any) -> str:
+        if is_constant(value):
+            return "constant"
+        return self.operator(self.producers[value]) if value in self.producers else "input"
+
+    def consumers(self, value: Any) -> list[tuple[str, Device]]:
+        """Who needs ``value``, through further copies, and on which device."""
+        found: list[tuple[str, Device]] = []
+        for user in self.users.get(value, ()):
+            found += self.consumers(user.var) if is_copy(user.value) else [(self.operator(user), _place(value))]
+        wanted = attribute(self.program.module, OUTPUTS, [])
+        pairs = zip(self.body.outputs, wanted, strict=True)
+        return found + [(f"output '{name}'", _place(value)) for output, (name, _) in pairs if output.same_as(value)]
+
+    def crossing(self, binding: Binding) -> Crossing:
+        source_value = operands(binding.value)[0]
+        root, source, destination = self.root(source_value), _place(source_value), _place(binding.var)
+        consumers = list(dict.fromkeys(self.consumers(binding.var)))
+        here = [name for name, device in consumers if device == destination]
+        beyond = list(dict.fromkeys(str(device) for _, device in consumers if device != destination))
+        reasons = [f"needed on {destination} by {', '.join(here)}"] if here else []
+        reasons += [f"on its way to {', '.join(beyond)}: devices are bridged over the CPU"] if beyond else []
+        return Crossing(
+            value=self.name(root),
+            dtype=dtype_of(binding.var.ty),
+            shape=shape_of(binding.var.ty) or (),
+            nbytes=nbytes_of(binding.var.ty),
+            source=str(source),
+            destination=str(destination),
+            producer=self.producer(root),
+            consumer=", ".join(name for name, _ in consumers),
+            reason="; ".join(reasons) or "asked for by the program",
+            aliased=bool({source.kind, destination.kind} & self.host_memory),
+            once=is_constant(root),
+        )
+
+    def cast(self, binding: Binding) -> Cast:
+        source_value = operands(binding.value)[0]
+        before, after = nbytes_of(source_value.ty), nbytes_of(binding.var.ty)
+        inserted = DERIVED in str(binding.var.name)
+        consumers = list(dict.fromkeys(name for name, _ in self.consumers(binding.var)))
+        if inserted:
+            reason = f"{', '.join(consumers)} expects {dtype_of(binding.var.ty)}; converted on the CPU"
+            crosses = [user for user in self.users.get(binding.var, ()) if is_copy(user.value)]
+            reason += f" before the copy, so that {render(after)} bytes cross and not {render(before)}" if crosses else ""
+        else:
+            reason = "the model converts here; conversions run on the CPU"
+        narrower = min(before, after) if isinstance(before, int) and isinstance(after, int) else after
+        return Cast(
+            value=self.name(self.root(source_value)),
+            nbytes=narrower,
+            source=dtype_of(source_value.ty),
+            destination=dtype_of(binding.var.ty),
+            producer=self.producer(self.root(source_value)),
+            consumer=", ".join(consumers),
+            reason=reason,
+        )
+
+    def minimum_copies(self) -> int:
+        """Count the links that values must cross, from where each is made and where it is read, without looking at the copies.
+
+        A value crosses each link on the ways from its home to its readers once; on a tree of links no plan does with less.
+        """
+        topology = topology_of(self.program.module)
+        links: set[tuple[Any, Device, Device]] = set()
+        reads = [operand for b in self.body.bindings if not is_copy(b.value) for operand in operands(b.value)]
+        for value in (*reads, *self.body.outputs):
+            home = self.root(value)
+            route = topology.route(_place(home), _place(value))
+            links.update((home, a, b) for a, b in pairwise(route))
+        return len(links)
+
+    def launches(self) -> dict[str, str]:
+        """How each call of an offline model with batch gears is split."""
+        found = {}
+        for binding in self.body.bindings:
+            if not is_extern(binding.value):
+                continue
+            entry = self.externs[extern_symbol(binding.value)]
+            signature = Signature.from_json(entry["signature"])
+            if signature.gears is None or not signature.gears.batches:
+                continue
+            batch = (shape_of(operands(binding.value)[0].ty) or ("?",))[0]
+            batches = signature.gears.batches
+            split = "+".join(str(gear) for gear in gears.split_batch(batch, batches)) if isinstance(batch, int) else None
+            found[str(entry["name"])] = f"{batch} -> {split}" if split else f"{render(batch)} over gears {', '.join(map(str, batches))}"
+        return found
+
+    def peak_nbytes(self, plan: Plan) -> dict[str, Size]:
+        """By device: the arena, and what the files of its offline models say of weights and the largest workspace."""
+        peak: dict[str, Size] = {"cpu": 0, **plan.arenas}
+        for device in {entry["device"]: None for entry in self.externs.values()}:
+            signatures = {e["digest"]: Signature.from_json(e["signature"]) for e in self.externs.values() if e["device"] == device}
+            models = sum(s.weight_nbytes for s in signatures.values()) + max(s.workspace_nbytes for s in signatures.values())
+            arena = peak.get(device, 0)
+            peak[device] = arena + models if isinstance(arena, int) else ["+", arena, models]
+        return peak
+
+
+def _place(value: Any) -> Device:
+    return device_of(value) or CPU
