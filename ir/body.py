@@ -62,6 +62,14 @@ class Body:
             raise PassError("the program does not return a tuple of its outputs")
         return Body(tuple(function.params), bindings, tuple(result.fields))
 
+    def renamed(self, replacements: dict[Any, Any]) -> Body:
+        """Return this body with other variables in place of the keys of ``replacements``, where they are bound and used."""
+        return Body(
+            tuple(replacements.get(param, param) for param in self.params),
+            tuple(Binding(replacements.get(b.var, b.var), substitute(b.value, replacements)) for b in self.bindings),
+            tuple(replacements.get(output, output) for output in self.outputs),
+        )
+
     def write(self, module: tvm.IRModule, vdevices: VDevices) -> tvm.IRModule:
         """Return ``module`` with this body as its main function; attributes and other functions stay as they are.
 

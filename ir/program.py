@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 
 EXTERNS = "landbridge.externs"
-"""Module attribute: for each symbol {"vendor", "device", "digest", "signature" (JSON of `Signature`), "name"}."""
+"""Module attribute: for each symbol {"vendor", "device", "digest", "signature" (JSON of `Signature`), "options", "name"}."""
 NAMES = "landbridge.names"
 """Module attribute: the user's name for each IR variable that has another one."""
 OUTPUTS = "landbridge.outputs"
@@ -138,9 +138,100 @@ class Program:
         return self if module is self.module else replace(self, module=module)
 
 
+@dataclass(frozen=True)
+class ExternEntry:
+    """What the module itself knows of an offline model (its entry in `EXTERNS`).
+
+    Attributes:
+        symbol: by which calls refer to it.
+        vendor: the vendor's name.
+        device: where it runs.
+        digest: the SHA-256 of the blob, in hexadecimal.
+        signature: what it expects and gives.
+        options: vendor-specific.
+        name: what the user calls it.
+    """
+
+    symbol: str
+    vendor: str
+    device: Device
+    digest: str
+    signature: Signature
+    options: Mapping[str, str]
+    name: str
+
+
+@dataclass(frozen=True)
+class OutputWish:
+    """An output: the user's name of it, and the device it is wanted on, None where that is left open."""
+
+    name: str
+    device: Device | None
+
+
+@dataclass(frozen=True)
+class ModuleInfo:
+    """A module's attributes, read once; `ModuleInfo.of` keeps the last few, so that asking for it again costs nothing."""
+
+    attributes: Mapping[str, Any]
+
+    @staticmethod
+    def of(module: tvm.IRModule) -> ModuleInfo:
+        """Return what ``module``'s attributes say."""
+        return _info(module.attrs) if module.attrs else ModuleInfo({})
+
+    @cached_property
+    def model(self) -> str:
+        """The name of the model, for messages, or ""."""
+        return str(self.attributes.get(MODEL, ""))
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The user's name for each identifier that has another one."""
+        return dict(self.attributes.get(NAMES, {}))
+
+    @cached_property
+    def externs(self) -> dict[str, ExternEntry]:
+        """The offline models by symbol."""
+        return {symbol: _entry(symbol, data) for symbol, data in self.attributes.get(EXTERNS, {}).items()}
+
+    @cached_property
+    def outputs(self) -> tuple[OutputWish, ...]:
+        """The outputs, in order."""
+        return tuple(OutputWish(name, Device.parse(device) if device else None) for name, device in self.attributes.get(OUTPUTS, []))
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The topology the module is compiled for."""
+        return Topology.from_json(self.attributes.get(TOPOLOGY, []))
+
+    def user_name(self, var: Any) -> str:
+        """Return what the user calls the value of ``var``; for a value that a pass derived, the value it was derived from."""
+        base = str(var.name).split(DERIVED)[0]
+        return self.names.get(base, base)
+
+
+@lru_cache(maxsize=8)
+def _info(attrs: Any) -> ModuleInfo:
+    """Return the attributes in ``attrs``, an immutable object that is equal to itself only and is kept alive by this cache."""
+    return ModuleInfo({str(key): plain(value) for key, value in attrs.items()})
+
+
+def _entry(symbol: str, data: Mapping[str, Any]) -> ExternEntry:
+    return ExternEntry(
+        symbol,
+        vendor=data["vendor"],
+        device=Device.parse(data["device"]),
+        digest=data["digest"],
+        signature=Signature.from_json(data["signature"]),
+        options=data.get("options", {}),
+        name=data["name"],
+    )
+
+
 def attribute(module: tvm.IRModule, name: str, default: Any) -> Any:
-    """Return a module attribute as plain Python data, or ``default``."""
-    return plain(module.attrs[name]) if module.attrs and name in module.attrs else default
+    """Return a module attribute as plain Python data, or ``default``; not to be changed in place."""
+    return ModuleInfo.of(module).attributes.get(name, default)
 
 
 def plain(value: Any) -> Any:
@@ -174,26 +265,26 @@ def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
         "device": str(device),
         "digest": model.digest,
         "signature": model.signature.to_json(),
+        "options": dict(model.options),
         "name": model.name,
     }
 
 
 def extern_device(module: tvm.IRModule, symbol: str) -> Device:
     """Return the device on which the offline model ``symbol`` runs."""
-    return Device.parse(attribute(module, EXTERNS, {})[symbol]["device"])
+    return ModuleInfo.of(module).externs[symbol].device
 
 
 def extern_signature(module: tvm.IRModule, symbol: str) -> Signature:
     """Return the signature of the offline model ``symbol``."""
-    return Signature.from_json(attribute(module, EXTERNS, {})[symbol]["signature"])
+    return ModuleInfo.of(module).externs[symbol].signature
 
 
 def topology_of(module: tvm.IRModule) -> Topology:
     """Return the topology the module is compiled for."""
-    return Topology.from_json(attribute(module, TOPOLOGY, []))
+    return ModuleInfo.of(module).topology
 
 
 def user_name(module: tvm.IRModule, var: Any) -> str:
     """Return what the user calls the value of ``var``; for a value that a pass derived, the value it was derived from."""
-    base = str(var.name).split(DERIVED)[0]
-    return str(attribute(module, NAMES, {}).get(base, base))
+    return ModuleInfo.of(module).user_name(var)
