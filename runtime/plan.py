@@ -2,17 +2,21 @@
 
 A plan is data. It names nothing of Python: buffers are numbered, sizes are `landbridge.runtime.dims` expressions over named
 dimensions, devices are written ``atlas0``. ``docs/artifact.md`` has the schema. A plan read from a file is checked by
-`Plan.validate` before anything uses it; the loop that executes it checks nothing again.
+`Plan.validate` (see `landbridge.runtime.check_plan`) before anything uses it; the loop that executes it checks nothing again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from landbridge.runtime.dims import Size
+from landbridge.runtime.fields import Field
 
 Storage = Literal["input", "constant", "arena", "alias", "late"]
+
+ALIGNMENT = 64
+"""What every offset in an arena and every buffer's address is a multiple of."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,19 @@ class Segment:
         after: indices of the steps that must have finished.
     """
 
+    kind: ClassVar[str] = "segment"
+
     symbol: str
     buffers: tuple[int, ...]
     dims: tuple[str, ...]
     writes: tuple[int, ...]
     operators: tuple[str, ...]
     after: tuple[int, ...]
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The buffers it only reads."""
+        return tuple(buffer for buffer in self.buffers if buffer not in self.writes)
 
 
 @dataclass(frozen=True)
@@ -74,10 +85,22 @@ class Copy:
         once: the source is a constant: done when buffers are bound, not in every run.
     """
 
+    kind: ClassVar[str] = "copy"
+
     source: int
     destination: int
     after: tuple[int, ...]
     once: bool = False
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The buffer it reads."""
+        return (self.source,)
+
+    @property
+    def writes(self) -> tuple[int, ...]:
+        """The buffer it writes."""
+        return (self.destination,)
 
 
 @dataclass(frozen=True)
@@ -89,11 +112,23 @@ class Extern:
         device: the device it runs on.
     """
 
+    kind: ClassVar[str] = "extern"
+
     model: str
     device: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     after: tuple[int, ...]
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The buffers it reads."""
+        return self.inputs
+
+    @property
+    def writes(self) -> tuple[int, ...]:
+        """The buffers it writes."""
+        return self.outputs
 
 
 Step = Segment | Copy | Extern
@@ -133,13 +168,108 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data that `from_json` reads back to an equal one."""
-        raise NotImplementedError
+        return {
+            "dims": list(self.dims),
+            "buffers": [{name: _plain(value) for name, value in vars(buffer).items()} for buffer in self.buffers],
+            "steps": [{"kind": step.kind, **{name: _plain(value) for name, value in vars(step).items()}} for step in self.steps],
+            "inputs": [{"name": entry.name, "buffer": entry.buffer} for entry in self.inputs],
+            "outputs": [{"name": entry.name, "buffer": entry.buffer} for entry in self.outputs],
+            "arenas": {device: _plain(size) for device, size in self.arenas.items()},
+        }
 
     @staticmethod
-    def from_json(data: Any) -> Plan:
+    def from_json(data: Any, path: str = "plan") -> Plan:
         """Return the plan that `to_json` wrote, validated.
+
+        Args:
+            path: what errors call the plan.
 
         Raises:
             ArtifactCorrupt: naming the field that is wrong.
+            ArtifactLimit: naming the field that is too large.
         """
-        raise NotImplementedError
+        from landbridge.runtime.check_plan import check_plan  # noqa: PLC0415 - it is written in terms of this module's types
+
+        fields = Field(data, path).record("dims", "buffers", "steps", "inputs", "outputs", "arenas")
+        plan = Plan(
+            dims=fields["dims"].texts(),
+            buffers=tuple(_buffer(field) for field in fields["buffers"].items()),
+            steps=tuple(_step(field) for field in fields["steps"].items()),
+            inputs=tuple(_interface(field) for field in fields["inputs"].items()),
+            outputs=tuple(_interface(field) for field in fields["outputs"].items()),
+            arenas={device: field.size() for device, field in fields["arenas"].mapping().items()},
+        )
+        check_plan(plan, path)
+        return plan
+
+    def validate(self) -> None:
+        """Check every rule of ``docs/artifact.md`` that a plan alone can break.
+
+        Raises:
+            ArtifactCorrupt: naming the field that is wrong.
+            ArtifactLimit: naming the field that is too large.
+        """
+        Plan.from_json(self.to_json())
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _buffer(field: Field) -> Buffer:
+    members = field.record("name", "device", "dtype", "shape", "storage", "nbytes", "offset", "base", "section")
+    storage = members["storage"].text()
+    if storage not in get_args(Storage):
+        members["storage"].fail(f"'{storage}', expected one of {', '.join(get_args(Storage))}")
+    return Buffer(
+        name=members["name"].text(),
+        device=members["device"].text(),
+        dtype=members["dtype"].text(),
+        shape=tuple(extent.size(minimum=LATE) for extent in members["shape"].items()),
+        storage=cast(Storage, storage),
+        nbytes=members["nbytes"].size(),
+        offset=members["offset"].size(),
+        base=members["base"].integer(minimum=-1),
+        section=members["section"].text(),
+    )
+
+
+def _step(field: Field) -> Step:
+    kind = field.mapping().get("kind", Field(None, f"{field.path}.kind"))
+    if kind.value == Segment.kind:
+        members = field.record("kind", "symbol", "buffers", "dims", "writes", "operators", "after")
+        return Segment(
+            symbol=members["symbol"].text(empty=False),
+            buffers=_indices(members["buffers"]),
+            dims=members["dims"].texts(),
+            writes=_indices(members["writes"]),
+            operators=members["operators"].texts(),
+            after=_indices(members["after"]),
+        )
+    if kind.value == Copy.kind:
+        members = field.record("kind", "source", "destination", "after", "once")
+        return Copy(
+            source=members["source"].integer(),
+            destination=members["destination"].integer(),
+            after=_indices(members["after"]),
+            once=members["once"].flag(),
+        )
+    if kind.value == Extern.kind:
+        members = field.record("kind", "model", "device", "inputs", "outputs", "after")
+        return Extern(
+            model=members["model"].text(empty=False),
+            device=members["device"].text(),
+            inputs=_indices(members["inputs"]),
+            outputs=_indices(members["outputs"]),
+            after=_indices(members["after"]),
+        )
+    return kind.fail(f"{kind.value!r}, expected one of segment, copy, extern")
+
+
+def _interface(field: Field) -> Interface:
+    members = field.record("name", "buffer")
+    return Interface(members["name"].text(empty=False), members["buffer"].integer())
+
+
+def _indices(field: Field) -> tuple[int, ...]:
+    return tuple(item.integer() for item in field.items())

@@ -6,8 +6,10 @@ Plain data, kept in the artifact, so that ``landbridge report`` works where ther
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from landbridge.runtime.dims import Size
+from landbridge.runtime.fields import Field
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,70 @@ class Report:
     peak_nbytes: dict[str, Size] = field(default_factory=dict)
     dims: tuple[str, ...] = ()
     launches: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data that `from_json` reads back to an equal one."""
+        return {
+            "copies": [_record(entry) for entry in self.copies],
+            "casts": [_record(entry) for entry in self.casts],
+            "fallbacks": [_record(entry) for entry in self.fallbacks],
+            "minimum_copies": self.minimum_copies,
+            "peak_nbytes": {device: _plain(size) for device, size in self.peak_nbytes.items()},
+            "dims": list(self.dims),
+            "launches": dict(self.launches),
+        }
+
+    @staticmethod
+    def from_json(data: Any, path: str = "report") -> Report:
+        """Return the report that `to_json` wrote.
+
+        Args:
+            path: what errors call the report.
+
+        Raises:
+            ArtifactCorrupt: naming the field that is wrong.
+            ArtifactLimit: naming the field that is too large.
+        """
+        fields = Field(data, path).record("copies", "casts", "fallbacks", "minimum_copies", "peak_nbytes", "dims", "launches")
+        return Report(
+            copies=tuple(_crossing(item) for item in fields["copies"].items()),
+            casts=tuple(_cast(item) for item in fields["casts"].items()),
+            fallbacks=tuple(_fallback(item) for item in fields["fallbacks"].items()),
+            minimum_copies=fields["minimum_copies"].integer(),
+            peak_nbytes={device: size.size() for device, size in fields["peak_nbytes"].mapping().items()},
+            dims=fields["dims"].texts(),
+            launches=fields["launches"].text_mapping(),
+        )
+
+
+def _record(entry: Crossing | Cast | Fallback) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in vars(entry).items()}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+_CROSSING_TEXTS = ("value", "dtype", "source", "destination", "producer", "consumer", "reason")
+_CAST_TEXTS = ("value", "source", "destination", "producer", "consumer", "reason")
+
+
+def _crossing(field: Field) -> Crossing:
+    members = field.record(*_CROSSING_TEXTS, "shape", "nbytes", "aliased", "once")
+    return Crossing(
+        shape=tuple(extent.size() for extent in members["shape"].items()),
+        nbytes=members["nbytes"].size(),
+        aliased=members["aliased"].flag(),
+        once=members["once"].flag(),
+        **{name: members[name].text() for name in _CROSSING_TEXTS},
+    )
+
+
+def _cast(field: Field) -> Cast:
+    members = field.record(*_CAST_TEXTS, "nbytes")
+    return Cast(nbytes=members["nbytes"].size(), **{name: members[name].text() for name in _CAST_TEXTS})
+
+
+def _fallback(field: Field) -> Fallback:
+    members = field.record("value", "nodes", "vendor", "reason")
+    return Fallback(members["value"].text(), members["nodes"].texts(), members["vendor"].text(), members["reason"].text())
