@@ -1,0 +1,212 @@
+"""Run OpenVINO blobs through the ``openvino`` package.
+
+Each prepared call has an infer request of its own with its tensors set beforehand, on the caller's memory, so that results are
+written in place; a compiled model is never called itself (two threads doing that get wrong results without an error).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from landbridge.runtime.dims import render_shape
+from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, TensorRef
+from landbridge.runtime.errors import DeviceError, InputError
+from landbridge.runtime.signature import Port, Signature
+from landbridge.runtime.vendors.host_memory import HostMemory, storage_dtype, view
+from landbridge.runtime.vendors.openvino.blob import PRECISION, VERSION_KEY, read_blob
+
+_MAX_THREADS = 4
+"""Threads of one model unless an option says otherwise: host segments and other models need some too."""
+
+_CURRENT = re.compile(r"current:.*?isa=([^\n;]+)")
+
+
+def open_driver() -> OpenvinoDriver:
+    """Return the driver of OpenVINO's CPU device.
+
+    Raises:
+        DeviceError: the package is missing or cannot be loaded.
+    """
+    try:
+        ov = import_module("openvino")
+    except ImportError as error:
+        raise DeviceError(
+            "the Python package openvino is missing or cannot be loaded",
+            at="openvino0",
+            hint="pip install landbridge[openvino]",
+            vendor_text=str(error),
+        ) from error
+    return OpenvinoDriver(ov)
+
+
+class OpenvinoDriver(Driver):
+    """OpenVINO's CPU device; its memory is the host's."""
+
+    def __init__(self, ov: Any) -> None:
+        self._ov = ov
+        self._core = ov.Core()
+        self._memory = HostMemory()
+        self.versions: Mapping[str, str] = {VERSION_KEY: str(ov.__version__).split("-")[0]}
+
+    def allocate(self, nbytes: int) -> int:
+        """Return the address of fresh host memory."""
+        return self._memory.allocate(nbytes)
+
+    def free(self, address: int) -> None:
+        """Give back what `allocate` returned."""
+        self._memory.free(address)
+
+    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy within the host's memory."""
+        self._memory.copy(destination, source, nbytes)
+
+    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy within the host's memory."""
+        self._memory.copy(destination, source, nbytes)
+
+    def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> LoadedModel:
+        """Import a blob after checking that this OpenVINO and this CPU are those it was exported by."""
+        found = read_blob(blob, "OpenVINO blob")
+        installed = self.versions[VERSION_KEY]
+        if found.version != installed:
+            raise DeviceError(
+                f"the blob was exported by OpenVINO {found.version}, installed is {installed}",
+                at="openvino0",
+                hint=f"pip install openvino=={found.version}, or export the model again with {installed}",
+            )
+        properties = {
+            PRECISION: signature.versions.get("precision", "f32"),
+            "INFERENCE_NUM_THREADS": str(min(_MAX_THREADS, os.cpu_count() or 1)),
+            "ENABLE_CPU_PINNING": "NO",  # pinned, all models of a process would share one core
+            **options,
+        }
+        try:
+            compiled = self._core.import_model(io.BytesIO(blob), "CPU", properties)
+        except RuntimeError as error:
+            raise _import_error(error, found.isa) from error
+        _check_interface(compiled, signature)
+        return OpenvinoModel(self._ov, compiled, signature)
+
+    def close(self) -> None:
+        """Free what is left."""
+        self._memory.close()
+
+
+class OpenvinoModel(LoadedModel):
+    """A blob, imported."""
+
+    def __init__(self, ov: Any, compiled: Any, signature: Signature) -> None:
+        self._ov = ov
+        self._compiled = compiled
+        self._signature = signature
+
+    def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
+        """Make an infer request whose tensors are at the given addresses."""
+        _check_shapes(self._signature.inputs, inputs, "input")
+        _check_shapes(self._signature.outputs, outputs, "output")
+        request = self._compiled.create_infer_request()
+        try:
+            ins = [self._tensor(ref, port.name) for ref, port in zip(inputs, self._signature.inputs, strict=True)]
+            outs = [self._tensor(ref, port.name) for ref, port in zip(outputs, self._signature.outputs, strict=True)]
+            for index, tensor in enumerate(ins):
+                request.set_input_tensor(index, tensor)
+            for index, tensor in enumerate(outs):
+                request.set_output_tensor(index, tensor)
+        except RuntimeError as error:
+            raise DeviceError("OpenVINO refused the arguments", at="openvino0", vendor_text=str(error)) from error
+        dynamic = [index for index, port in enumerate(self._signature.outputs) if any(isinstance(dim, str) for dim in port.shape)]
+        checks = [(self._signature.outputs[index].name, outs[index], outputs[index].shape) for index in dynamic]
+        return OpenvinoCall(request, checks)
+
+    def _tensor(self, ref: TensorRef, name: str) -> Any:
+        array = view(ref.address, storage_dtype(ref.dtype, name), ref.shape)
+        if ref.dtype == "bfloat16":
+            return self._ov.Tensor(array, self._ov.Shape(list(ref.shape)), self._ov.Type.bf16)
+        return self._ov.Tensor(array, shared_memory=True)
+
+    def close(self) -> None:
+        """Unload the model."""
+        self._compiled = None
+
+
+class OpenvinoCall(PreparedCall):
+    """An infer request with its tensors set; ``checks`` are the outputs (name, tensor, shape) whose shape the model decides."""
+
+    def __init__(self, request: Any, checks: list[tuple[str, Any, tuple[int, ...]]]) -> None:
+        self._request = request
+        self._checks = checks
+
+    def __call__(self) -> None:
+        """Run the request to its end."""
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO failed: {_last_line(error)}", at="openvino0", vendor_text=str(error)) from error
+        for name, tensor, expected in self._checks:
+            if tuple(tensor.shape) != expected:  # a smaller result fits, and is written without a word
+                raise DeviceError(
+                    f"output '{name}' came out as {render_shape(tensor.shape)}, expected {render_shape(expected)}", at="openvino0"
+                )
+
+    def close(self) -> None:
+        """Free the request."""
+        self._request = None
+        self._checks = []
+
+
+def _check_interface(compiled: Any, signature: Signature) -> None:
+    for kind, ports, found in (("inputs", signature.inputs, compiled.inputs), ("outputs", signature.outputs, compiled.outputs)):
+        got = [
+            (_dtype_name(port.element_type), [-1 if dim.is_dynamic else dim.get_length() for dim in port.partial_shape]) for port in found
+        ]
+        expected = [(port.dtype, [-1 if isinstance(dim, str) else dim for dim in port.shape]) for port in ports]
+        if got != expected:
+            raise DeviceError(
+                f"the blob's {kind} are {got}, its signature says {expected}", at="openvino0", hint="compile the artifact again"
+            )
+
+
+def _dtype_name(element_type: Any) -> str:
+    return "bfloat16" if element_type.to_string() == "bf16" else str(np.dtype(element_type.to_dtype()))
+
+
+def _check_shapes(ports: tuple[Port, ...], refs: Sequence[TensorRef], kind: str) -> None:
+    """Check the rank, the fixed extents and the type; the plan's author knows the count.
+
+    Raises:
+        InputError: naming the first that does not fit.
+    """
+    for port, ref in zip(ports, refs, strict=True):
+        fits = len(port.shape) == len(ref.shape) and all(
+            isinstance(dim, str) or dim == n for dim, n in zip(port.shape, ref.shape, strict=False)
+        )
+        if not fits or port.dtype != ref.dtype:
+            raise InputError(
+                f"{kind} '{port.name}': {ref.dtype} {render_shape(ref.shape)}, expected {port.dtype} {render_shape(port.shape)}",
+                at="openvino0",
+            )
+
+
+def _import_error(error: RuntimeError, isa: str) -> DeviceError:
+    current = _CURRENT.search(str(error))
+    if current is not None and current[1].strip() != isa:
+        return DeviceError(
+            f"the blob was exported on a CPU with {isa}; this one has {current[1].strip()}",
+            at="openvino0",
+            hint="export the model again on this machine",
+            vendor_text=str(error),
+        )
+    return DeviceError(
+        f"OpenVINO refused the blob: {_last_line(error)}", at="openvino0", hint="export the model again", vendor_text=str(error)
+    )
+
+
+def _last_line(error: RuntimeError) -> str:
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
