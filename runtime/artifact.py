@@ -1,12 +1,26 @@
-"""The artifact: one file that holds everything a session needs."""
+"""The artifact: one file that holds everything a session needs. ``docs/artifact.md`` has the format.
+
+`landbridge.runtime.container` knows the bytes; this module knows what the manifest means. A file is read in a fixed order, and each
+step relies on those before it: structure, digests, trust, then the meaning of every field. Nothing in the file has run by then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from landbridge.runtime.plan import Plan
+from landbridge.runtime.container import FORMAT, FORMAT_VERSION, Blob, Container, Section, lay_out, to_canonical_json
+from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, PlanError
+from landbridge.runtime.fields import Field
+from landbridge.runtime.plan import Extern, Plan, Segment
 from landbridge.runtime.report import Report
+from landbridge.runtime.save_file import save_file
 from landbridge.runtime.signature import Signature
 
 HOST_LIBRARY = "code/host.so"
@@ -62,7 +76,9 @@ class Artifact:
         plan: what a session executes.
         externs: the offline models.
         report: what the compiler did.
-        sections: bytes by name: the host library, the constants, the blobs. In the order of the file.
+        sections: bytes by name: the host library, the constants, the blobs. In the order of the file. The names begin with "code/",
+            "const/" or "vendor/", and have lower-case letters, digits and ``._-``.
+        digest: SHA-256 of the manifest of the file it was read from, in hexadecimal; it identifies the whole file.
     """
 
     name: str
@@ -71,4 +87,217 @@ class Artifact:
     plan: Plan
     externs: tuple[ExternRecord, ...]
     report: Report
-    sections: Mapping[str, bytes]
+    sections: Mapping[str, Blob]
+    digest: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says of itself, without the bytes of its sections, which were not checked.
+
+    Attributes:
+        artifact: everything but the bytes: its ``sections`` are empty.
+        sections: the entry of each section.
+        format_version: major and minor version of the format.
+    """
+
+    artifact: Artifact
+    sections: tuple[Section, ...]
+    format_version: tuple[int, int]
+
+
+def to_bytes(artifact: Artifact) -> bytes:
+    """Return the artifact as a file; the same artifact gives the same bytes.
+
+    Raises:
+        PlanError: it breaks a rule that a reader would refuse it for.
+    """
+    return b"".join(_chunks(artifact))
+
+
+def write(artifact: Artifact, path: str | Path) -> None:
+    """Write the artifact to ``path``, which has the old file or the complete new one, whatever happens.
+
+    Raises:
+        PlanError: it breaks a rule that a reader would refuse it for.
+        OSError: it cannot be written; the old file is as it was.
+    """
+    save_file(path, _chunks(artifact))
+
+
+def read(path: str | Path, *, trust: str | None = None) -> Artifact:
+    """Return the artifact in the file at ``path``, checked in full.
+
+    The bytes of constants stay in the file and are mapped; replace the file by renaming, never write into it. All other bytes are copied.
+
+    Args:
+        trust: "sha256:" and the digest of the one artifact to accept.
+
+    Raises:
+        ArtifactCorrupt: a byte is not as it was written, or a field contradicts another.
+        ArtifactLimit: it asks for more than is allowed.
+        ArtifactUntrusted: it is not the one that ``trust`` pins.
+        ArtifactIncompatible: it is of a newer format.
+        ArtifactError: the file cannot be read.
+    """
+    with _naming(path):
+        return from_bytes(_map(path), trust=trust)
+
+
+def from_bytes(data: Blob, *, trust: str | None = None) -> Artifact:
+    """Return the artifact in the file ``data``; otherwise as `read`."""
+    container = Container.open(data)
+    sections = {
+        section.name: container.payload(data, index, private=not section.name.startswith("const/"))
+        for index, section in enumerate(container.sections)
+    }
+    container.check_trust(trust)
+    return replace(_artifact(container), sections=sections)
+
+
+def read_manifest(source: str | Path | Blob) -> Manifest:
+    """Return what an artifact says of itself; of its sections only the headers are looked at.
+
+    Args:
+        source: the path of a file, or its bytes.
+
+    Raises:
+        ArtifactError: as `read`.
+    """
+    if not isinstance(source, bytes | memoryview):
+        with _naming(source):
+            return read_manifest(_map(source))
+    container = Container.open(source)
+    major, minor = container.manifest["format_version"]
+    return Manifest(_artifact(container), container.sections, (major, minor))
+
+
+def _map(path: str | Path) -> memoryview:
+    """Return the bytes of a file without reading them yet."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ArtifactError(f"cannot read the artifact: {error.strerror}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ArtifactError("cannot read the artifact: not a regular file")
+        if status.st_size == 0:
+            raise ArtifactCorrupt("the file is empty")
+        return memoryview(mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Put the path of the file into the errors about it."""
+    try:
+        yield
+    except ArtifactError as error:
+        error.at = f"{path}: {error.at}" if error.at else str(path)
+        raise
+
+
+def _chunks(artifact: Artifact) -> Iterator[Blob]:
+    """Yield the bytes of the file in their order."""
+    try:
+        sections = tuple(Section.of(name, data) for name, data in artifact.sections.items())
+        data = _manifest(artifact, sections)
+        manifest = to_canonical_json(data)
+        _check_meaning(_parse(data, ""), sections)
+    except ArtifactError as error:
+        raise PlanError(f"no reader would take this artifact: {error.message}", at=error.at) from error
+    except ValueError as error:
+        raise PlanError(f"no artifact can hold this: {error}", at=artifact.name) from error
+    layout = lay_out(manifest, sections)
+    for (_, fixed), payload in zip(layout.fixed, (b"", *artifact.sections.values(), b""), strict=True):
+        yield fixed
+        yield payload
+
+
+def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": list(FORMAT_VERSION),
+        "requires": [],
+        "name": artifact.name,
+        "producer": dict(artifact.producer),
+        "target": {**vars(artifact.target), "cpu_features": list(artifact.target.cpu_features)},
+        "plan": artifact.plan.to_json(),
+        "externs": [_extern_to_json(record) for record in artifact.externs],
+        "report": artifact.report.to_json(),
+        "sections": [dict(vars(section)) for section in sections],
+        "x": {},
+    }
+
+
+def _extern_to_json(record: ExternRecord) -> dict[str, Any]:
+    return {**vars(record), "signature": record.signature.to_json(), "options": dict(record.options)}
+
+
+def _artifact(container: Container) -> Artifact:
+    artifact = _parse(container.manifest, container.digest)
+    _check_meaning(artifact, container.sections)
+    return artifact
+
+
+def _parse(manifest: dict[str, Any], digest: str) -> Artifact:
+    """Return the artifact that a manifest describes, without the bytes of its sections."""
+    names = ("format", "format_version", "requires", "name", "producer", "target", "plan", "externs", "report", "sections", "x")
+    fields = Field(manifest, "").record(*names)
+    target = fields["target"].record("triple", "cpu", "cpu_features")
+    return Artifact(
+        name=fields["name"].text(),
+        producer=fields["producer"].text_mapping(),
+        target=Target(target["triple"].text(), target["cpu"].text(), target["cpu_features"].texts()),
+        plan=Plan.from_json(fields["plan"].value),
+        externs=tuple(_extern(entry) for entry in fields["externs"].items()),
+        report=Report.from_json(fields["report"].value),
+        sections={},
+        digest=digest,
+    )
+
+
+def _extern(field: Field) -> ExternRecord:
+    members = field.record("symbol", "vendor", "device", "section", "signature", "options", "name")
+    try:
+        signature = Signature.from_json(members["signature"].value)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ArtifactCorrupt(f"not a signature: {error!r}", at=members["signature"].path) from error
+    return ExternRecord(
+        symbol=members["symbol"].text(empty=False),
+        vendor=members["vendor"].text(empty=False),
+        device=members["device"].text(empty=False),
+        section=members["section"].text(empty=False),
+        signature=signature,
+        options=members["options"].text_mapping(),
+        name=members["name"].text(),
+    )
+
+
+def _check_meaning(artifact: Artifact, sections: tuple[Section, ...]) -> None:
+    """Check that the parts of an artifact fit each other."""
+    sizes = {section.name: section.nbytes for section in sections}
+    for index, buffer in enumerate(artifact.plan.buffers):
+        if buffer.storage == "constant":
+            at = f"plan.buffers[{index}]"
+            if not buffer.section.startswith("const/") or buffer.section not in sizes:
+                raise ArtifactCorrupt(f"there is no constant section '{buffer.section}'", at=f"{at}.section")
+            if buffer.offset + buffer.nbytes > sizes[buffer.section]:
+                raise ArtifactCorrupt(
+                    f"{buffer.nbytes} bytes at {buffer.offset} reach beyond the {sizes[buffer.section]} of '{buffer.section}'", at=at
+                )
+    devices: dict[str, str] = {}
+    for index, record in enumerate(artifact.externs):
+        if record.symbol in devices:
+            raise ArtifactCorrupt(f"'{record.symbol}' appears twice", at=f"externs[{index}].symbol")
+        if not record.section.startswith("vendor/") or record.section not in sizes:
+            raise ArtifactCorrupt(f"there is no vendor section '{record.section}'", at=f"externs[{index}].section")
+        devices[record.symbol] = record.device
+    for index, step in enumerate(artifact.plan.steps):
+        if isinstance(step, Extern) and devices.get(step.model) != step.device:
+            message = f"offline model '{step.model}' on {step.device}" if step.model in devices else f"unknown offline model '{step.model}'"
+            raise ArtifactCorrupt(message, at=f"plan.steps[{index}].model")
+    if HOST_LIBRARY not in sizes and any(isinstance(step, Segment) for step in artifact.plan.steps):
+        raise ArtifactCorrupt(f"there is no section '{HOST_LIBRARY}', but the plan has segments", at="sections")
