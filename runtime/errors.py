@@ -9,6 +9,9 @@ This file imports only the standard library; it is public as ``landbridge.errors
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LandbridgeError(Exception):
     """The root of the tree.
@@ -124,3 +127,20 @@ class VerifyError(BugError):
 
 class PlanError(BugError):
     """An execution plan contradicts itself."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint for an unknown ``name``: the known one that is nearest to it, else what there is.
+
+    Example:
+        >>> did_you_mean("imgae", ["image", "mask"])
+        "did you mean 'image'?"
+        >>> did_you_mean("x", ["image", "mask"])
+        'there are: image, mask'
+    """
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return f"there are: {shown or 'none'}"
