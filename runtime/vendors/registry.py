@@ -1,17 +1,19 @@
-"""Find vendors by name, by device kind, or by the bytes of a blob.
+"""Find vendors by name, by device kind, or by the bytes of a blob; and the simulators of vendors' libraries.
 
-A vendor is an object of a `Vendor` class named in the entry-point group ``landbridge.vendors``. The built-in ones are listed
-here in the same form, so that a checkout works before it is installed; a test keeps the two lists equal.
+A vendor is an object of a `Vendor` class named in the entry-point group ``landbridge.vendors``. A simulator is a function in
+the group ``landbridge.simulators`` that returns the path of a library with the vendor's own C interface. The built-in ones are
+listed here in the same form, so that a checkout works before it is installed; a test keeps the lists equal.
 """
 
 from __future__ import annotations
 
 import threading
 from importlib import import_module, metadata
+from pathlib import Path
 
 from landbridge.runtime.device import register_kind
 from landbridge.runtime.driver import Vendor
-from landbridge.runtime.errors import UsageError
+from landbridge.runtime.errors import UnsupportedError, UsageError
 
 GROUP = "landbridge.vendors"
 
@@ -19,6 +21,12 @@ BUILT_IN: dict[str, str] = {
     "atlas": "landbridge.runtime.vendors.atlas:AtlasVendor",
     "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
     "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
+}
+
+SIMULATORS_GROUP = "landbridge.simulators"
+
+BUILT_IN_SIMULATORS: dict[str, str] = {
+    "atlas": "landbridge.simulators.ascend:library",
 }
 
 _vendors: dict[str, Vendor] = {}
@@ -68,3 +76,17 @@ def vendor(name: str) -> Vendor:
 def recognise(data: bytes) -> Vendor | None:
     """Return the vendor whose format ``data`` is in, or None."""
     return next((candidate for candidate in vendors().values() if candidate.recognises(data)), None)
+
+
+def simulator(name: str) -> Path:
+    """Return the library that simulates the devices of vendor ``name``, built now if need be.
+
+    Raises:
+        UnsupportedError: there is no simulator of this vendor.
+    """
+    found = {entry.name: entry.value for entry in metadata.entry_points(group=SIMULATORS_GROUP)}
+    known = {**found, **BUILT_IN_SIMULATORS}
+    if name not in known:
+        raise UnsupportedError(f"there is no simulator of '{name}'", hint=f"simulators here: {', '.join(sorted(known))}")
+    module, _, attribute = known[name].partition(":")
+    return Path(getattr(import_module(module), attribute)())
