@@ -19,10 +19,23 @@ _CPU_SCOPE = "global"
 
 
 def device_of(type_or_expr: Any) -> Device | None:
-    """Return the device in a tensor type (or in the type of an expression), or None where it has none."""
-    tensor_type = type_or_expr if isinstance(type_or_expr, tvm.ir.Type) else type_or_expr.ty
-    vdevice = getattr(tensor_type, "vdevice", None)
-    return None if vdevice is None else from_vdevice(vdevice)
+    """Return the device in a tensor type, or in the type of an expression, or None where it has none.
+
+    A tuple is where its tensors are; where these are on several devices, it has none.
+    """
+    of_type = type_or_expr if isinstance(type_or_expr, tvm.ir.Type) else type_or_expr.ty
+    vdevices = [tensor_type.vdevice for tensor_type in tensor_types(of_type)]
+    if not vdevices or any(vdevice is None for vdevice in vdevices):
+        return None
+    devices = {from_vdevice(vdevice) for vdevice in vdevices}
+    return devices.pop() if len(devices) == 1 else None
+
+
+def tensor_types(of_type: Any) -> tuple[Any, ...]:
+    """Return the tensor types in a type: itself, or those in a (nested) tuple type, in order."""
+    if isinstance(of_type, tvm.ir.TupleType):
+        return tuple(tensor_type for field in of_type.fields for tensor_type in tensor_types(field))
+    return (of_type,) if isinstance(of_type, relax.TensorType) else ()
 
 
 def from_vdevice(vdevice: Any) -> Device:
@@ -30,6 +43,11 @@ def from_vdevice(vdevice: Any) -> Device:
     if vdevice.target.kind.name == "llvm":
         return Device("cpu")
     return Device(str(vdevice.memory_scope), int(vdevice.vdevice_id))
+
+
+def same_vdevice(left: Any, right: Any) -> bool:
+    """Return whether two `VDevice` are one object; their own ``same_as`` and ``==`` recurse for ever."""
+    return bool(tvm.runtime.Object.same_as(left, right))
 
 
 class VDevices:

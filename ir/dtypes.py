@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
+from landbridge.runtime.dtypes import BITS
 from landbridge.runtime.errors import PassError
 
 _FLOATS: dict[str, tuple[int, int]] = {
@@ -17,22 +17,16 @@ _FLOATS: dict[str, tuple[int, int]] = {
 }
 """Exponent and fraction bits of each floating type."""
 
-_NAME = re.compile(r"(?:bfloat|float|uint|int)(\d+)(?:_\w+)?")
 
-
-@cache
 def bits_of(dtype: str) -> int:
     """Return the bits of one element of ``dtype`` in memory; a bool takes a byte.
 
     Raises:
         PassError: no such element type.
     """
-    if dtype == "bool":
-        return 8
-    match = _NAME.fullmatch(dtype)
-    if match is None:
+    if dtype not in BITS:
         raise PassError(f"unknown element type '{dtype}'")
-    return int(match[1])
+    return BITS[dtype]
 
 
 def is_float(dtype: str) -> bool:

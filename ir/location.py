@@ -8,7 +8,7 @@ from tvm import relax
 
 from landbridge.ir.program import ModuleInfo
 
-CONSTANT = "constant"
+CONSTANT = "a constant"
 """What messages call a value that the model holds and nobody named."""
 
 

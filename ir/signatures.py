@@ -15,6 +15,7 @@ from tvm import relax
 
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.dtypes import convertible
+from landbridge.ir.fixes import cast_fix, transpose_fix
 from landbridge.ir.location import place, value_name
 from landbridge.ir.program import ExternEntry, ModuleInfo
 from landbridge.ir.sizes import dtype_of, equal_shapes, equal_sizes, render_type, shape_of
@@ -121,8 +122,7 @@ class _Call:
             fix = _shape_fix(name, shape, self._substituted(port.shape))
             yield Mismatch(self.at, self.entry.name, name, port_name, "shape", expected, found, fix)
         else:
-            fix = f'{name} = lb.astype({name}, "{port.dtype}")'
-            yield Mismatch(self.at, self.entry.name, name, port_name, "dtype", expected, found, fix)
+            yield Mismatch(self.at, self.entry.name, name, port_name, "dtype", expected, found, cast_fix(name, port.dtype))
 
     def gears(self, arguments: Sequence[Any]) -> Iterator[Mismatch]:
         """Yield a size that is known and that no gear of the model has."""
@@ -200,5 +200,5 @@ def _shape_fix(name: str, shape: Sequence[Size] | None, expected: Sequence[Size]
     if shape is not None and len(shape) == len(expected) == 4:
         for order in ((0, 2, 3, 1), (0, 3, 1, 2)):
             if equal_shapes([shape[axis] for axis in order], expected):
-                return f"{name} = lb.permute_dims({name}, {list(order)})"
+                return transpose_fix(name, order)
     return f"reshape or resize '{name}' to [{', '.join(render(extent) for extent in expected)}] before the call"
