@@ -1,0 +1,71 @@
+"""The command line, in the manner of ``tvmc``: ``landbridge VERB …``.
+
+Results go to standard output, everything else to standard error. Exit status: 0 success, 1 a failure with one clear message,
+2 wrong usage, 70 a bug of Landbridge (with the traceback).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+
+from landbridge.cli import compile as compile_verb
+from landbridge.cli import demo, inspect, report, run, split
+from landbridge.runtime.errors import BugError, LandbridgeError
+
+VERBS = (compile_verb, run, inspect, report, split, demo)
+"""One module a verb, in the order of the help: each has ``add(subparsers)`` and ``execute(arguments)``."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="landbridge", description=__doc__.splitlines()[0] if __doc__ else "", allow_abbrev=False)
+    top.add_argument("--version", action="version", version=_version())
+    top.add_argument("-v", "--verbose", action="store_true", help="log what happens to standard error")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module in VERBS:
+        module.add(verbs)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; ``argv`` is without the program's name."""
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        status = arguments.execute(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has gone; nothing is left to say
+        return 0
+    except BugError:
+        traceback.print_exc()
+        return BugError.exit_code
+    except (LandbridgeError, ImportError, OSError) as error:
+        return _fail(arguments, error)
+    return int(status)
+
+
+def _fail(arguments: argparse.Namespace, error: Exception) -> int:
+    """Tell a failure and return its exit status."""
+    if isinstance(error, OSError):
+        error = LandbridgeError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    if getattr(arguments, "json", False):
+        details = {"kind": type(error).__name__, "message": getattr(error, "message", str(error))}
+        details |= {key: getattr(error, key) for key in ("at", "hint") if getattr(error, key, "")}
+        print(json.dumps({"error": details}, indent=2))
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code if isinstance(error, LandbridgeError) else 1
+
+
+def _version() -> str:
+    from landbridge import __version__
+
+    return f"landbridge {__version__}"

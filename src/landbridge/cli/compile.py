@@ -1,0 +1,112 @@
+"""``landbridge compile``: an ONNX model and offline models in, an artifact out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from landbridge.cli import options
+from landbridge.cli.report import write as write_report
+from landbridge.runtime.dims import names, render
+from landbridge.runtime.errors import PlacementError
+from landbridge.runtime.report import Report
+
+
+_COUNTED = {"copies": "crossings", "casts": "casts", "fallbacks": "fallback regions"}
+
+
+def add(verbs: options.Verbs) -> None:
+    """Add the verb."""
+    parser = options.verb(
+        verbs,
+        "compile",
+        execute,
+        summary="compile an ONNX model, with offline models in it, into one artifact",
+        example="landbridge compile detector.onnx -o detector.lbr --replace 'atlas0:backbone.om;inputs=image;outputs=features'",
+    )
+    parser.add_argument("model", metavar="MODEL.onnx")
+    parser.add_argument("-o", "--output", metavar="OUT.lbr", help="where to write the artifact (default: the model's name with .lbr)")
+    parser.add_argument("--target", help="LLVM target such as 'llvm -mcpu=x86-64-v3' (default: this machine)")
+    parser.add_argument(
+        "--mode", choices=("auto", "strict"), default="auto", help="strict inserts no copies and casts, and reports those missing"
+    )
+    parser.add_argument(
+        "--replace",
+        action="append",
+        default=[],
+        metavar="R",
+        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region",
+    )
+    parser.add_argument(
+        "--offload",
+        action="append",
+        default=[],
+        metavar="R",
+        help="'DEVICE;inputs=a;outputs=c': compile a region by the vendor's own compiler",
+    )
+    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,n", help="fix or name the extents of an input")
+    parser.add_argument(
+        "--link", action="append", default=[], metavar="cpu-DEVICE", help="allow data to cross here, and only over links given so"
+    )
+    parser.add_argument("--no-fallback", action="store_true", help="refuse operators that cannot be native code")
+    parser.add_argument("--report", action="append", default=[], metavar="F.json|F.html", help="write the report to a file")
+    parser.add_argument("--max-copies", type=int, metavar="N", help="fail when more values cross than this")
+    parser.add_argument("--max-copy-bytes", type=int, metavar="N", help="fail when more bytes cross in a run than this")
+    passes = parser.add_argument_group("to see inside")
+    passes.add_argument("--dump-ir", metavar="DIR", help="write the IR after every pass")
+    passes.add_argument("--print-after", action="append", default=[], metavar="PASS", help="print the IR after a pass to standard error")
+    passes.add_argument("--stop-after", metavar="PASS", help="print the IR after this pass to standard output and stop")
+    passes.add_argument("--time-passes", action="store_true", help="tell how long each pass took")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    import landbridge as lb
+
+    regions = [options.region(text, option="--replace", with_file=True) for text in arguments.replace]
+    offloads = [options.region(text, option="--offload", with_file=False) for text in arguments.offload]
+    links = [tuple(text.split("-", 1)) for text in arguments.link] or None
+    model = lb.from_onnx(arguments.model, shapes=options.shapes(arguments.shape), fallback=not arguments.no_fallback)
+    for region in regions:
+        blob = lb.ExternModel.from_file(region.file)
+        model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
+    for region in offloads:
+        model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs)
+    watchers = _observers(arguments)
+    if arguments.stop_after:
+        placed = passes.place_program(model, mode=arguments.mode, observers=(*watchers, StopAfter(arguments.stop_after)))
+        print(print_module(placed.module))
+        return 0
+    compiled = lb.compile(model, arguments.target, arguments.mode, links, observers=watchers)
+    _check_limits(arguments, compiled.report)
+    output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)
+    compiled.save(output)
+    for path in arguments.report:
+        write_report(compiled.report, Path(path), title=output.name)
+    counts = ", ".join(f"{len(getattr(compiled.report, kind))} {label}" for kind, label in _COUNTED.items())
+    summary = f"{output}: {output.stat().st_size} bytes, {counts}"
+    options.say(arguments, summary, {"artifact": str(output), "nbytes": output.stat().st_size, "report": compiled.report.to_json()})
+    return 0
+
+
+def _check_limits(arguments: argparse.Namespace, report: Report) -> None:
+    """Refuse a result that crosses more than the caller allows.
+
+    Raises:
+        PlacementError: naming the limit, what was found, and the largest crossings.
+    """
+    moving = [crossing for crossing in report.copies if not crossing.aliased]
+    largest = "; ".join(f"{c.value} {c.source} -> {c.destination}, {render(c.nbytes)} bytes" for c in moving[:5])
+    if arguments.max_copies is not None and len(moving) > arguments.max_copies:
+        raise PlacementError(f"{len(moving)} values cross, --max-copies allows {arguments.max_copies}", hint=largest)
+    if arguments.max_copy_bytes is None:
+        return
+    open_sizes = [crossing.value for crossing in moving if names(crossing.nbytes)]
+    if open_sizes:
+        raise PlacementError(
+            f"how many bytes cross depends on {', '.join(report.dims)} (values {', '.join(open_sizes)})",
+            hint="fix the extents with --shape to use --max-copy-bytes",
+        )
+    total = sum(crossing.nbytes for crossing in moving if not crossing.once)
+    if total > arguments.max_copy_bytes:
+        raise PlacementError(f"{total} bytes cross in a run, --max-copy-bytes allows {arguments.max_copy_bytes}", hint=largest)

@@ -1,0 +1,129 @@
+"""``landbridge inspect``: what is in an artifact or in a vendor's blob, with no vendor software."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from landbridge.cli import options
+from landbridge.runtime import artifact
+from landbridge.runtime.dims import render, render_shape
+from landbridge.runtime.driver import Vendor
+from landbridge.runtime.errors import UserError
+from landbridge.runtime.plan import Interface, Plan
+from landbridge.runtime.signature import Port, Signature
+from landbridge.runtime.vendors import registry
+
+_ARTIFACT_START = b"PK\x03\x04"
+
+
+def add(verbs: options.Verbs) -> None:
+    """Add the verb."""
+    parser = options.verb(
+        verbs,
+        "inspect",
+        execute,
+        summary="show the signature, versions, sections and hashes of an artifact or a vendor's blob",
+        example="landbridge inspect backbone.om",
+        lean=True,
+    )
+    parser.add_argument("file", metavar="FILE", help="an artifact, or a blob such as an .om")
+    parser.add_argument("--vendor", help="whose blob it is, where the bytes do not tell")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    path = Path(arguments.file)
+    data = path.read_bytes()
+    if arguments.vendor is None and artifact.recognises(data):
+        text, facts = _artifact(path)
+    else:
+        vendor = registry.vendor(arguments.vendor) if arguments.vendor else registry.recognise(data)
+        if vendor is None:
+            raise UserError(
+                "neither an artifact nor a blob of a known vendor", at=str(path), hint=f"vendors here: {', '.join(registry.vendors())}"
+            )
+        text, facts = _blob(path, data, vendor)
+    options.say(arguments, text, facts)
+    return 0
+
+
+def _blob(path: Path, data: bytes, vendor: Vendor) -> tuple[str, dict[str, Any]]:
+    signature, details, digest = vendor.read_signature(data, {}), vendor.describe(data), hashlib.sha256(data).hexdigest()
+    rows = [("vendor", vendor.name), ("runs on", vendor.device_kind), ("size", f"{len(data)} bytes"), ("SHA-256", digest), *details]
+    lines = [str(path), *_table(rows), *signature_lines(signature)]
+    facts = {"vendor": vendor.name, "nbytes": len(data), "sha256": digest, "details": dict(details), "signature": signature.to_json()}
+    return "\n".join(lines), facts
+
+
+def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
+    found = artifact.read(path)
+    sections = {name: {"nbytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in found.sections.items()}
+    target = f"{found.target.triple} {found.target.cpu}".strip() or "any machine"
+    made_by = ", ".join(f"{name} {version}" for name, version in found.producer.items())
+    digest = artifact.digest(found)
+    rows = [("artifact of", found.name), ("made by", made_by), ("runs on", target), ("digest", digest)]
+    lines = [
+        str(path),
+        *_table(rows),
+        *_interface("input", found.plan, found.plan.inputs),
+        *_interface("output", found.plan, found.plan.outputs),
+    ]
+    for extern in found.externs:
+        versions = "".join(f", {key} {value}" for key, value in extern.signature.versions.items())
+        lines += [f"offline model {extern.name}: {extern.vendor} on {extern.device}, section {extern.section}{versions}"]
+        lines += ["  " + line for line in signature_lines(extern.signature)]
+    lines += ["sections"] + [f"  {name:<20}{facts['nbytes']:>12} bytes  sha256:{facts['sha256']}" for name, facts in sections.items()]
+    facts = {
+        "name": found.name,
+        "producer": dict(found.producer),
+        "target": vars(found.target),
+        "digest": digest,
+        "inputs": _interface_json(found.plan, found.plan.inputs),
+        "outputs": _interface_json(found.plan, found.plan.outputs),
+        "externs": [{**vars(extern), "signature": extern.signature.to_json()} for extern in found.externs],
+        "sections": sections,
+    }
+    return "\n".join(lines), facts
+
+
+def signature_lines(signature: Signature) -> list[str]:
+    """Return a signature as text, a line for each fact, with where it came from."""
+    lines = [f"input  {_port(port)}" for port in signature.inputs] + [f"output {_port(port)}" for port in signature.outputs]
+    if signature.gears is not None:
+        gears = ", ".join("x".join(str(extent) for extent in choice) for choice in signature.gears.choices)
+        lines.append(f"{signature.gears.kind} gears {gears}{_origin(signature, 'gears')}")
+    if signature.workspace_nbytes:
+        lines.append(f"workspace {signature.workspace_nbytes} bytes{_origin(signature, 'workspace_nbytes')}")
+    if signature.weight_nbytes:
+        lines.append(f"weights {signature.weight_nbytes} bytes{_origin(signature, 'weight_nbytes')}")
+    return lines + [f"{key} {value}{_origin(signature, 'versions')}" for key, value in signature.versions.items()]
+
+
+def _port(port: Port) -> str:
+    text = f"{port.name}: {port.dtype} {render_shape(port.shape)} {port.layout}"
+    if port.aipp is None:
+        return text
+    size = f", image {port.aipp.source_height} x {port.aipp.source_width}" if port.aipp.source_height else ""
+    return f"{text}, {port.aipp.mode} AIPP from {port.aipp.source_format}{size}"
+
+
+def _origin(signature: Signature, fact: str) -> str:
+    return f" (from the {signature.origin[fact]})" if fact in signature.origin else ""
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(label) for label, _ in rows) + 2
+    return [f"{label:<{width}}{text}" for label, text in rows]
+
+
+def _interface(kind: str, plan: Plan, interface: tuple[Interface, ...]) -> list[str]:
+    described = _interface_json(plan, interface)
+    return [f"{kind:<7}{port['name']}: {port['dtype']} [{', '.join(port['shape'])}] on {port['device']}" for port in described]
+
+
+def _interface_json(plan: Plan, interface: tuple[Interface, ...]) -> list[dict[str, Any]]:
+    buffers = [(port.name, plan.buffers[port.buffer]) for port in interface]
+    return [{"name": name, "dtype": b.dtype, "shape": [render(size) for size in b.shape], "device": b.device} for name, b in buffers]

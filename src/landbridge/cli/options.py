@@ -1,0 +1,124 @@
+"""What several verbs share: their parsers' manners, and options that are small languages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from landbridge.runtime.errors import UsageError
+
+Verbs = Any
+"""What ``ArgumentParser.add_subparsers`` returns; its type is private to argparse."""
+
+
+def verb(
+    verbs: Verbs, name: str, execute: Callable[[argparse.Namespace], int], *, summary: str, example: str, lean: bool = False
+) -> argparse.ArgumentParser:
+    """Add a verb whose ``--help`` ends with a working example, and return its parser.
+
+    Args:
+        lean: it works where only the runtime is installed.
+    """
+    needs = "" if lean else "\nneeds the compiler: pip install 'landbridge[compiler]'"
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}{needs}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(execute=execute)
+    return parser
+
+
+def add_simulate(parser: argparse.ArgumentParser) -> None:
+    """Add ``--simulate``."""
+    parser.add_argument(
+        "--simulate",
+        metavar="V,…",
+        default="",
+        help="vendors whose simulator stands in for the hardware, such as atlas (also LANDBRIDGE_SIMULATE)",
+    )
+
+
+def simulated(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the vendors that ``--simulate`` names."""
+    return tuple(name.strip() for name in arguments.simulate.split(",") if name.strip())
+
+
+def say(arguments: argparse.Namespace, text: str, data: Mapping[str, Any]) -> None:
+    """Print the result of a verb: ``text``, or ``data`` as JSON where that was asked for."""
+    print(json.dumps(data, indent=2) if arguments.json else text)
+
+
+def progress(text: str) -> None:
+    """Tell on standard error what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The argument of ``--replace`` and ``--offload``.
+
+    Attributes:
+        device: such as "atlas0".
+        file: the offline model's file; "" for ``--offload``.
+        inputs: names of the tensors where the region begins.
+        outputs: names of the tensors where it ends.
+    """
+
+    device: str
+    file: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def region(text: str, *, option: str, with_file: bool) -> Region:
+    """Return the region that ``DEVICE:FILE;inputs=a,b;outputs=c`` (or ``DEVICE;inputs=…;outputs=…``) names.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    form = "DEVICE:FILE;inputs=a,b;outputs=c" if with_file else "DEVICE;inputs=a,b;outputs=c"
+    head, *fields = text.split(";")
+    device, _, file = head.partition(":") if with_file else (head, "", "")
+    names = {key: tuple(name for name in value.split(",") if name) for key, _, value in (field.partition("=") for field in fields)}
+    if set(names) != {"inputs", "outputs"} or not device or not all(names.values()) or (with_file and not file):
+        raise UsageError(f"{option} '{text}' is not of the form {form}", hint=f"quote it for the shell: {option} '{form}'")
+    return Region(device, file, names["inputs"], names["outputs"])
+
+
+def shapes(texts: list[str]) -> dict[str, list[int | str]]:
+    """Return the shapes that ``NAME=1,3,n`` arguments give.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    found: dict[str, list[int | str]] = {}
+    for text in texts:
+        name, separator, extents = text.rpartition("=")
+        if not separator or not name:
+            raise UsageError(f"--shape '{text}' is not of the form NAME=1,3,224,224", hint="a word in place of a number names a dimension")
+        found[name] = [int(extent) if extent.lstrip("-").isdigit() else extent for extent in extents.split(",") if extent]
+    return found
+
+
+def numbers(texts: list[str], *, option: str) -> dict[str, int]:
+    """Return what ``NAME=NUMBER`` arguments give.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    found = {}
+    for text in texts:
+        name, separator, number = text.partition("=")
+        if not separator or not number.isdigit():
+            raise UsageError(f"{option} '{text}' is not of the form NAME=NUMBER", hint=f"as in {option} n=4")
+        found[name] = int(number)
+    return found
