@@ -1,8 +1,9 @@
-"""Memory of devices that work in the host's memory: addresses of aligned arrays, and copies by ``memmove``."""
+"""What vendors share whose devices work in the host's memory: aligned memory, copies, arrays at addresses."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landbridge.runtime.errors import UnsupportedError
+from landbridge.runtime.dims import render_shape
+from landbridge.runtime.driver import TensorRef
+from landbridge.runtime.dtypes import holder
+from landbridge.runtime.errors import InputError
+from landbridge.runtime.signature import Port
 
 ALIGNMENT = 64
 """In bytes; what `Driver.allocate` promises."""
-
-_BY_SIZE = {"bfloat16": "uint16"}
-"""Types that NumPy lacks, with the type of the same size under which their bits are seen."""
 
 
 class HostMemory:
@@ -54,25 +56,26 @@ class HostMemory:
             self._arrays.clear()
 
 
-def storage_dtype(dtype: str, at: str) -> np.dtype[Any]:
-    """Return the NumPy type that holds the bits of ``dtype``: itself, or an unsigned integer of its size.
+def view(address: int, dtype: str, shape: Sequence[int]) -> NDArray[Any]:
+    """Return the array at ``address``, in NumPy's dtype for ``dtype`` (`holder`), not copied; the caller keeps the memory alive."""
+    count, storage = math.prod(shape), holder(dtype)
+    if count == 0:
+        return np.empty(shape, storage)
+    memory = (ctypes.c_uint8 * (count * storage.itemsize)).from_address(address)
+    return np.ctypeslib.as_array(memory).view(storage).reshape(shape)
+
+
+def check_arguments(ports: Sequence[Port], refs: Sequence[TensorRef], kind: str, at: str) -> None:
+    """Check the type, the rank and the fixed extents of a call's arguments; their number is the plan's author's affair.
 
     Raises:
-        UnsupportedError: elements that are not whole bytes, or not plain data.
+        InputError: naming the first that does not fit.
     """
-    try:
-        found = np.dtype(_BY_SIZE.get(dtype, dtype))
-    except TypeError:
-        found = np.dtype(object)
-    if found.hasobject or found.itemsize == 0:
-        raise UnsupportedError(f"elements of type {dtype} cannot be passed to an offline model", at=at)
-    return found
-
-
-def view(address: int, dtype: np.dtype[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Return the array at ``address``, not copied; the caller keeps the memory alive."""
-    count = int(np.prod(shape, dtype=np.int64))
-    if count == 0:
-        return np.empty(shape, dtype)
-    memory = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(address)
-    return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+    for port, ref in zip(ports, refs, strict=True):
+        fits = len(port.shape) == len(ref.shape) and all(
+            isinstance(dim, str) or dim == n for dim, n in zip(port.shape, ref.shape, strict=True)
+        )
+        if not fits or port.dtype != ref.dtype:
+            raise InputError(
+                f"{kind} '{port.name}': {ref.dtype} {render_shape(ref.shape)}, expected {port.dtype} {render_shape(port.shape)}", at=at
+            )

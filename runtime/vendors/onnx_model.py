@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 from landbridge.runtime.errors import SignatureError
 from landbridge.runtime.signature import Dim, Port
-from landbridge.runtime.vendors.protobuf import Wire, WireError, fields, signed
+from landbridge.runtime.vendors.protobuf import Message
 
 DTYPES: dict[int, str] = {
     1: "float32",
@@ -32,41 +33,136 @@ DTYPES: dict[int, str] = {
     14: "complex64",
     15: "complex128",
     16: "bfloat16",
+    17: "float8_e4m3fn",
+    18: "float8_e4m3fnuz",
+    19: "float8_e5m2",
+    20: "float8_e5m2fnuz",
+    21: "uint4",
+    22: "int4",
+    23: "float4_e2m1fn",
+    24: "float8_e8m0fnu",
 }
 """``TensorProto.DataType`` of the types a value may have at the border of a model."""
 
-_MODEL_FIELDS: dict[int, Wire] = {
-    1: Wire.VARINT,  # ir_version
-    2: Wire.BYTES,  # producer_name
-    3: Wire.BYTES,  # producer_version
-    4: Wire.BYTES,  # domain
-    5: Wire.VARINT,  # model_version
-    6: Wire.BYTES,  # doc_string
-    7: Wire.BYTES,  # graph
-    8: Wire.BYTES,  # opset_import
-    14: Wire.BYTES,  # metadata_props
-    20: Wire.BYTES,  # training_info
-    25: Wire.BYTES,  # functions
-    26: Wire.BYTES,  # configuration
-}
-_MODEL_REQUIRED = {1, 7, 8}
 
-_TENSORS: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 25: "function"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-"""For each message the fields in which tensors are found, with the message each of them holds."""
+class _Model(IntEnum):
+    IR_VERSION = 1
+    PRODUCER_NAME = 2
+    PRODUCER_VERSION = 3
+    GRAPH = 7
+    OPSET_IMPORT = 8
+    FUNCTIONS = 25
 
-_MAX_DEPTH = 64
+
+_MODEL_NUMBERS = frozenset({1, 5})
+_MODEL_MESSAGES = frozenset({2, 3, 4, 6, 7, 8, 14, 20, 25, 26})
+_MODEL_REQUIRED = frozenset({_Model.IR_VERSION, _Model.GRAPH, _Model.OPSET_IMPORT})
+"""The fields of ``ModelProto`` by what they hold, and those that every model has."""
+
+
+class _Graph(IntEnum):
+    NODE = 1
+    NAME = 2
+    INITIALIZER = 5
+    INPUT = 11
+    OUTPUT = 12
+    SPARSE_INITIALIZER = 15
+
+
+class _Function(IntEnum):
+    NODE = 7
+
+
+class _Node(IntEnum):
+    ATTRIBUTE = 5
+
+
+class _Attribute(IntEnum):
+    T = 5
+    G = 6
+    TENSORS = 10
+    GRAPHS = 11
+    SPARSE_TENSOR = 22
+    SPARSE_TENSORS = 23
+
+
+class _Sparse(IntEnum):
+    VALUES = 1
+    INDICES = 2
+
+
+class _Tensor(IntEnum):
+    NAME = 8
+    DATA_LOCATION = 14
+
+
+class _Opset(IntEnum):
+    DOMAIN = 1
+    VERSION = 2
+
+
+class _Value(IntEnum):
+    NAME = 1
+    TYPE = 2
+
+
+class _Type(IntEnum):
+    TENSOR = 1
+
+
+class _TensorType(IntEnum):
+    ELEM_TYPE = 1
+    SHAPE = 2
+
+
+class _Shape(IntEnum):
+    DIM = 1
+
+
+class _Dim(IntEnum):
+    VALUE = 1
+    PARAM = 2
+
+
+_EXTERNAL = 1
+"""``TensorProto.DataLocation.EXTERNAL``."""
+
+_INNER: dict[str, dict[IntEnum, str]] = {
+    "model": {_Model.GRAPH: "graph", _Model.FUNCTIONS: "function"},
+    "graph": {_Graph.NODE: "node", _Graph.INITIALIZER: "tensor", _Graph.SPARSE_INITIALIZER: "sparse"},
+    "function": {_Function.NODE: "node"},
+    "node": {_Node.ATTRIBUTE: "attribute"},
+    "attribute": {
+        _Attribute.T: "tensor",
+        _Attribute.G: "graph",
+        _Attribute.TENSORS: "tensor",
+        _Attribute.GRAPHS: "graph",
+        _Attribute.SPARSE_TENSOR: "sparse",
+        _Attribute.SPARSE_TENSORS: "sparse",
+    },
+    "sparse": {_Sparse.VALUES: "tensor", _Sparse.INDICES: "tensor"},
+    "tensor": {},
+}
+"""For each kind of message the fields below which tensors are found, with the kind of message that each holds."""
+
+_MAX_DEPTH = 100
+"""Of graphs within attributes of nodes; far beyond any real model."""
 
 
 @dataclass(frozen=True)
 class OnnxInterface:
-    """What the model's graph takes and gives; inputs that are initialised in the model are not among ``inputs``."""
+    """What the model's graph takes and gives.
+
+    Attributes:
+        name: of the graph.
+        inputs: in order, without those that are initialised in the model.
+        outputs: in order.
+        opset: version of ONNX's own operators, 0 where the model imports none.
+        producer: what wrote the file.
+        ir_version: of the file.
+        operators: nodes of the main graph.
+        constant_nbytes: bytes of the main graph's initialisers.
+    """
 
     name: str
     inputs: tuple[Port, ...]
@@ -80,15 +176,15 @@ class OnnxInterface:
 
 def looks_like_onnx(data: bytes) -> bool:
     """Return whether ``data`` is, as a whole, built like a ``ModelProto``; the format has no magic number."""
-    seen: set[int] = set()
     try:
-        for number, kind, _ in fields(memoryview(data)):
-            if _MODEL_FIELDS.get(number) != kind:
-                return False
-            seen.add(number)
-    except WireError:
+        found = Message(memoryview(data), "").fields
+    except SignatureError:
         return False
-    return seen >= _MODEL_REQUIRED
+    shaped = all(
+        number in (_MODEL_NUMBERS if all(isinstance(value, int) for value in values) else _MODEL_MESSAGES)
+        for number, values in found.items()
+    )
+    return shaped and found.keys() >= _MODEL_REQUIRED
 
 
 def read_interface(data: bytes, at: str) -> OnnxInterface:
@@ -100,13 +196,25 @@ def read_interface(data: bytes, at: str) -> OnnxInterface:
     """
     if not looks_like_onnx(data):
         raise SignatureError("not a serialised ONNX model", at=at, hint="give the bytes of an .onnx file")
-    try:
-        outside = next(_external(memoryview(data), "model", 0), None)
-        if outside is not None:
-            raise SignatureError(f"tensor '{outside}' lies in another file", at=at, hint="save the model with its tensors inside")
-        return _read_model(memoryview(data), at)
-    except (WireError, UnicodeDecodeError) as error:
-        raise SignatureError(f"damaged ONNX model: {error}", at=at, hint="write the file again") from error
+    model = Message(memoryview(data), at)
+    outside = next(_external(model, "model", 0), None)
+    if outside is not None:
+        raise SignatureError(f"tensor '{outside}' lies in another file", at=at, hint="save the model with its tensors inside")
+    opsets = [(entry.text(_Opset.DOMAIN), entry.integer(_Opset.VERSION)) for entry in model.messages(_Model.OPSET_IMPORT)]
+    graph = model.message(_Model.GRAPH)
+    initialisers = list(graph.blobs(_Graph.INITIALIZER))
+    initialised = {Message(blob, at).text(_Tensor.NAME) for blob in initialisers}
+    inputs = [value for value in graph.messages(_Graph.INPUT) if value.text(_Value.NAME) not in initialised]
+    return OnnxInterface(
+        name=graph.text(_Graph.NAME),
+        inputs=tuple(_read_value(value, "input", at) for value in inputs),
+        outputs=tuple(_read_value(value, "output", at) for value in graph.messages(_Graph.OUTPUT)),
+        opset=next((version for domain, version in opsets if domain in ("", "ai.onnx")), 0),
+        producer=f"{model.text(_Model.PRODUCER_NAME)} {model.text(_Model.PRODUCER_VERSION)}".strip(),
+        ir_version=model.integer(_Model.IR_VERSION),
+        operators=len(graph.blobs(_Graph.NODE)),
+        constant_nbytes=sum(len(blob) for blob in initialisers),
+    )
 
 
 def dim_name(port: str, axis: int) -> str:
@@ -114,114 +222,37 @@ def dim_name(port: str, axis: int) -> str:
     return f"{re.sub(r'[^0-9A-Za-z_]', '_', port)}_{axis}"
 
 
-def _read_model(data: memoryview, at: str) -> OnnxInterface:
-    graph, opset, producer, ir_version = memoryview(b""), 0, "", 0
-    for number, _, value in fields(data):
-        if number == 1:
-            ir_version = _number(value)
-        elif number == 2:
-            producer = f"{_text(value)} {producer}".strip()
-        elif number == 3:
-            producer = f"{producer} {_text(value)}".strip()
-        elif number == 7:
-            graph = _message(value)
-        elif number == 8:
-            domain, version = _read_opset(_message(value))
-            opset = version if domain in ("", "ai.onnx") else opset
-    name, inputs, outputs, initialised, operators, nbytes = "", [], [], set(), 0, 0
-    for number, _, value in fields(graph):
-        if number == 1:
-            operators += 1
-        elif number == 2:
-            name = _text(value)
-        elif number == 5:
-            initialised.add(_tensor_name(_message(value)))
-            nbytes += len(_message(value))
-        elif number == 11:
-            inputs.append(_message(value))
-        elif number == 12:
-            outputs.append(_message(value))
-    inputs = [value for value in inputs if _value_name(value) not in initialised]
-    ports = [tuple(_read_value(value, kind, at) for value in values) for kind, values in (("input", inputs), ("output", outputs))]
-    return OnnxInterface(name, ports[0], ports[1], opset, producer, ir_version, operators, nbytes)
-
-
-def _read_opset(data: memoryview) -> tuple[str, int]:
-    domain, version = "", 0
-    for number, _, value in fields(data):
-        if number == 1:
-            domain = _text(value)
-        elif number == 2:
-            version = _number(value)
-    return domain, version
-
-
-def _value_name(data: memoryview) -> str:
-    return next((_text(value) for number, _, value in fields(data) if number == 1), "")
-
-
-def _tensor_name(data: memoryview) -> str:
-    return next((_text(value) for number, _, value in fields(data) if number == 8), "")
-
-
-def _read_value(data: memoryview, kind: str, at: str) -> Port:
-    name = _value_name(data)
-    type_ = next((_message(value) for number, _, value in fields(data) if number == 2), memoryview(b""))
-    tensor = next((_message(value) for number, _, value in fields(type_) if number == 1), None)
-    if tensor is None:
+def _read_value(value: Message, kind: str, at: str) -> Port:
+    name = value.text(_Value.NAME)
+    type_ = value.message(_Value.TYPE)
+    if not type_.has(_Type.TENSOR):
         raise SignatureError(
             f"{kind} '{name}' is not a tensor", at=at, hint="sequences, maps and optionals can only be used inside a model"
         )
-    code, shape = 0, None
-    for number, _, value in fields(tensor):
-        if number == 1:
-            code = _number(value)
-        elif number == 2:
-            shape = _message(value)
+    tensor = type_.message(_Type.TENSOR)
+    code = tensor.integer(_TensorType.ELEM_TYPE)
     if code not in DTYPES:
-        raise SignatureError(f"{kind} '{name}' has elements of ONNX type {code}, which cannot be passed", at=at)
-    if shape is None:
+        raise SignatureError(f"{kind} '{name}' has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model")
+    if not tensor.has(_TensorType.SHAPE):
         raise SignatureError(
             f"the rank of {kind} '{name}' is not known", at=at, hint="infer the model's shapes first (onnx.shape_inference)"
         )
-    dims = [_message(value) for number, _, value in fields(shape) if number == 1]
-    return Port(name, DTYPES[code], tuple(_read_dim(dim, dim_name(name, axis)) for axis, dim in enumerate(dims)))
+    dims = enumerate(tensor.message(_TensorType.SHAPE).messages(_Shape.DIM))
+    return Port(name, DTYPES[code], tuple(_read_dim(dim, dim_name(name, axis)) for axis, dim in dims))
 
 
-def _read_dim(data: memoryview, default: str) -> Dim:
-    for number, _, value in fields(data):
-        if number == 1 and signed(_number(value)) >= 0:
-            return _number(value)
-        if number == 2 and len(_message(value)):
-            return _text(value)
-    return default
+def _read_dim(dim: Message, default: str) -> Dim:
+    if dim.has(_Dim.VALUE) and dim.integer(_Dim.VALUE) >= 0:
+        return dim.integer(_Dim.VALUE)
+    return dim.text(_Dim.PARAM) or default
 
 
-def _external(data: memoryview, kind: str, depth: int) -> Iterator[str]:
-    """Yield the name of every tensor below the message ``data`` whose elements lie in another file."""
+def _external(message: Message, kind: str, depth: int) -> Iterator[str]:
+    """Yield the name of every tensor at or below ``message`` whose elements lie in another file."""
     if depth > _MAX_DEPTH:
-        raise WireError("graphs are nested too deeply")
-    if kind == "tensor":
-        if any(number == 14 and value == 1 for number, _, value in fields(data)):
-            yield _tensor_name(data)
-        return
-    for number, wire, value in fields(data):
-        inner = _TENSORS[kind].get(number)
-        if inner is not None and wire == Wire.BYTES:
-            yield from _external(_message(value), inner, depth + 1)
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise WireError("a number where a message is expected")
-    return value
-
-
-def _number(value: int | memoryview) -> int:
-    if not isinstance(value, int):
-        raise WireError("bytes where a number is expected")
-    return value
-
-
-def _text(value: int | memoryview) -> str:
-    return str(_message(value), "utf-8")
+        raise SignatureError("graphs nested too deeply", at=message.at, hint="the file is damaged")
+    if kind == "tensor" and message.integer(_Tensor.DATA_LOCATION) == _EXTERNAL:
+        yield message.text(_Tensor.NAME)
+    for field, inner in _INNER[kind].items():
+        for part in message.messages(field):
+            yield from _external(part, inner, depth + 1)

@@ -17,10 +17,12 @@ import numpy as np
 
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, TensorRef
-from landbridge.runtime.errors import DeviceError, InputError
-from landbridge.runtime.signature import Port, Signature
-from landbridge.runtime.vendors.host_memory import HostMemory, storage_dtype, view
+from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.signature import Signature
+from landbridge.runtime.vendors.host_memory import HostMemory, check_arguments, view
 from landbridge.runtime.vendors.openvino.blob import PRECISION, VERSION_KEY, read_blob
+
+_DEVICE = "openvino0"
 
 _MAX_THREADS = 4
 """Threads of one model unless an option says otherwise: host segments and other models need some too."""
@@ -39,7 +41,7 @@ def open_driver() -> OpenvinoDriver:
     except ImportError as error:
         raise DeviceError(
             "the Python package openvino is missing or cannot be loaded",
-            at="openvino0",
+            at=_DEVICE,
             hint="pip install landbridge[openvino]",
             vendor_text=str(error),
         ) from error
@@ -78,7 +80,7 @@ class OpenvinoDriver(Driver):
         if found.version != installed:
             raise DeviceError(
                 f"the blob was exported by OpenVINO {found.version}, installed is {installed}",
-                at="openvino0",
+                at=_DEVICE,
                 hint=f"pip install openvino=={found.version}, or export the model again with {installed}",
             )
         properties = {
@@ -109,24 +111,24 @@ class OpenvinoModel(LoadedModel):
 
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
         """Make an infer request whose tensors are at the given addresses."""
-        _check_shapes(self._signature.inputs, inputs, "input")
-        _check_shapes(self._signature.outputs, outputs, "output")
+        check_arguments(self._signature.inputs, inputs, "input", _DEVICE)
+        check_arguments(self._signature.outputs, outputs, "output", _DEVICE)
         request = self._compiled.create_infer_request()
         try:
-            ins = [self._tensor(ref, port.name) for ref, port in zip(inputs, self._signature.inputs, strict=True)]
-            outs = [self._tensor(ref, port.name) for ref, port in zip(outputs, self._signature.outputs, strict=True)]
+            ins = [self._tensor(ref) for ref in inputs]
+            outs = [self._tensor(ref) for ref in outputs]
             for index, tensor in enumerate(ins):
                 request.set_input_tensor(index, tensor)
             for index, tensor in enumerate(outs):
                 request.set_output_tensor(index, tensor)
         except RuntimeError as error:
-            raise DeviceError("OpenVINO refused the arguments", at="openvino0", vendor_text=str(error)) from error
+            raise DeviceError("OpenVINO refused the arguments", at=_DEVICE, vendor_text=str(error)) from error
         dynamic = [index for index, port in enumerate(self._signature.outputs) if any(isinstance(dim, str) for dim in port.shape)]
         checks = [(self._signature.outputs[index].name, outs[index], outputs[index].shape) for index in dynamic]
         return OpenvinoCall(request, checks)
 
-    def _tensor(self, ref: TensorRef, name: str) -> Any:
-        array = view(ref.address, storage_dtype(ref.dtype, name), ref.shape)
+    def _tensor(self, ref: TensorRef) -> Any:
+        array = view(ref.address, ref.dtype, ref.shape)
         if ref.dtype == "bfloat16":
             return self._ov.Tensor(array, self._ov.Shape(list(ref.shape)), self._ov.Type.bf16)
         return self._ov.Tensor(array, shared_memory=True)
@@ -148,11 +150,11 @@ class OpenvinoCall(PreparedCall):
         try:
             self._request.infer()
         except RuntimeError as error:
-            raise DeviceError(f"OpenVINO failed: {_last_line(error)}", at="openvino0", vendor_text=str(error)) from error
+            raise DeviceError(f"OpenVINO failed: {_last_line(error)}", at=_DEVICE, vendor_text=str(error)) from error
         for name, tensor, expected in self._checks:
             if tuple(tensor.shape) != expected:  # a smaller result fits, and is written without a word
                 raise DeviceError(
-                    f"output '{name}' came out as {render_shape(tensor.shape)}, expected {render_shape(expected)}", at="openvino0"
+                    f"output '{name}' came out as {render_shape(tensor.shape)}, expected {render_shape(expected)}", at=_DEVICE
                 )
 
     def close(self) -> None:
@@ -168,30 +170,11 @@ def _check_interface(compiled: Any, signature: Signature) -> None:
         ]
         expected = [(port.dtype, [-1 if isinstance(dim, str) else dim for dim in port.shape]) for port in ports]
         if got != expected:
-            raise DeviceError(
-                f"the blob's {kind} are {got}, its signature says {expected}", at="openvino0", hint="compile the artifact again"
-            )
+            raise DeviceError(f"the blob's {kind} are {got}, its signature says {expected}", at=_DEVICE, hint="compile the artifact again")
 
 
 def _dtype_name(element_type: Any) -> str:
     return "bfloat16" if element_type.to_string() == "bf16" else str(np.dtype(element_type.to_dtype()))
-
-
-def _check_shapes(ports: tuple[Port, ...], refs: Sequence[TensorRef], kind: str) -> None:
-    """Check the rank, the fixed extents and the type; the plan's author knows the count.
-
-    Raises:
-        InputError: naming the first that does not fit.
-    """
-    for port, ref in zip(ports, refs, strict=True):
-        fits = len(port.shape) == len(ref.shape) and all(
-            isinstance(dim, str) or dim == n for dim, n in zip(port.shape, ref.shape, strict=False)
-        )
-        if not fits or port.dtype != ref.dtype:
-            raise InputError(
-                f"{kind} '{port.name}': {ref.dtype} {render_shape(ref.shape)}, expected {port.dtype} {render_shape(port.shape)}",
-                at="openvino0",
-            )
 
 
 def _import_error(error: RuntimeError, isa: str) -> DeviceError:
@@ -199,13 +182,11 @@ def _import_error(error: RuntimeError, isa: str) -> DeviceError:
     if current is not None and current[1].strip() != isa:
         return DeviceError(
             f"the blob was exported on a CPU with {isa}; this one has {current[1].strip()}",
-            at="openvino0",
+            at=_DEVICE,
             hint="export the model again on this machine",
             vendor_text=str(error),
         )
-    return DeviceError(
-        f"OpenVINO refused the blob: {_last_line(error)}", at="openvino0", hint="export the model again", vendor_text=str(error)
-    )
+    return DeviceError(f"OpenVINO refused the blob: {_last_line(error)}", at=_DEVICE, hint="export the model again", vendor_text=str(error))
 
 
 def _last_line(error: RuntimeError) -> str:

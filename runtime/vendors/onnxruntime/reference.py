@@ -1,0 +1,104 @@
+"""Run a model in onnx's reference evaluator: slow, and there for whatever else refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landbridge.runtime.dims import render_shape
+from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
+from landbridge.runtime.dtypes import holder, is_packed
+from landbridge.runtime.errors import DeviceError, UnsupportedError
+from landbridge.runtime.signature import Signature
+from landbridge.runtime.vendors.host_memory import check_arguments, view
+
+
+def make_evaluator(reference: Any, blob: bytes, region: str) -> Any:
+    """Return the evaluator of a model.
+
+    Raises:
+        DeviceError: it refuses the model.
+    """
+    try:
+        return reference.ReferenceEvaluator(blob)
+    except Exception as error:  # it documents no type
+        raise DeviceError(f"region '{region}': onnx's reference evaluator refuses it: {error}", at="cpu", vendor_text=str(error)) from error
+
+
+class ReferenceModel(LoadedModel):
+    """A model and its evaluator."""
+
+    def __init__(self, evaluator: Any, signature: Signature, region: str) -> None:
+        packed = next((port for port in (*signature.inputs, *signature.outputs) if is_packed(port.dtype)), None)
+        if packed is not None:
+            raise UnsupportedError(
+                f"region '{region}': '{packed.name}' is {packed.dtype}, which the reference evaluator cannot be given", at="cpu"
+            )
+        self._evaluator = evaluator
+        self._signature = signature
+        self._region = region
+
+    def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
+        """Look at the addresses as arrays; results are copied to theirs."""
+        check_arguments(self._signature.inputs, inputs, "input", "cpu")
+        check_arguments(self._signature.outputs, outputs, "output", "cpu")
+        sources = [view(ref.address, ref.dtype, ref.shape) for ref in inputs]
+        results = [view(ref.address, ref.dtype, ref.shape) for ref in outputs]
+        return ReferenceCall(lambda: self.run_late(sources), results, self._region)
+
+    def run_late(self, inputs: Sequence[Any]) -> list[Any]:
+        """Run on host arrays and return fresh ones, each in NumPy's dtype for its type (`holder`)."""
+        feeds = {port.name: _to_evaluator(array, port.dtype) for array, port in zip(inputs, self._signature.inputs, strict=True)}
+        try:
+            found = self._evaluator.run(None, feeds)
+        except Exception as error:  # it documents no type
+            text = f"{type(error).__name__}: {error}"
+            raise DeviceError(f"region '{self._region}': onnx's reference evaluator failed: {text}", at="cpu", vendor_text=text) from error
+        return [self._from_evaluator(value, index) for index, value in enumerate(found)]
+
+    def _from_evaluator(self, value: Any, index: int) -> NDArray[Any]:
+        port, array = self._signature.outputs[index], np.array(value, order="C")
+        if array.dtype.name != port.dtype:
+            raise DeviceError(
+                f"region '{self._region}': output '{port.name}' came out as {array.dtype.name}, expected {port.dtype}",
+                at="cpu",
+                hint="the model does not keep its own types; write it again",
+            )
+        return array.view(holder(port.dtype))
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._evaluator = None
+
+
+class ReferenceCall(PreparedCall):
+    """A run whose results are copied to where they belong."""
+
+    def __init__(self, run: Callable[[], list[Any]], results: list[NDArray[Any]], region: str) -> None:
+        self._run = run
+        self._results = results
+        self._region = region
+
+    def __call__(self) -> None:
+        """Run, and copy the results."""
+        for found, result in zip(self._run(), self._results, strict=True):
+            if found.shape != result.shape:
+                raise DeviceError(
+                    f"region '{self._region}': a result came out as {render_shape(found.shape)}, expected {render_shape(result.shape)}",
+                    at="cpu",
+                )
+            np.copyto(result, found)
+
+    def close(self) -> None:
+        """Let go of the arrays."""
+        self._results = []
+
+
+def _to_evaluator(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return ``array`` in the dtype that the evaluator knows: NumPy's, or that of ml_dtypes, which the onnx package brings."""
+    storage = np.asarray(array, holder(dtype))
+    return storage if storage.dtype.name == dtype else storage.view(getattr(import_module("ml_dtypes"), dtype))
