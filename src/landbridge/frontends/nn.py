@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import tvm
@@ -112,8 +112,10 @@ class RuntimeSubgraph(Module):
         if not isinstance(data, bytes | bytearray | memoryview):
             hint = "read the file first: open(path, 'rb').read()" if isinstance(data, str) else ""
             raise UsageError(f"an offline model is given as bytes, not as {type(data).__name__}", at=type(self).__name__, hint=hint)
-        label = name or type(self).__name__
-        self.model = ExternModel.from_bytes(bytes(data), self.vendor, signature=signature, options=options, name=label)
+        self.name = name
+        self.model = ExternModel.from_bytes(
+            bytes(data), self.vendor, signature=signature, options=options, name=name or type(self).__name__
+        )
         self.device = device
 
     def forward(self, *inputs: Any) -> list[Any]:
@@ -192,7 +194,7 @@ class _Trace:
         _Trace._active.trace = None
 
     def call(self, module: RuntimeSubgraph, inputs: Sequence[Any]) -> list[Any]:
-        name = self.names.get(id(module), module.model.name)
+        name = self.name_of(module)
         symbol = f"{module.vendor}_{len(self.calls)}"
         arguments = [tensor._expr for tensor in inputs]
         types = output_types(module.model.signature, arguments, at=name)
@@ -203,6 +205,10 @@ class _Trace:
             return [Tensor(_expr=result)]
         fields = [builder.emit(relax.TupleGetItem(result, i), f"{name}.{i}") for i in range(len(types))]
         return [Tensor(_expr=part) for part in fields]
+
+    def name_of(self, module: RuntimeSubgraph) -> str:
+        """What messages call an offline model: the name it was given, else the attribute that holds it."""
+        return module.name or self.names.get(id(module), module.model.name)
 
     def _device(self, module: RuntimeSubgraph, arguments: Sequence[Any]) -> Device:
         if module.device is not None:
@@ -327,7 +333,7 @@ def _to_program(traced: tvm.IRModule, returned: Sequence[str], devices: Sequence
         renamed[binding.var] = relax.Var(table.identifier(binding.var.name), result_type)
         bindings.append(Binding(binding.var, value))
     module = Body(body.params, tuple(bindings), body.outputs).renamed(renamed).write(tvm.IRModule(), vdevices)
-    externs = {symbol: subgraph.model for symbol, (subgraph, _) in trace.calls.items()}
+    externs = {symbol: replace(subgraph.model, name=trace.name_of(subgraph)) for symbol, (subgraph, _) in trace.calls.items()}
     entries = {symbol: extern_entry(externs[symbol], device) for symbol, (_, device) in trace.calls.items()}
     attributes = {EXTERNS: entries, NAMES: table.names, OUTPUTS: [[key, ""] for key in returned], MODEL: title}
     return Program(module.with_attrs(attributes), externs)
