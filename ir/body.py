@@ -49,10 +49,15 @@ class Body:
         Raises:
             PassError: the function is not a straight list of bindings that returns a tuple.
         """
+        if not any(name.name_hint == MAIN for name in module.functions):
+            raise PassError(f"the module has no function {MAIN}")
         function = module[MAIN]
-        bindings = tuple(Binding(b.var, b.value) for block in function.body.blocks for b in block.bindings)
-        if any(isinstance(binding.value, relax.If) for binding in bindings):
+        found = [binding for block in function.body.blocks for binding in block.bindings]
+        if any(isinstance(binding.value, relax.If) for binding in found):
             raise PassError("control flow in the program; it belongs into a fallback region")
+        if any(isinstance(binding, relax.MatchCast) for binding in found):
+            raise PassError("a match_cast in the program; declare the type of the variable instead")
+        bindings = tuple(Binding(binding.var, binding.value) for binding in found)
         result = function.body.body
         by_var = {binding.var: binding.value for binding in bindings}
         if not isinstance(result, relax.Tuple) and isinstance(by_var.get(result), relax.Tuple):
@@ -95,10 +100,12 @@ def _typed(value: Any, result_type: Any) -> Any:
     """Return ``value``; a call as a fresh copy whose type is ``result_type``.
 
     Relax's own inference would refuse operands on two devices and drop devices in places; here the variable's type is the
-    authority, and the verifier checks it. Fresh, because an expression may be shared with the module it was read from.
+    authority, and the verifier checks it. An offline model's call repeats the type in its arguments. Fresh, because an expression
+    may be shared with the module it was read from.
     """
     if isinstance(value, relax.Call):
-        value = relax.Call(value.op, value.args, value.attrs, value.ty_args, value.span)
+        types = [result_type] if is_extern(value) else value.ty_args
+        value = relax.Call(value.op, value.args, value.attrs, types, value.span)
         relax.expr._update_type(value, result_type)
     return value
 
@@ -133,7 +140,7 @@ def is_constant(expr: Any) -> bool:
 
 def substitute(value: Any, replacements: dict[Any, Any]) -> Any:
     """Return ``value`` with each operand that is a key of ``replacements`` replaced; ``value`` itself where none is."""
-    if isinstance(value, relax.Var):
+    if isinstance(value, relax.Var | tvm.ir.Constant):
         return replacements.get(value, value)
     if isinstance(value, relax.Tuple):
         fields = [substitute(field, replacements) for field in value.fields]
@@ -167,6 +174,16 @@ def is_copy(value: Any) -> bool:
 def is_cast(value: Any) -> bool:
     """Return whether a binding's value is a dtype conversion."""
     return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.astype"
+
+
+def is_operator(value: Any) -> bool:
+    """Return whether a binding's value is an ordinary operator: no offline model, no copy, no conversion, no part of a tuple."""
+    return isinstance(value, relax.Call) and not (is_extern(value) or is_copy(value) or is_cast(value))
+
+
+def operator_name(value: Any) -> str:
+    """Return what messages call an operator, such as ``nn.relu``."""
+    return str(getattr(value.op, "name", None) or getattr(value.op, "name_hint", "operator")).removeprefix("relax.")
 
 
 def infer_type(value: Any) -> Any:

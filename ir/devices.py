@@ -78,11 +78,14 @@ class VDevices:
         """Return ``tensor_type`` on ``device``; a tuple type with every tensor in it on ``device``."""
         if isinstance(tensor_type, tvm.ir.TupleType):
             return tvm.ir.TupleType([self.on(field, device) for field in tensor_type.fields])
-        shape = tensor_type.shape
-        vdevice = self.get(device)
-        if shape is None:
-            return relax.TensorType(dtype=tensor_type.dtype, vdevice=vdevice, ndim=tensor_type.ndim)
-        return relax.TensorType(shape, tensor_type.dtype, vdevice)
+        return on_vdevice(tensor_type, self.get(device))
+
+
+def on_vdevice(tensor_type: Any, vdevice: Any) -> Any:
+    """Return ``tensor_type`` with another device, or with none where ``vdevice`` is None."""
+    if tensor_type.shape is None:
+        return relax.TensorType(dtype=tensor_type.dtype, vdevice=vdevice, ndim=tensor_type.ndim)
+    return relax.TensorType(tensor_type.shape, tensor_type.dtype, vdevice)
 
 
 def devices_in(types: Iterable[Any]) -> tuple[Device, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_copy, is_extern, operands
+from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_copy, is_extern, is_operator, operands, operator_name
 from landbridge.ir.devices import device_of, from_vdevice, same_vdevice, tensor_types
 from landbridge.ir.fixes import copy_fix
 from landbridge.ir.location import place, place_of, value_name
@@ -317,13 +317,3 @@ def _table_differences(program: Program, facts: Facts) -> Iterator[Diagnostic]:
             yield Diagnostic("R6", place(facts.info, entry.name), "the program has no blob for this offline model")
         elif model.digest != entry.digest:
             yield Diagnostic("R6", place(facts.info, entry.name), "the program's blob is not the one that the module lists")
-
-
-def is_operator(value: Any) -> bool:
-    """Return whether a binding's value is an ordinary operator: no offline model, no copy, no conversion, no part of a tuple."""
-    return isinstance(value, relax.Call) and not (is_extern(value) or is_copy(value) or is_cast(value))
-
-
-def operator_name(value: Any) -> str:
-    """Return what messages call an operator, such as ``nn.relu``."""
-    return str(getattr(value.op, "name", None) or getattr(value.op, "name_hint", "operator")).removeprefix("relax.")
