@@ -295,6 +295,25 @@ PROTO_DTYPES: dict[int, str] = {
 }
 """``ge.proto.DataType``, the numbers in a `TensorDescriptor` of the graph."""
 
+ITEM_NBYTES: dict[str, int] = {
+    "float32": 4,
+    "float16": 2,
+    "int8": 1,
+    "int32": 4,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "uint32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float64": 8,
+    "bool": 1,
+    "complex64": 8,
+    "complex128": 16,
+    "bfloat16": 2,
+}
+"""Bytes of one element, of the types that inputs and outputs may have."""
+
 FORMATS: dict[int, str] = {
     0: "NCHW",
     1: "NHWC",

@@ -19,6 +19,7 @@ from landbridge.runtime.vendors.atlas.format import (
     GEAR_INPUT,
     GEAR_TYPES,
     INPUT_TYPES,
+    ITEM_NBYTES,
     OUTPUT_TYPE,
     Partition,
 )
@@ -273,8 +274,9 @@ def _checked(port: Port) -> Port:
     fixed = [dim for dim in port.shape if isinstance(dim, int)]
     if any(dim < 0 for dim in fixed) or math.prod(fixed) > MAX_ELEMENTS or len(port.shape) > 32:
         raise SignatureError(f"'{port.name}' has the shape {list(port.shape)}", hint=_DAMAGED)
-    if port.dtype == "string":
-        raise SignatureError(f"'{port.name}' holds text, which cannot be fed from here", hint="leave the text's operators out of the model")
+    if port.dtype not in ITEM_NBYTES:
+        hint = "leave the operators of this type out of the model"
+        raise SignatureError(f"'{port.name}' has the type {port.dtype}, which cannot be fed from here", hint=hint)
     return replace(port, layout=port.layout if port.layout.isascii() else "ND")
 
 
