@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from landbridge.cli import options
 from landbridge.cli.report import write as write_report
 from landbridge.runtime.dims import names, render
-from landbridge.runtime.errors import PlacementError
+from landbridge.runtime.errors import PlacementError, UsageError, did_you_mean
 from landbridge.runtime.report import Report
-
 
 _COUNTED = {"copies": "crossings", "casts": "casts", "fallbacks": "fallback regions"}
 
@@ -62,6 +62,9 @@ def add(verbs: options.Verbs) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     import landbridge as lb
+    from landbridge import passes
+    from landbridge.ir import print_module
+    from landbridge.passes.observers import StopAfter
 
     regions = [options.region(text, option="--replace", with_file=True) for text in arguments.replace]
     offloads = [options.region(text, option="--offload", with_file=False) for text in arguments.offload]
@@ -72,12 +75,14 @@ def execute(arguments: argparse.Namespace) -> int:
         model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
     for region in offloads:
         model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs)
-    watchers = _observers(arguments)
+    watchers, times = _observers(arguments)
     if arguments.stop_after:
         placed = passes.place_program(model, mode=arguments.mode, observers=(*watchers, StopAfter(arguments.stop_after)))
         print(print_module(placed.module))
+        _tell_times(times)
         return 0
     compiled = lb.compile(model, arguments.target, arguments.mode, links, observers=watchers)
+    _tell_times(times)
     _check_limits(arguments, compiled.report)
     output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)
     compiled.save(output)
@@ -87,6 +92,32 @@ def execute(arguments: argparse.Namespace) -> int:
     summary = f"{output}: {output.stat().st_size} bytes, {counts}"
     options.say(arguments, summary, {"artifact": str(output), "nbytes": output.stat().st_size, "report": compiled.report.to_json()})
     return 0
+
+
+def _observers(arguments: argparse.Namespace) -> tuple[tuple[Any, ...], dict[str, int]]:
+    """Return who watches the passes, and where the times of passes come to stand.
+
+    Raises:
+        UsageError: a pass that there is not.
+    """
+    from landbridge.passes.observers import DumpTo, PrintAfter, TimePasses
+    from landbridge.passes.pipelines import MODES
+
+    known = [step.name for step in MODES[arguments.mode]]
+    asked = [*arguments.print_after, *([arguments.stop_after] if arguments.stop_after else [])]
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise UsageError(f"mode {arguments.mode} has no pass '{unknown[0]}'", hint=did_you_mean(unknown[0], known))
+    timer = TimePasses()
+    watchers: list[Any] = [PrintAfter(name) for name in arguments.print_after]
+    watchers += [DumpTo(Path(arguments.dump_ir))] if arguments.dump_ir else []
+    watchers += [timer] if arguments.time_passes else []
+    return tuple(watchers), timer.elapsed_ns
+
+
+def _tell_times(elapsed_ns: dict[str, int]) -> None:
+    for name, elapsed in elapsed_ns.items():
+        options.progress(f"{name:<20}{elapsed / 1e6:>10.3f} ms")
 
 
 def _check_limits(arguments: argparse.Namespace, report: Report) -> None:

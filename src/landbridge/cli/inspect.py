@@ -37,15 +37,15 @@ def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     path = Path(arguments.file)
     data = path.read_bytes()
-    if arguments.vendor is None and artifact.recognises(data):
+    vendor = registry.vendor(arguments.vendor) if arguments.vendor else registry.recognise(data)
+    if vendor is not None:
+        text, facts = _blob(path, data, vendor)
+    elif data.startswith(_ARTIFACT_START):
         text, facts = _artifact(path)
     else:
-        vendor = registry.vendor(arguments.vendor) if arguments.vendor else registry.recognise(data)
-        if vendor is None:
-            raise UserError(
-                "neither an artifact nor a blob of a known vendor", at=str(path), hint=f"vendors here: {', '.join(registry.vendors())}"
-            )
-        text, facts = _blob(path, data, vendor)
+        raise UserError(
+            "neither an artifact nor a blob of a known vendor", at=str(path), hint=f"vendors here: {', '.join(registry.vendors())}"
+        )
     options.say(arguments, text, facts)
     return 0
 
@@ -59,12 +59,11 @@ def _blob(path: Path, data: bytes, vendor: Vendor) -> tuple[str, dict[str, Any]]
 
 
 def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
-    found = artifact.read(path)
-    sections = {name: {"nbytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in found.sections.items()}
+    found, manifest = artifact.read(path), artifact.read_manifest(path)
+    sections = {section.name: {"nbytes": section.nbytes, "sha256": section.sha256} for section in manifest.sections}
     target = f"{found.target.triple} {found.target.cpu}".strip() or "any machine"
     made_by = ", ".join(f"{name} {version}" for name, version in found.producer.items())
-    digest = artifact.digest(found)
-    rows = [("artifact of", found.name), ("made by", made_by), ("runs on", target), ("digest", digest)]
+    rows = [("artifact of", found.name), ("made by", made_by), ("runs on", target), ("digest", found.digest)]
     lines = [
         str(path),
         *_table(rows),
@@ -80,7 +79,7 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
         "name": found.name,
         "producer": dict(found.producer),
         "target": vars(found.target),
-        "digest": digest,
+        "digest": found.digest,
         "inputs": _interface_json(found.plan, found.plan.inputs),
         "outputs": _interface_json(found.plan, found.plan.outputs),
         "externs": [{**vars(extern), "signature": extern.signature.to_json()} for extern in found.externs],
