@@ -1,0 +1,114 @@
+"""Strict mode (R8): the program must obey R2-R4 and R6 as it is written, as in MegEngine; nothing is inserted.
+
+Every violation is reported at once, each with the line to add and where. What it finds wrong is what ``convert-dtypes``,
+``hoist-casts`` and ``insert-copies`` would mend in auto mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import tvm
+
+from landbridge.ir.body import Binding, Body, extern_symbol, is_copy, is_extern, operands, operator_name
+from landbridge.ir.fixes import cast_fix, copy_fix
+from landbridge.ir.location import place, value_name
+from landbridge.ir.program import ExternEntry, ModuleInfo
+from landbridge.ir.sizes import dtype_of
+from landbridge.passes.rewrite import destination, home, operator_device
+from landbridge.runtime.device import CPU, Device
+from landbridge.runtime.errors import PlacementError
+
+
+@dataclass(frozen=True)
+class CheckPlacement:
+    """Refuse a program with values that are not where their operators run. Changes nothing."""
+
+    name: ClassVar[str] = "check-placement"
+    phase: ClassVar[str] = "placed"
+
+    def run(self, module: tvm.IRModule) -> tvm.IRModule:
+        """Return ``module`` itself.
+
+        Raises:
+            PlacementError: all that strict mode does not accept, each with the line to add.
+        """
+        check = _Check(ModuleInfo.of(module), Body.of(module))
+        found = list(check.violations())
+        if found:
+            count = "one place" if len(found) == 1 else f"{len(found)} places"
+            raise PlacementError(
+                f'{count} where mode="strict" needs a line more:\n  ' + "\n  ".join(found),
+                at=check.info.model,
+                hint='add these lines, or compile with mode="auto", which inserts what is missing',
+            )
+        return module
+
+
+@dataclass(frozen=True)
+class _Check:
+    info: ModuleInfo
+    body: Body
+
+    def violations(self) -> Iterator[str]:
+        """Yield a line for each violation, in program order."""
+        for binding in self.body.bindings:
+            if is_copy(binding.value):
+                yield from self._copy(binding)
+            elif is_extern(binding.value):
+                yield from self._call(binding, self.info.externs[extern_symbol(binding.value)])
+            elif operator_device(self.info, binding.value) is not None:
+                yield from self._operator(binding)
+        for output, wish in zip(self.body.outputs, self.info.outputs, strict=True):
+            if wish.device is not None and home(output) != wish.device:
+                value = value_name(self.info, output)
+                found = f"output '{wish.name}' is wanted on {wish.device}, '{value}' is on {home(output)}"
+                yield f"{place(self.info, wish.name)}: {found}; at the end add: {self._copy_lines(output, wish.device)}"
+
+    def _copy(self, binding: Binding) -> Iterator[str]:
+        source, end = operands(binding.value)[0], destination(binding.value)
+        start = home(source)
+        if not self.info.topology.linked(start, end):
+            value = value_name(self.info, source)
+            found = f"'{value}' is copied from {start} to {end}, which are not linked"
+            yield f"{self._at(binding)}: {found}; in its place write: {self._copy_lines(source, end)}"
+
+    def _operator(self, binding: Binding) -> Iterator[str]:
+        operator = operator_name(binding.value)
+        for operand in dict.fromkeys(operands(binding.value)):
+            if not home(operand).is_cpu:
+                found = f"{operator} runs on the cpu, its operand '{value_name(self.info, operand)}' is on {home(operand)}"
+                yield f"{self._at(binding)}: {found}; before it add: {self._copy_lines(operand, CPU)}"
+
+    def _call(self, binding: Binding, entry: ExternEntry) -> Iterator[str]:
+        pairs = zip(operands(binding.value), entry.signature.inputs, strict=True)
+        for operand, dtype in dict.fromkeys((operand, port.dtype) for operand, port in pairs):
+            is_there, fits = home(operand) == entry.device, dtype_of(operand.ty) == dtype
+            if is_there and fits:
+                continue
+            value = value_name(self.info, operand)
+            wants = " and ".join([*([] if is_there else [f"runs on {entry.device}"]), *([] if fits else [f"takes {dtype}"])])
+            has = " and ".join([*([] if is_there else [f"on {home(operand)}"]), *([] if fits else [dtype_of(operand.ty)])])
+            lines = self._copy_lines(operand, entry.device) if fits else self._cast_lines(operand, dtype, entry.device)
+            yield f"{self._at(binding)}: {entry.name} {wants}, its operand '{value}' is {has}; before it add: {lines}"
+
+    def _copy_lines(self, value: Any, device: Device) -> str:
+        return self._way(value, home(value), device)
+
+    def _cast_lines(self, value: Any, dtype: str, device: Device) -> str:
+        """Return the lines that convert ``value`` on the CPU, going there and to ``device`` as needed."""
+        name = value_name(self.info, value)
+        lines = [self._way(value, home(value), CPU), cast_fix(name, dtype), self._way(value, CPU, device)]
+        return "; ".join(line for line in lines if line)
+
+    def _way(self, value: Any, source: Device, target: Device) -> str:
+        try:
+            route = self.info.topology.route(source, target)
+        except PlacementError as error:
+            return f"nothing, there is {error.message} ({error.hint})"
+        return copy_fix(value_name(self.info, value), route) if len(route) > 1 else ""
+
+    def _at(self, binding: Binding) -> str:
+        return place(self.info, self.info.user_name(binding.var))
