@@ -1,0 +1,277 @@
+"""Make the plan of a lowered program: buffers, steps over them, and the constants' section."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from landbridge.codegen.check_plan import Access
+from landbridge.codegen.graph import Node
+from landbridge.codegen.kernel_calls import KernelCall, Scalar
+from landbridge.codegen.lower import Lowered, LoweredStage
+from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, largest, plan_arena
+from landbridge.ir.dtypes import bits_of
+from landbridge.runtime import dims
+from landbridge.runtime.dims import Size
+from landbridge.runtime.errors import UnsupportedError
+from landbridge.runtime.plan import Buffer, Copy, Extern, Interface, Plan, Segment, Step
+from landbridge.runtime.signature import BATCH, Signature
+
+CONSTANTS = "const/0"
+"""The section with the constants of the graph."""
+
+SEGMENT_PREFIX = "lb_segment_"
+"""The host library exports a function of this name and a number for each segment."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A plan and what it was made from.
+
+    Attributes:
+        plan: what a session executes.
+        accesses: for each step what it does, moment by moment: one for each kernel of a segment.
+        calls: for each step its kernels, empty for other steps.
+        buffer_of: for each value that has one, its buffer.
+        constants: the bytes of the section `CONSTANTS`.
+    """
+
+    plan: Plan
+    accesses: tuple[tuple[Access, ...], ...]
+    calls: tuple[tuple[KernelCall, ...], ...]
+    buffer_of: dict[int, int]
+    constants: bytes
+
+
+def assemble_plan(lowered: Lowered, signatures: Mapping[str, Signature], host_devices: Iterable[str]) -> Assembled:
+    """Return the plan.
+
+    Args:
+        signatures: of each offline model.
+        host_devices: the devices whose memory is the host's; copies to and from them are aliases.
+
+    Raises:
+        UnsupportedError: a value whose shape depends on the data is needed on a device.
+    """
+    return _Assembler(lowered, signatures, frozenset(host_devices)).assemble()
+
+
+def slack_rows(signature: Signature) -> int:
+    """Return how many rows beyond the batch a model with batch gears may touch: it works in whole gears."""
+    batches = signature.gears.batches if signature.gears is not None else ()
+    return max(batches) - min(batches) if batches else 0
+
+
+def nbytes_of(dtype: str, shape: Sequence[Size], slack: int = 0) -> Size:
+    """Return the bytes of a tensor with ``slack`` more rows."""
+    bits = bits_of(dtype)
+    rows = [shape[0] if slack == 0 else _plus(shape[0], slack), *shape[1:]] if shape else []
+    if bits % 8 == 0:
+        return dims.product([*rows, bits // 8])
+    total = dims.product([*rows, bits])
+    return -(-total // 8) if isinstance(total, int) else ["//", ["+", total, 7], 8]
+
+
+def _plus(size: Size, more: int) -> Size:
+    return size + more if isinstance(size, int) else ["+", size, more]
+
+
+class _Assembler:
+    def __init__(self, lowered: Lowered, signatures: Mapping[str, Signature], host_devices: frozenset[str]) -> None:
+        self.lowered = lowered
+        self.graph = lowered.graph
+        self.values = lowered.graph.values
+        self.signatures = signatures
+        self.same = dict(lowered.same)
+        self.stages = [replace(stage, nodes=tuple(self.without_aliases(stage.nodes, host_devices))) for stage in lowered.stages]
+        self.slack: dict[int, int] = {}
+        self.buffers: list[Buffer] = []
+        self.buffer_of: dict[int, int] = {}
+        self.keys: dict[tuple[int, str, str, tuple[str, ...]], int] = {}
+        self.constants = _Constants()
+        self.inputs = {index for _, index in self.graph.inputs}
+
+    def without_aliases(self, nodes: Iterable[Node], host_devices: frozenset[str]) -> Iterable[Node]:
+        """Yield the nodes that remain steps; a copy between the CPU and host memory is not one."""
+        for node in nodes:
+            if node.kind == "copy" and {self.values[node.inputs[0]].device, self.values[node.outputs[0]].device} & host_devices:
+                self.same[node.outputs[0]] = node.inputs[0]
+            else:
+                yield node
+
+    def root(self, index: int) -> int:
+        """Return the value whose memory ``index`` shows."""
+        while index in self.same:
+            index = self.same[index]
+        return index
+
+    def assemble(self) -> Assembled:
+        self.note_slack()
+        inputs = tuple(Interface(name, self.buffer(index)) for name, index in self.graph.inputs)
+        steps: list[Step] = []
+        accesses: list[tuple[Access, ...]] = []
+        calls: list[tuple[KernelCall, ...]] = []
+        for stage in self.stages:
+            if stage.calls:
+                steps.append(self.segment(stage, sum(isinstance(step, Segment) for step in steps)))
+                accesses.append(tuple(self.access(call.inputs, call.outputs) for call in stage.calls))
+                calls.append(stage.calls)
+            for node in stage.nodes:
+                steps.append(self.device_step(node))
+                accesses.append((self.access(node.inputs, node.outputs),))
+                calls.append(())
+        outputs = tuple(Interface(name, self.buffer(index)) for name, index in self.graph.outputs)
+        steps = self.with_dependences(steps, accesses)
+        self.settle_roots()
+        arenas = self.place(steps, accesses, {interface.buffer for interface in outputs})
+        plan = Plan(self.graph.dims, tuple(self.buffers), tuple(steps), inputs, outputs, arenas)
+        return Assembled(plan, tuple(accesses), tuple(calls), self.buffer_of, self.constants.data())
+
+    def note_slack(self) -> None:
+        for stage in self.stages:
+            for node in stage.nodes:
+                if node.kind != "extern":
+                    continue
+                signature = self.signatures[node.symbol]
+                rows = slack_rows(signature)
+                ports = zip((*node.inputs, *node.outputs), (*signature.inputs, *signature.outputs), strict=True)
+                for index, port in ports:
+                    if port.shape and port.shape[0] == BATCH:
+                        self.slack[index] = max(rows, self.slack.get(index, 0))
+
+    def buffer(self, index: int) -> int:
+        """Return the buffer of a value, made when it is first asked for; values that differ in nothing share one."""
+        if index in self.buffer_of:
+            return self.buffer_of[index]
+        value, root = self.values[index], self.root(index)
+        key = (root, value.device, value.dtype, tuple(dims.render(size) for size in value.shape))
+        found = self.keys.get(key)
+        if found is not None and self.slack.get(index, 0) == 0:
+            self.buffer_of[index] = found
+            return found
+        base = self.buffer(root) if root != index else -1
+        self.buffers.append(self.make_buffer(index, base))
+        self.buffer_of[index] = self.keys[key] = len(self.buffers) - 1
+        return self.buffer_of[index]
+
+    def make_buffer(self, index: int, base: int) -> Buffer:
+        value = self.values[index]
+        buffer = Buffer(value.name, value.device, value.dtype, value.shape, "arena")
+        if value.late:
+            if value.device != "cpu":
+                raise UnsupportedError("its shape depends on the data, so it cannot go to a device", at=f"'{value.name}' on {value.device}")
+            return replace(buffer, storage="late")
+        buffer = replace(buffer, nbytes=nbytes_of(value.dtype, value.shape, self.slack.get(index, 0)))
+        if base >= 0:
+            return replace(buffer, storage="alias", base=base)
+        if value.constant is not None:
+            return replace(buffer, storage="constant", section=CONSTANTS, offset=self.constants.add(value.constant))
+        return replace(buffer, storage="input") if index in self.inputs else buffer
+
+    def access(self, reads: Iterable[int], writes: Iterable[int]) -> Access:
+        return Access(tuple(self.buffer(index) for index in reads), tuple(self.buffer(index) for index in writes))
+
+    def segment(self, stage: LoweredStage, number: int) -> Segment:
+        buffers: dict[int, None] = {}
+        written: dict[int, None] = {}
+        sizes: list[Size] = []
+        for call in stage.calls:
+            for argument in call.packed:
+                if isinstance(argument, Scalar):
+                    sizes.append(argument.size)
+                else:
+                    buffers[self.buffer(argument)] = None
+                    sizes.extend(self.values[argument].shape)
+            written.update(dict.fromkeys(self.buffer(index) for index in call.outputs))
+        used = {name for size in sizes for name in dims.names(size)}
+        names = tuple(name for name in self.graph.dims if name in used)
+        return Segment(f"{SEGMENT_PREFIX}{number}", tuple(buffers), names, tuple(written), stage.operators, ())
+
+    def device_step(self, node: Node) -> Step:
+        inputs = tuple(self.buffer(index) for index in node.inputs)
+        outputs = tuple(self.buffer(index) for index in node.outputs)
+        if node.kind == "extern":
+            device = self.values[node.outputs[0]].device
+            return Extern(node.symbol, device, inputs, outputs, ())
+        once = self.values[self.root(node.inputs[0])].constant is not None
+        return Copy(inputs[0], outputs[0], (), once)
+
+    def memory_of(self, buffer: int) -> int:
+        """Return the buffer whose memory ``buffer`` shows."""
+        while self.buffers[buffer].base >= 0:
+            buffer = self.buffers[buffer].base
+        return buffer
+
+    def with_dependences(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]]) -> list[Step]:
+        """Return the steps, each with those that make what it reads. Memory is used again in the order of the steps."""
+        writer: dict[int, int] = {}
+        result = []
+        for number, (step, moments) in enumerate(zip(steps, accesses, strict=True)):
+            needs = {writer[memory] for moment in moments for b in moment.reads if (memory := self.memory_of(b)) in writer}
+            writer.update({self.memory_of(b): number for moment in moments for b in moment.writes})
+            result.append(replace(step, after=tuple(sorted(needs - {number}))))
+        return result
+
+    def settle_roots(self) -> None:
+        """Make every buffer as large as the largest that shows its memory."""
+        wanted: dict[int, list[Size]] = {}
+        for index, buffer in enumerate(self.buffers):
+            if buffer.storage == "alias":
+                wanted.setdefault(self.memory_of(index), []).append(buffer.nbytes)
+        for index, sizes in wanted.items():
+            if self.buffers[index].storage in ("arena", "input"):
+                self.buffers[index] = replace(self.buffers[index], nbytes=largest([self.buffers[index].nbytes, *sizes]))
+
+    def place(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[str, Size]:
+        """Give arena buffers their offsets; return the size of each arena."""
+        lifetimes = self.lifetimes(steps, accesses, outputs)
+        arenas: dict[str, Size] = {}
+        for device in sorted({self.buffers[index].device for index in lifetimes}):
+            here = [index for index in sorted(lifetimes) if self.buffers[index].device == device]
+            offsets, arenas[device] = plan_arena([Lifetime(self.buffers[index].nbytes, *lifetimes[index]) for index in here])
+            for index, offset in zip(here, offsets, strict=True):
+                self.buffers[index] = replace(self.buffers[index], offset=offset)
+        return arenas
+
+    def lifetimes(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[int, tuple[int, int]]:
+        """Return the first and the last moment of each arena buffer. Copies that are made once live for ever."""
+        found: dict[int, tuple[int, int]] = {}
+        moment = 0
+        for moments in accesses:
+            for access in moments:
+                for buffer in (*access.reads, *access.writes):
+                    memory = self.memory_of(buffer)
+                    found[memory] = (found.get(memory, (moment, 0))[0], moment)
+                moment += 1
+        for buffer in outputs:
+            memory = self.memory_of(buffer)
+            found[memory] = (found.get(memory, (0, 0))[0], moment)
+        for step in steps:
+            if isinstance(step, Copy) and step.once:
+                found[self.memory_of(step.destination)] = (0, moment)
+        return {index: span for index, span in found.items() if self.buffers[index].storage == "arena"}
+
+
+class _Constants:
+    """The constants' section while it grows; equal bytes are kept once."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.offsets: dict[bytes, int] = {}
+
+    def add(self, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> int:
+        """Return the offset of the array's bytes."""
+        content = np.ascontiguousarray(array).tobytes()
+        digest = hashlib.sha256(content).digest()
+        if digest not in self.offsets:
+            self.offsets[digest] = self.size
+            self.parts.append(content + bytes(-len(content) % ALIGNMENT))
+            self.size += len(self.parts[-1])
+        return self.offsets[digest]
+
+    def data(self) -> bytes:
+        return b"".join(self.parts)

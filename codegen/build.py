@@ -1,0 +1,101 @@
+"""Build the artifact of a placed program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+
+from landbridge.codegen.assemble_plan import CONSTANTS, Assembled, assemble_plan
+from landbridge.codegen.check_plan import check_plan
+from landbridge.codegen.emit import SegmentSource, emit_segments
+from landbridge.codegen.graph import Graph, read_graph
+from landbridge.codegen.link import link_library
+from landbridge.codegen.lower import lower
+from landbridge.codegen.schedule_steps import schedule_steps
+from landbridge.codegen.schedules import schedule_kernels
+from landbridge.codegen.target import resolve_target
+from landbridge.ir.program import EXTERNS, Program, attribute
+from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Target
+from landbridge.runtime.device import Device
+from landbridge.runtime.plan import Extern, Segment
+from landbridge.runtime.report import Report
+from landbridge.runtime.vendors import registry
+
+_PRODUCERS = ("landbridge", "apache-tvm", "apache-tvm-ffi")
+
+
+def build(program: Program, target: str | None = None, *, report: Report | None = None, name: str) -> Artifact:
+    """Return the artifact of a placed program; the same arguments give the same artifact.
+
+    Args:
+        program: in phase "placed".
+        target: what the host library is compiled for, as `resolve_target` takes it; this machine where None.
+        report: goes into the artifact.
+        name: of the model, such as "detector.onnx".
+
+    Raises:
+        UnsupportedError: operators without native code, or no C compiler.
+        UsageError: an unknown target.
+    """
+    host = resolve_target(target)
+    graph = read_graph(program)
+    lowered = lower(graph, schedule_steps(graph), host.tvm)
+    signatures = {symbol: extern.signature for symbol, extern in program.externs.items()}
+    assembled = assemble_plan(lowered, signatures, _host_devices(program, graph))
+    check_plan(assembled.plan, assembled.accesses, signatures)
+    sections: dict[str, bytes] = {}
+    sources = _sources(assembled)
+    if sources:
+        sections[HOST_LIBRARY] = link_library(schedule_kernels(lowered.kernels, host.tvm), emit_segments(sources), host)
+    if assembled.constants:
+        sections[CONSTANTS] = assembled.constants
+    externs = _externs(program, assembled, sections)
+    record = host.record if sources else Target()
+    return Artifact(name, _producer(), record, assembled.plan, externs, report or Report(), sections)
+
+
+def _sources(assembled: Assembled) -> list[SegmentSource]:
+    plan = assembled.plan
+    return [
+        SegmentSource(step, plan.buffers, calls, assembled.buffer_of)
+        for step, calls in zip(plan.steps, assembled.calls, strict=True)
+        if isinstance(step, Segment)
+    ]
+
+
+def _host_devices(program: Program, graph: Graph) -> frozenset[str]:
+    """Return the devices of the program that work in the host's memory."""
+    entries: Mapping[str, Mapping[str, str]] = attribute(program.module, EXTERNS, {})
+    vendor_of = {entry["device"]: registry.vendor(entry["vendor"]) for entry in entries.values()}
+    found = set()
+    for device in dict.fromkeys(value.device for value in graph.values):
+        kind = Device.parse(device).kind
+        of_kind = (vendor for vendor in registry.vendors().values() if vendor.device_kind == kind)
+        vendor = vendor_of.get(device) or next(of_kind, None)
+        if device != "cpu" and vendor is not None and vendor.host_memory:
+            found.add(device)
+    return frozenset(found)
+
+
+def _externs(program: Program, assembled: Assembled, sections: dict[str, bytes]) -> tuple[ExternRecord, ...]:
+    """Return the records of the offline models that the plan calls; their blobs go into ``sections``, each once."""
+    section_of: dict[str, str] = {}
+    records = []
+    for symbol in dict.fromkeys(step.model for step in assembled.plan.steps if isinstance(step, Extern)):
+        extern = program.externs[symbol]
+        section = section_of.setdefault(extern.digest, f"vendor/{len(section_of)}")
+        sections[section] = extern.data
+        device = next(step.device for step in assembled.plan.steps if isinstance(step, Extern) and step.model == symbol)
+        records.append(ExternRecord(symbol, extern.vendor, device, section, extern.signature, dict(extern.options), extern.name))
+    return tuple(records)
+
+
+def _producer() -> dict[str, str]:
+    """Return the versions of what made the artifact; a checkout that is not installed has none of its own."""
+    versions = {}
+    for package in _PRODUCERS:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions

@@ -1,0 +1,204 @@
+"""Prove that a plan's buffers do not get in each other's way, from the definition and without the planner's code.
+
+Every pair of buffers on a device is compared: if there is a moment at which both hold something that is still needed, their
+bytes must not overlap. What depends on named dimensions is evaluated at several values of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from landbridge.ir.dtypes import bits_of
+from landbridge.runtime.dims import evaluate
+from landbridge.runtime.errors import PlanError
+from landbridge.runtime.plan import LATE, Copy, Extern, Plan, Segment
+from landbridge.runtime.signature import Signature
+
+SAMPLES = (1, 2, 3, 7, 16, 33, 100)
+"""The values at which named dimensions are tried."""
+
+_ROWS = 512  # of the table of pairs, at a time
+
+
+@dataclass(frozen=True)
+class Access:
+    """What happens at one moment: buffers that are read, then buffers that are written."""
+
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+
+def check_plan(plan: Plan, accesses: Sequence[Sequence[Access]], signatures: Mapping[str, Signature]) -> None:
+    """Check a plan.
+
+    Args:
+        accesses: for each step what it does, moment by moment: one for each kernel of a segment.
+        signatures: of the offline models, which may touch more rows than a tensor has.
+
+    Raises:
+        PlanError: everything that is wrong, each on a line.
+    """
+    problems = [*_order_problems(plan, accesses), *_step_problems(plan, accesses)]
+    for dims in _samples(plan.dims):
+        problems += _size_problems(plan, signatures, dims)
+        problems += _overlaps(plan, _lives(plan, accesses), dims)
+        if problems:
+            break
+    if problems:
+        raise PlanError("the plan contradicts itself:\n" + "\n".join(dict.fromkeys(problems)))
+
+
+def _samples(names: Sequence[str]) -> list[dict[str, int]]:
+    """Return values for the dimensions: all equal, and all different."""
+    if not names:
+        return [{}]
+    equal = [dict.fromkeys(names, value) for value in SAMPLES]
+    return equal + [{name: SAMPLES[(shift + i) % len(SAMPLES)] for i, name in enumerate(names)} for shift in range(len(SAMPLES))]
+
+
+def _memory(plan: Plan, buffer: int) -> int:
+    seen = {buffer}
+    while plan.buffers[buffer].storage == "alias":
+        buffer = plan.buffers[buffer].base
+        if buffer in seen:
+            raise PlanError(f"buffer {buffer} is an alias of itself")
+        seen.add(buffer)
+    return buffer
+
+
+def _order_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterator[str]:
+    """Yield reads before writes, second writes, and dependences that are missing."""
+    writer: dict[int, int] = {}
+    for number, (step, moments) in enumerate(zip(plan.steps, accesses, strict=True)):
+        if any(not 0 <= other < number for other in step.after):
+            yield f"step {number} waits for {step.after}, expected earlier steps"
+        for access in moments:
+            for buffer in access.reads:
+                memory = _memory(plan, buffer)
+                if memory not in writer and plan.buffers[memory].storage in ("arena", "late"):
+                    yield f"step {number} reads {_name(plan, buffer)} before anything is in it"
+                elif writer.get(memory, number) not in (number, *step.after):
+                    yield f"step {number} reads {_name(plan, buffer)} but does not wait for step {writer[memory]}"
+            for buffer in access.writes:
+                memory = _memory(plan, buffer)
+                if plan.buffers[memory].storage not in ("arena", "late"):
+                    yield f"step {number} writes {_name(plan, buffer)}, which is {plan.buffers[memory].storage}"
+                if memory in writer:
+                    yield f"step {number} writes {_name(plan, buffer)} again"
+                writer[memory] = number
+    for output in plan.outputs:
+        memory = _memory(plan, output.buffer)
+        if memory not in writer and plan.buffers[memory].storage in ("arena", "late"):
+            yield f"output '{output.name}' is never written"
+
+
+def _step_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterator[str]:
+    """Yield steps whose buffers are not what they do, and copies whose ends do not fit."""
+    for number, (step, moments) in enumerate(zip(plan.steps, accesses, strict=True)):
+        reads = {buffer for access in moments for buffer in access.reads}
+        writes = {buffer for access in moments for buffer in access.writes}
+        if isinstance(step, Segment):
+            if reads | writes != set(step.buffers) or writes != set(step.writes):
+                yield f"step {number} ({step.symbol}) names other buffers than its kernels use"
+            if any(plan.buffers[buffer].device != "cpu" for buffer in step.buffers):
+                yield f"step {number} ({step.symbol}) touches memory of a device"
+        elif isinstance(step, Extern):
+            if reads != set(step.inputs) or writes != set(step.outputs):
+                yield f"step {number} ({step.model}) names other buffers than it uses"
+            if any(plan.buffers[buffer].device != step.device for buffer in (*step.inputs, *step.outputs)):
+                yield f"step {number} ({step.model}) on {step.device} touches memory of another device"
+        else:
+            source, destination = plan.buffers[step.source], plan.buffers[step.destination]
+            if (source.dtype, source.shape) != (destination.dtype, destination.shape):
+                yield f"step {number} copies {_name(plan, step.source)} to a tensor of another type"
+            if (source.device == "cpu") == (destination.device == "cpu"):
+                yield f"step {number} copies {_name(plan, step.source)} from {source.device} to {destination.device}"
+
+
+def _size_problems(plan: Plan, signatures: Mapping[str, Signature], dims: Mapping[str, int]) -> Iterator[str]:
+    """Yield buffers that are too small for their tensor, their slack, or their aliases, and arenas that are too small."""
+    for index, buffer in enumerate(plan.buffers):
+        if buffer.storage == "late":
+            continue
+        nbytes, offset = evaluate(buffer.nbytes, dims), evaluate(buffer.offset, dims)
+        if nbytes < _tensor_nbytes(plan, index, 0, dims):
+            yield f"{_name(plan, index)} has {nbytes} bytes, fewer than its tensor"
+        if offset < 0 or offset % 64:
+            yield f"{_name(plan, index)} is at byte {offset}, expected a multiple of 64"
+        if buffer.storage == "arena" and offset + nbytes > evaluate(plan.arenas.get(buffer.device, 0), dims):
+            yield f"{_name(plan, index)} ends behind the arena of {buffer.device}"
+        if buffer.storage == "alias" and offset + nbytes > evaluate(plan.buffers[buffer.base].nbytes, dims):
+            yield f"{_name(plan, index)} ends behind what it is an alias of"
+    for step in plan.steps:
+        if isinstance(step, Extern):
+            yield from _slack_problems(plan, step, signatures[step.model], dims)
+
+
+def _slack_problems(plan: Plan, step: Extern, signature: Signature, dims: Mapping[str, int]) -> Iterator[str]:
+    """Yield buffers that end before what a model with batch gears may touch: it works in whole gears, the last one included."""
+    batches = signature.gears.batches if signature.gears is not None else ()
+    if not batches:
+        return
+    ports = zip((*step.inputs, *step.outputs), (*signature.inputs, *signature.outputs), strict=True)
+    for index, port in ports:
+        if not port.shape or not isinstance(port.shape[0], str):
+            continue
+        needed = _tensor_nbytes(plan, index, batches[-1] - batches[0], dims)
+        if evaluate(plan.buffers[index].nbytes, dims) < needed:
+            yield f"{_name(plan, index)} has no room for the largest gear of {step.model}: expected {needed} bytes"
+
+
+def _tensor_nbytes(plan: Plan, index: int, more_rows: int, dims: Mapping[str, int]) -> int:
+    buffer = plan.buffers[index]
+    if LATE in buffer.shape:
+        return 0
+    extents = [evaluate(size, dims) for size in buffer.shape]
+    if extents:
+        extents[0] += more_rows
+    count = 1
+    for extent in extents:
+        count *= extent
+    return -(-count * bits_of(buffer.dtype) // 8)
+
+
+def _lives(plan: Plan, accesses: Sequence[Sequence[Access]]) -> dict[int, tuple[int, int]]:
+    """Return for each arena buffer the first moment something is in it and the last at which it is needed."""
+    lives: dict[int, tuple[int, int]] = {}
+    moments = [access for step in accesses for access in step]
+    end = len(moments)
+    for moment, access in enumerate(moments):
+        for buffer in (*access.reads, *access.writes):
+            memory = _memory(plan, buffer)
+            lives[memory] = (min(moment, lives.get(memory, (moment, 0))[0]), moment)
+    for output in plan.outputs:
+        memory = _memory(plan, output.buffer)
+        lives[memory] = (lives.get(memory, (0, 0))[0], end)
+    for step in plan.steps:
+        if isinstance(step, Copy) and step.once:
+            lives[_memory(plan, step.destination)] = (-1, end)
+    return {memory: life for memory, life in lives.items() if plan.buffers[memory].storage == "arena"}
+
+
+def _overlaps(plan: Plan, lives: Mapping[int, tuple[int, int]], dims: Mapping[str, int]) -> Iterator[str]:
+    """Yield each pair of buffers that live at the same moment and share a byte."""
+    for device in dict.fromkeys(plan.buffers[index].device for index in lives):
+        indices = [index for index in lives if plan.buffers[index].device == device]
+        start = np.array([evaluate(plan.buffers[index].offset, dims) for index in indices], dtype=np.int64)
+        end = start + np.array([evaluate(plan.buffers[index].nbytes, dims) for index in indices], dtype=np.int64)
+        life: np.ndarray[Any, np.dtype[np.int64]] = np.array([lives[index] for index in indices], dtype=np.int64)
+        for row in range(0, len(indices), _ROWS):
+            part = slice(row, row + _ROWS)
+            together = (life[part, 0, None] <= life[None, :, 1]) & (life[None, :, 0] <= life[part, 1, None])
+            touching = (start[part, None] < end[None, :]) & (start[None, :] < end[part, None])
+            for left, right in zip(*np.nonzero(together & touching), strict=True):
+                if left + row < right:
+                    pair = f"{_name(plan, indices[left + row])} and {_name(plan, indices[right])}"
+                    yield f"{pair} share memory on {device} while both are needed"
+
+
+def _name(plan: Plan, index: int) -> str:
+    return f"buffer {index} ('{plan.buffers[index].name}')"

@@ -1,0 +1,267 @@
+"""Turn the host operators of each segment into kernels and the calls of them.
+
+Every segment becomes one Relax function without devices, and TVM's passes take all of them at once: decompose, legalize, fuse.
+What comes back is read as a list of calls of TensorIR functions. A reshape is not an operator here: it stays what it is through
+the passes, keeps its neighbours apart, and comes back as one tensor in the place of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, tirx
+
+from landbridge.codegen.fold_constants import fold_constants
+from landbridge.codegen.graph import Graph, Node, read_graph
+from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
+from landbridge.codegen.schedule_steps import Stage, schedule_steps
+from landbridge.ir import body as ir_body
+from landbridge.ir.program import Program
+from landbridge.ir.sizes import expr_of
+from landbridge.runtime.errors import UnsupportedError
+
+_RESHAPE = "relax.reshape"
+_NODE = "node"  # variables are named after the node they come from, so that what TVM leaves can be named to the user
+
+
+@dataclass(frozen=True)
+class LoweredStage:
+    """A stage after lowering.
+
+    Attributes:
+        calls: the kernels of a host stage, in order.
+        nodes: the copies and offline models of a device stage, in order.
+        operators: the user's names of the operators behind ``calls``.
+    """
+
+    calls: tuple[KernelCall, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program of kernel calls, copies and offline models.
+
+    Attributes:
+        graph: its inputs, outputs and values; values that only kernels see have been added.
+        stages: in order.
+        same: for a value the one whose bytes it shows.
+        kernels: the TensorIR functions, by the names that calls use.
+    """
+
+    graph: Graph
+    stages: tuple[LoweredStage, ...]
+    same: Mapping[int, int]
+    kernels: tvm.IRModule
+
+
+def unlowerable(program: Program) -> tuple[tuple[str, str], ...]:
+    """Return the user's name and the type of each host operator of a placed program that has no native code.
+
+    The front door can move these into fallback regions; `lower` refuses a program that still has any.
+    """
+    graph = read_graph(program)
+    late = _late_operators(graph)
+    if late:
+        return late
+    segments = _segments(graph, schedule_steps(graph))
+    return _remaining(graph, _legalize([segment.function for segment in segments], tvm.target.Target({"kind": "llvm"})))
+
+
+def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
+    """Return the kernels and their calls.
+
+    Args:
+        target: the TVM target that operators are legalized for.
+
+    Raises:
+        UnsupportedError: operators without native code, all of them named.
+    """
+    _refuse(_late_operators(graph))
+    segments = _segments(graph, stages)
+    module = _legalize([segment.function for segment in segments], target)
+    _refuse(_remaining(graph, module))
+    with target:
+        module = _FUSE(module)
+        module = relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(segments))])(module)
+    table = ValueTable(list(graph.values), {})
+    lowered = []
+    for i, (stage, segment) in enumerate(zip(stages, segments, strict=True)):
+        table.same.update(segment.same)
+        calls = read_kernel_calls(module[_symbol(i)], segment.params, segment.results, table)
+        operators = tuple(dict.fromkeys(node.name for node in stage.nodes if node.kind == "host"))
+        nodes = tuple(node for node in stage.nodes if node.kind in ("copy", "extern"))
+        lowered.append(LoweredStage(calls, nodes, operators if calls else ()))
+    kernels = {g.name_hint: f for g, f in module.functions.items() if isinstance(f, tirx.PrimFunc)}
+    named = {name: kernels[name].with_attr("global_symbol", name) for name in sorted(kernels)}
+    return Lowered(replace(graph, values=tuple(table.values)), tuple(lowered), table.same, tvm.IRModule(named))
+
+
+def _refuse(operators: Sequence[tuple[str, str]]) -> None:
+    if operators:
+        listed = ", ".join(f"'{name}' ({operator})" for name, operator in operators)
+        raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region")
+
+
+_FUSE = tvm.transform.Sequential(
+    [
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+    ]
+)
+
+
+def _symbol(index: int) -> str:
+    return f"segment_{index}"
+
+
+def _legalize(functions: Sequence[Any], target: Any) -> tvm.IRModule:
+    module = tvm.IRModule({_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)})
+    with target:
+        module = relax.transform.DecomposeOpsForInference()(module)
+        module = fold_constants(module)
+        module = relax.transform.CanonicalizeBindings()(module)
+        module = relax.transform.EliminateCommonSubexpr()(module)
+        module = relax.transform.LegalizeOps(skip_ops=[_RESHAPE])(module)
+        return relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(functions))])(module)
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """The Relax function of one stage.
+
+    Attributes:
+        params: the value of each parameter, but for the last, which only brings the named dimensions.
+        results: the value of each result.
+        same: views of values that come from outside.
+    """
+
+    function: Any
+    params: tuple[int, ...]
+    results: tuple[int, ...]
+    same: Mapping[int, int]
+
+
+def _segment(graph: Graph, stage: Stage, used_by: Mapping[int, Sequence[int]]) -> _Segment:
+    """Return the function of ``stage``.
+
+    Args:
+        used_by: for each value the ids of the nodes that read it; 0 stands for the program's outputs.
+    """
+    same: dict[int, int] = {}
+    local: list[Node] = []
+    made: set[int] = set()
+    for node in stage.nodes:
+        if node.kind == "view" and node.inputs[0] not in made:
+            same[node.outputs[0]] = node.inputs[0]
+        elif node.kind in ("host", "view"):
+            local.append(node)
+            made.update(node.outputs)
+    inside = {id(node) for node in local}
+    params = tuple(dict.fromkeys(index for node in local for index in node.inputs if index not in made))
+    results = tuple(i for node in local for i in node.outputs if any(user not in inside for user in used_by.get(i, ())))
+    return _Segment(_function(graph, local, params, results), params, results, same)
+
+
+def _function(graph: Graph, nodes: Sequence[Node], params: Sequence[int], results: Sequence[int]) -> Any:
+    inputs = {index: relax.Var(f"param{index}", _type_of(graph, index)) for index in params}
+    extents = relax.Var("dims", relax.ShapeType(list(graph.variables.values())))
+    builder = relax.BlockBuilder()
+    with builder.function("segment", [*inputs.values(), extents]):
+        with builder.dataflow():
+            local: dict[int, Any] = dict(inputs)
+            for node in nodes:
+                _emit(builder, graph, node, local)
+            result = builder.emit_output(relax.Tuple([local[index] for index in results]))
+        builder.emit_func_output(result)
+    return relax.utils.copy_with_new_vars(builder.get()["segment"])
+
+
+def _type_of(graph: Graph, index: int) -> Any:
+    value = graph.values[index]
+    return relax.TensorType([expr_of(size, graph.variables) for size in value.shape], value.dtype)
+
+
+def _emit(builder: Any, graph: Graph, node: Node, local: dict[int, Any]) -> None:
+    """Emit ``node`` and note in ``local`` what its outputs are now."""
+    if node.kind == "view":
+        local[node.outputs[0]] = builder.emit(relax.op.reshape(local[node.inputs[0]], node.expr.shape))
+        return
+    replacements = {}
+    for operand in ir_body.operands(node.expr):
+        if not ir_body.is_constant(operand):
+            parts = [local[index] for index in graph.values_of[operand]]
+            replacements[operand] = parts[0] if isinstance(operand.ty, relax.TensorType) else relax.Tuple(parts)
+    call = ir_body.substitute(node.expr, replacements)
+    fresh = relax.Call(call.op, call.args, call.attrs, call.ty_args)  # without the device in its type
+    var = builder.emit(fresh, name_hint=f"{_NODE}{node.outputs[0]}")
+    parts = [var] if isinstance(var.ty, relax.TensorType) else [builder.emit(relax.TupleGetItem(var, i)) for i in range(len(node.outputs))]
+    for index, part in zip(node.outputs, parts, strict=True):
+        known = part.ty.shape is not None or graph.values[index].late
+        local[index] = part if known else builder.match_cast(part, _type_of(graph, index))
+
+
+def _used_by(graph: Graph) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for node in graph.nodes:
+        for index in node.inputs:
+            found.setdefault(index, []).append(id(node))
+    for _, index in graph.outputs:
+        found.setdefault(index, []).append(0)
+    return found
+
+
+def _segments(graph: Graph, stages: Sequence[Stage]) -> list[_Segment]:
+    used_by = _used_by(graph)
+    return [_segment(graph, stage, used_by) for stage in stages]
+
+
+def _late_operators(graph: Graph) -> tuple[tuple[str, str], ...]:
+    """Return the host operators that touch a value whose shape only the data will tell."""
+    late = [
+        node for node in graph.nodes if node.kind in ("host", "view") and any(graph.values[i].late for i in (*node.inputs, *node.outputs))
+    ]
+    return tuple((node.name, _operator(node) + " on a shape that depends on the data") for node in late)
+
+
+def _operator(node: Node) -> str:
+    return "reshape" if node.kind == "view" else _short(node.expr.op)
+
+
+def _short(operator: Any) -> str:
+    return str(getattr(operator, "name", operator)).removeprefix("relax.")
+
+
+def _remaining(graph: Graph, module: tvm.IRModule) -> tuple[tuple[str, str], ...]:
+    """Return the user's name and the type of each operator that is neither a kernel nor a reshape."""
+    names = {f"{_NODE}{node.outputs[0]}": node for node in graph.nodes if node.kind == "host"}
+    found: dict[tuple[str, str], None] = {}
+    for function in module.functions.values():
+        for binding in bindings_of(function) if isinstance(function, relax.Function) else ():
+            if not isinstance(binding.value, relax.Call):
+                continue
+            node = names.get(str(binding.var.name))
+            if getattr(binding.value.op, "name", "") not in (_RESHAPE, "relax.call_tir") or _calls_packed(module, binding.value):
+                name = node.name if node else str(binding.var.name)
+                found[name, _operator(node) if node else _short(binding.value.op)] = None
+    return tuple(found)
+
+
+def _calls_packed(module: tvm.IRModule, call: Any) -> bool:
+    """Return whether a kernel calls back into TVM's runtime, which is not there when it runs."""
+    if call.op.name != "relax.call_tir":
+        return False
+    calls: list[str] = []
+
+    def visit(inner: Any, visitor: Any) -> Any:
+        calls.append(str(getattr(inner.op, "name", "")))
+        return visitor.default_visit(inner)
+
+    tvm_ffi.structural_visit(module[call.args[0]].body, [(tvm.ir.Call, visit)])
+    return any("packed" in name for name in calls)

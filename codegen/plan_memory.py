@@ -1,0 +1,150 @@
+"""Give every tensor its place in its device's arena.
+
+Tensors that do not live at the same time share memory. Those of known size are placed one by one, the largest first, into the
+smallest gap that takes them; those whose size depends on named dimensions share *slots*, each as large as its largest tensor,
+which are right for every value of the dimensions. Places are multiples of `ALIGNMENT`.
+
+Source: greedy by size, Y. Pisarchyk and J. Lee, "Efficient Memory Management for Deep Neural Net Inference", MLSys 2020,
+https://arxiv.org/abs/2001.03288
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from landbridge.runtime import dims
+from landbridge.runtime.dims import Size
+
+ALIGNMENT = 64
+"""What vectorised kernels may count on, in bytes."""
+
+_SAMPLE = 16
+"""The extent of every named dimension when symbolic sizes are compared. It decides who shares with whom, not what is right."""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A tensor that wants a place.
+
+    Attributes:
+        nbytes: how many bytes.
+        first: the moment it is first written.
+        last: the last moment it is read; ``first`` at the earliest.
+    """
+
+    nbytes: Size
+    first: int
+    last: int
+
+    def meets(self, other: Lifetime) -> bool:
+        """Return whether both live at some moment."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[tuple[Size, ...], Size]:
+    """Return the offset of each tensor, in order, and the size of the arena, in bytes."""
+    offsets: dict[int, Size] = {}
+    known = [index for index, lifetime in enumerate(lifetimes) if isinstance(lifetime.nbytes, int)]
+    total = _place_known(lifetimes, known, offsets)
+    slots = _share_slots(lifetimes, [index for index in range(len(lifetimes)) if index not in offsets])
+    before: list[Size] = [total]
+    for slot in slots:
+        offset = _sum(before)
+        offsets.update(dict.fromkeys(slot.members, offset))
+        before.append(_aligned(largest(lifetimes[index].nbytes for index in slot.members)))
+    return tuple(offsets[index] for index in range(len(lifetimes))), _sum(before)
+
+
+def _place_known(lifetimes: Sequence[Lifetime], indices: Sequence[int], offsets: dict[int, Size]) -> int:
+    """Place the tensors of known size; return the size of what they take."""
+    placed: list[tuple[int, int, Lifetime]] = []
+    total = 0
+    for index in sorted(indices, key=lambda i: (-int(lifetimes[i].nbytes), lifetimes[i].first, i)):
+        lifetime = lifetimes[index]
+        nbytes = -(-int(lifetime.nbytes) // ALIGNMENT) * ALIGNMENT
+        taken = sorted((start, end) for start, end, other in placed if lifetime.meets(other))
+        offset = _smallest_gap(taken, nbytes)
+        placed.append((offset, offset + nbytes, lifetime))
+        offsets[index] = offset
+        total = max(total, offset + nbytes)
+    return total
+
+
+def _smallest_gap(taken: Sequence[tuple[int, int]], nbytes: int) -> int:
+    """Return where ``nbytes`` fit between the ``taken`` ranges with the least left over; behind them all if nowhere."""
+    best, waste, end_so_far = -1, 0, 0
+    for start, end in taken:
+        gap = start - end_so_far
+        if gap >= nbytes and (best < 0 or gap - nbytes < waste):
+            best, waste = end_so_far, gap - nbytes
+        end_so_far = max(end_so_far, end)
+    return end_so_far if best < 0 else best
+
+
+@dataclass
+class _Slot:
+    members: list[int] = field(default_factory=list)
+
+
+def _share_slots(lifetimes: Sequence[Lifetime], indices: Sequence[int]) -> list[_Slot]:
+    def sampled(index: int) -> int:
+        nbytes = lifetimes[index].nbytes
+        return dims.evaluate(nbytes, dict.fromkeys(dims.names(nbytes), _SAMPLE))
+
+    slots: list[_Slot] = []
+    for index in sorted(indices, key=lambda i: (-sampled(i), lifetimes[i].first, i)):
+        free = (slot for slot in slots if not any(lifetimes[index].meets(lifetimes[member]) for member in slot.members))
+        slot = next(free, None)
+        if slot is None:
+            slot = _Slot()
+            slots.append(slot)
+        slot.members.append(index)
+    return slots
+
+
+def largest(sizes: Iterable[Size]) -> Size:
+    """Return the greatest of ``sizes``, whatever the dimensions (at least 0) are."""
+    multiples: dict[str, tuple[int, Size]] = {}
+    for size in sizes:
+        factor, rest = _factored(size)
+        key = json.dumps(rest)
+        multiples[key] = (max(factor, multiples.get(key, (0, rest))[0]), rest)
+    terms = [dims.product([rest, factor]) for factor, rest in multiples.values() if factor]
+    return _balanced("max", terms or [0])
+
+
+def _sum(sizes: Sequence[Size]) -> Size:
+    multiples: dict[str, tuple[int, Size]] = {}
+    for size in sizes:
+        factor, rest = _factored(size)
+        key = json.dumps(rest)
+        multiples[key] = (factor + multiples.get(key, (0, rest))[0], rest)
+    terms = [dims.product([rest, factor]) for factor, rest in multiples.values() if factor]
+    return _balanced("+", terms or [0])
+
+
+def _aligned(size: Size) -> Size:
+    """Return ``size`` rounded up to a multiple of `ALIGNMENT`."""
+    if _factored(size)[0] % ALIGNMENT == 0:
+        return size
+    return ["*", ["//", ["+", size, ALIGNMENT - 1], ALIGNMENT], ALIGNMENT]
+
+
+def _factored(size: Size) -> tuple[int, Size]:
+    """Return ``size`` as a number times the rest."""
+    if isinstance(size, int):
+        return size, 1
+    if isinstance(size, str) or size[0] != "*":
+        return 1, size
+    (left, left_rest), (right, right_rest) = _factored(size[1]), _factored(size[2])
+    return left * right, dims.product([left_rest, right_rest])
+
+
+def _balanced(operator: str, terms: Sequence[Size]) -> Size:
+    """Return all ``terms`` joined by ``operator``, as flat as possible: readers of plans limit how deep a size may be."""
+    if len(terms) == 1:
+        return terms[0]
+    middle = len(terms) // 2
+    return [operator, _balanced(operator, terms[:middle]), _balanced(operator, terms[middle:])]

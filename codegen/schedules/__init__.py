@@ -1,0 +1,19 @@
+"""Rules that make kernels fast, one a file. `schedule_kernels` applies the first rule that takes a kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+
+from landbridge.codegen.schedules.base import Rule
+from landbridge.codegen.schedules.default import Default
+
+RULES: tuple[Rule, ...] = (Default(),)
+"""From the most special to the most general. A rule that declines leaves the kernel to the next; without any it stays as it is."""
+
+
+def schedule_kernels(kernels: tvm.IRModule, target: Any) -> tvm.IRModule:
+    """Return the kernels, each scheduled by the first rule that takes it."""
+    scheduled = {g: next((new for rule in RULES if (new := rule.apply(f, target)) is not None), f) for g, f in kernels.functions.items()}
+    return tvm.IRModule({g: scheduled[g] for g in sorted(scheduled, key=lambda g: str(g.name_hint))})

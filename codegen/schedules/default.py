@@ -1,0 +1,81 @@
+"""What any kernel gets: element-wise steps in one loop, and threads where a loop is long enough to pay for them.
+
+Vector instructions come from LLVM, which vectorises plain inner loops by itself. The rule does not tile, pack or reorder:
+matrix products and convolutions want rules of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from landbridge.codegen.schedules.base import Rule
+
+PARALLEL_ITERATIONS = 1 << 18
+"""Innermost iterations from which on a loop is spread over threads: some hundred microseconds, against some ten to wake a thread."""
+
+_WIDTH = 64
+"""Outer loops are joined until they have this many iterations to share out."""
+
+_SPATIAL = 0  # tirx.IterVar.DataPar
+
+
+class Default(Rule):
+    """Inline element-wise steps into element-wise steps; run long loops in parallel."""
+
+    name = "default"
+
+    def apply(self, kernel: Any, target: Any) -> Any | None:
+        """Return the kernel scheduled, or None where it is no schedulable function."""
+        if not isinstance(kernel.body, s_tir.SBlockRealize):
+            return None
+        schedule = s_tir.Schedule(kernel, error_render_level="none")
+        for block in _blocks(schedule):
+            if _is_injective(schedule, block) and _feeds_one_injective(schedule, block):
+                _try(schedule.compute_inline, block)
+        for block in _blocks(schedule):
+            _parallelise(schedule, block)
+        return schedule.mod["main"]
+
+
+def _blocks(schedule: Any) -> list[Any]:
+    return list(schedule.get_child_blocks(schedule.get_sblock("root")))
+
+
+def _is_injective(schedule: Any, block: Any) -> bool:
+    return all(int(iterator.iter_type) == _SPATIAL for iterator in schedule.get(block).iter_vars)
+
+
+def _feeds_one_injective(schedule: Any, block: Any) -> bool:
+    consumers = schedule.get_consumers(block)
+    return len(consumers) == 1 and _is_injective(schedule, consumers[0])
+
+
+def _parallelise(schedule: Any, block: Any) -> None:
+    loops = schedule.get_loops(block)
+    extents = [schedule.get(loop).extent for loop in loops]
+    if not extents or not all(isinstance(extent, tirx.IntImm) for extent in extents):
+        return
+    sizes = [int(extent) for extent in extents]
+    total = 1
+    for size in sizes:
+        total *= size
+    if total < PARALLEL_ITERATIONS:
+        return
+    spatial = [int(iterator.iter_type) == _SPATIAL for iterator in schedule.get(block).iter_vars]
+    count, width = 0, 1
+    while count < len(spatial) and spatial[count] and width < _WIDTH:
+        width *= sizes[count]
+        count += 1
+    if width > 1:
+        outer = schedule.fuse(*loops[:count]) if count > 1 else loops[0]
+        _try(schedule.parallel, outer)
+
+
+def _try(step: Any, argument: Any) -> None:
+    """Apply a schedule step where it is legal; a schedule that could not be improved is still right."""
+    try:
+        step(argument)
+    except s_tir.ScheduleError:
+        return
