@@ -1,0 +1,143 @@
+"""A run on memory that the caller gave once and for all: nothing but the steps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landbridge.runtime import dtypes
+from landbridge.runtime.binding import Binding
+from landbridge.runtime.errors import InputError, SessionClosed, did_you_mean
+from landbridge.runtime.execute import copy_on_device, feed, fits, is_free
+from landbridge.runtime.gate import Value
+from landbridge.runtime.memory import DeviceTensor, address_of, view
+from landbridge.runtime.plan import Interface
+from landbridge.runtime.steps import Call
+
+
+class BoundRun:
+    """Reads the arrays it was made with and writes the arrays it was made with, each time it is called.
+
+    Arrays that are C-contiguous and aligned to 64 bytes are worked in directly; others are copied in or out by each call. The arrays
+    must stay alive and must not be reshaped; the extents are those they had.
+    """
+
+    def __init__(self, binding: Binding, values: list[Value], outputs: Mapping[str, Any], lock: threading.RLock) -> None:
+        """Place everything.
+
+        Args:
+            binding: for this run alone.
+            values: the inputs in the plan's order, from the gate.
+            outputs: where to write, by name.
+            lock: of the session.
+
+        Raises:
+            InputError: an output is missing, unknown, of another dtype or shape, not writable, or overlaps an input.
+        """
+        self._binding: Binding | None = binding
+        self._lock = lock
+        self._kept = (values, dict(outputs))
+        targets = _check_outputs(binding, values, outputs)
+        before = [feed(binding, entry.buffer, value, prepare=True) for entry, value in zip(binding.plan.inputs, values, strict=True)]
+        after = _place_outputs(binding, targets)
+        for extern in binding.externs:
+            extern.prepare()
+        steps = [call for _, calls in binding.groups for call in calls]
+        self._calls: list[Call] = [*(call for call in before if call is not None), *steps, *after]
+
+    def __call__(self) -> None:
+        """Read the inputs, run, write the outputs.
+
+        Raises:
+            DeviceError: a step failed, which it names.
+            SessionClosed: after `close`, or after the session was closed.
+        """
+        with self._lock:
+            if self._binding is None:
+                raise SessionClosed("this bound run is closed", hint="bind again")
+            for call in self._calls:
+                call()
+
+    def close(self) -> None:
+        """Give its memory back. Idempotent."""
+        with self._lock:
+            binding, self._binding, self._calls = self._binding, None, []
+        if binding is not None:
+            binding.close()
+
+
+def _check_outputs(binding: Binding, values: list[Value], outputs: Mapping[str, Any]) -> list[tuple[Interface, Value]]:
+    names = [entry.name for entry in binding.plan.outputs]
+    for name in outputs:
+        if name not in names:
+            raise InputError(f"there is no output '{name}'", hint=did_you_mean(str(name), names))
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        raise InputError(f"no place for output '{missing[0]}'", hint="give an array for each output")
+    arrays = [value for value in values if isinstance(value, np.ndarray)]
+    targets: list[tuple[Interface, Value]] = []
+    for entry in binding.plan.outputs:
+        target = outputs[entry.name]
+        _check_output(binding, entry, target)
+        if isinstance(target, np.ndarray):
+            if any(np.may_share_memory(target, array) for array in arrays):
+                raise InputError(
+                    "overlaps an input or another output in memory", at=f"output '{entry.name}'", hint="give it memory of its own"
+                )
+            arrays.append(target)
+        targets.append((entry, target))
+    return targets
+
+
+def _check_output(binding: Binding, entry: Interface, target: Any) -> None:
+    at = f"output '{entry.name}'"
+    buffer, shape = binding.plan.buffers[entry.buffer], binding.shape(entry.buffer)
+    if buffer.storage == "late":
+        raise InputError("its shape depends on the data, so that it cannot be bound", at=at, hint="use run")
+    wanted = f"{buffer.dtype} {list(shape)}"
+    if buffer.device != "cpu":
+        if not isinstance(target, DeviceTensor) or target.on is not binding.opened.devices[buffer.device]:
+            raise InputError(
+                f"{type(target).__name__}, expected a tensor on {buffer.device}", at=at, hint="make it by to_device of this session"
+            )
+        target.on.check_open()
+        found, fine = f"{target.dtype} {list(target.shape)}", (target.dtype, target.shape) == (buffer.dtype, shape)
+    else:
+        if type(target) is not np.ndarray:
+            raise InputError(f"{type(target).__name__}, expected a NumPy array", at=at, hint=f"np.empty({shape}, …)")
+        if not target.flags.writeable:
+            raise InputError("a read-only array", at=at, hint="give one that can be written")
+        found, fine = f"{target.dtype} {list(target.shape)}", (target.dtype, target.shape) == (dtypes.holder(buffer.dtype), shape)
+    if not fine:
+        raise InputError(f"{found}, expected {wanted}", at=at, hint=f"give {wanted}")
+
+
+def _place_outputs(binding: Binding, targets: list[tuple[Interface, Value]]) -> list[Callable[[], object]]:
+    """Let the steps write into the caller's memory where that is possible, and return what copies the rest there."""
+    taken: dict[int, int] = {}
+    after: list[Callable[[], object]] = []
+    for entry, target in targets:
+        root = binding.roots[entry.buffer]
+        reserved = binding.reserved(root)
+        roomy = target.capacity >= reserved if isinstance(target, DeviceTensor) else fits(target, reserved)
+        if roomy and root not in taken and is_free(binding, entry.buffer) and binding.shift(entry.buffer) == 0:
+            taken[root] = entry.buffer
+            binding.place(root, target.address if isinstance(target, DeviceTensor) else address_of(target))
+        else:
+            if is_free(binding, entry.buffer) and root not in taken:
+                binding.place_home(root)
+            after.append(_copy_out(binding, entry.buffer, target))
+    return after
+
+
+def _copy_out(binding: Binding, buffer: int, target: Value) -> Callable[[], object]:
+    addresses = binding.addresses
+    if isinstance(target, DeviceTensor):
+        return lambda: copy_on_device(target.on, target.address, addresses[buffer], target.nbytes)
+    array: NDArray[Any] = target
+    dtype, shape = binding.plan.buffers[buffer].dtype, binding.shape(buffer)
+    return lambda: np.copyto(array, view(addresses[buffer], dtype, shape))

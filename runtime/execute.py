@@ -1,0 +1,190 @@
+"""Run a binding: put the inputs where the steps read them, call the steps, return what they wrote.
+
+Nothing here checks what was checked at load or at the gate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from time import perf_counter_ns
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landbridge.runtime.binding import Binding
+from landbridge.runtime.gate import Value
+from landbridge.runtime.memory import Block, DeviceTensor, OpenDevice, address_of, empty, view
+from landbridge.runtime.plan import ALIGNMENT, Interface
+from landbridge.runtime.steps import COPY_IN, COPY_OUT, EXECUTE, HOST, Call
+
+INPUTS, OUTPUTS = "inputs", "outputs"
+
+PHASES = (INPUTS, HOST, COPY_IN, EXECUTE, COPY_OUT, OUTPUTS)
+"""Where the time of a run goes: taking the inputs in, the four kinds of steps, and giving the outputs out."""
+
+Way = Literal["late", "copied", "placed", "on device"]
+"""How an output gets to the caller: as the array that a late step made; copied from its buffer; written into a fresh array by the steps
+themselves; written into fresh memory of its device."""
+
+
+class Runner:
+    """A binding with the ways of its inputs and outputs worked out.
+
+    Attributes:
+        binding: what it runs.
+        ways: of the outputs, in the plan's order.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        plan = binding.plan
+        shared = Counter(binding.roots[entry.buffer] for entry in plan.outputs)
+        on_device = {binding.roots[entry.buffer] for entry in plan.outputs if plan.buffers[entry.buffer].device != "cpu"}
+        self.ways = tuple(_way(binding, entry, shared, on_device) for entry in plan.outputs)
+        self._homes = tuple(
+            binding.roots[entry.buffer]
+            for entry, way in zip(plan.outputs, self.ways, strict=True)
+            if way == "copied" and is_free(binding, entry.buffer) and binding.roots[entry.buffer] not in on_device
+        )
+
+    def run(self, values: list[Value], phases: dict[str, int]) -> dict[str, Any]:
+        """Return the outputs by name, in memory that nobody else has.
+
+        Args:
+            values: the inputs in the plan's order, from the gate.
+            phases: nanoseconds spent in each of `PHASES` are added to it.
+
+        Raises:
+            DeviceError: a step failed, which it names; the next run starts afresh.
+        """
+        binding = self.binding
+        started = perf_counter_ns()
+        for entry, value in zip(binding.plan.inputs, values, strict=True):
+            refresh = feed(binding, entry.buffer, value, prepare=False)
+            if refresh is not None:
+                refresh()
+        targets = self._place_outputs()
+        now = perf_counter_ns()
+        phases[INPUTS] += now - started
+        for phase, calls in binding.groups:
+            started = now
+            for call in calls:
+                call()
+            now = perf_counter_ns()
+            phases[phase] += now - started
+        given = {entry.buffer: value for entry, value in zip(binding.plan.inputs, values, strict=True)}
+        result = {}
+        for entry, way in zip(binding.plan.outputs, self.ways, strict=True):
+            target = targets.get(entry.name)
+            result[entry.name] = self._collect(entry, way, given) if target is None else target
+        binding.late.clear()
+        phases[OUTPUTS] += perf_counter_ns() - now
+        return result
+
+    def _place_outputs(self) -> dict[str, Value]:
+        """Place the outputs that the steps write straight into the caller's memory, and return these by name."""
+        binding = self.binding
+        for root in self._homes:
+            binding.place_home(root)
+        targets: dict[str, Value] = {}
+        blocks: dict[int, Block] = {}
+        for entry, way in zip(binding.plan.outputs, self.ways, strict=True):
+            buffer, root = binding.plan.buffers[entry.buffer], binding.roots[entry.buffer]
+            if way == "placed":
+                array, address = empty(buffer.dtype, binding.shape(entry.buffer), binding.reserved(root))
+                binding.place(root, address)
+                targets[entry.name] = array
+            elif way == "on device":
+                if root not in blocks:
+                    blocks[root] = binding.allocate(root)
+                    binding.place(root, blocks[root].address)
+                targets[entry.name] = device_tensor(binding, entry.buffer, blocks[root])
+        return targets
+
+    def _collect(self, entry: Interface, way: Way, given: dict[int, Value]) -> Value:
+        """Return an output that is not where it should be yet."""
+        binding, buffer = self.binding, entry.buffer
+        if way == "late":
+            return binding.late[buffer].copy()
+        if binding.plan.buffers[buffer].device == "cpu":
+            return view(binding.addresses[buffer], binding.plan.buffers[buffer].dtype, binding.shape(buffer)).copy()
+        source = given.get(binding.roots[buffer])
+        if isinstance(source, DeviceTensor) and source.address == binding.addresses[binding.roots[buffer]]:
+            return device_tensor(binding, buffer, source.block)
+        target = device_tensor(binding, buffer, binding.allocate(binding.roots[buffer]))
+        copy_on_device(target.on, target.address, binding.addresses[buffer], target.nbytes)
+        return target
+
+
+def _way(binding: Binding, entry: Interface, shared: Counter[int], on_device: set[int]) -> Way:
+    root = binding.roots[entry.buffer]
+    if binding.plan.buffers[entry.buffer].storage == "late":
+        return "late"
+    if not is_free(binding, entry.buffer):
+        return "copied"
+    if binding.plan.buffers[entry.buffer].device != "cpu":
+        return "on device"
+    whole = shared[root] == 1 and binding.shift(entry.buffer) == 0
+    return "placed" if whole and root not in binding.keyed and root not in on_device else "copied"
+
+
+def is_free(binding: Binding, buffer: int) -> bool:
+    """Return whether an output's memory can be chosen anew for each run."""
+    root = binding.roots[buffer]
+    return root in binding.movable and binding.plan.buffers[root].storage != "input"
+
+
+def device_tensor(binding: Binding, buffer: int, block: Block) -> DeviceTensor:
+    """Return a buffer, whose root is in ``block``, as a caller holds it."""
+    described = binding.plan.buffers[buffer]
+    device = binding.opened.devices[described.device]
+    return DeviceTensor(device, block, block.address + binding.shift(buffer), described.dtype, binding.shape(buffer))
+
+
+def feed(binding: Binding, root: int, value: Value, *, prepare: bool) -> Call | None:
+    """Place an input where the steps read it.
+
+    Args:
+        root: the input's buffer.
+        prepare: also use the caller's memory where that means to prepare offline models anew.
+
+    Returns:
+        What copies the value into the binding's own memory, where it cannot be used as it is.
+    """
+    if isinstance(value, DeviceTensor):
+        value.on.check_open()
+        if value.capacity >= binding.reserved(root):
+            binding.place(root, value.address)
+            return None
+        address, tensor = binding.place_home(root), value
+        return lambda: copy_on_device(tensor.on, address, tensor.address, tensor.nbytes)
+    device = binding.device(root)
+    if device is None:
+        if (prepare or root not in binding.keyed) and fits(value, binding.reserved(root)):
+            binding.place(root, address_of(value))
+            return None
+        home = view(binding.place_home(root), binding.plan.buffers[root].dtype, binding.shape(root))
+        return lambda: np.copyto(home, value)
+    address = binding.place_home(root)
+    return lambda: copy_to_device(device, address, value)
+
+
+def fits(array: NDArray[Any], nbytes: int) -> bool:
+    """Return whether steps can work in an array's memory, of which they may touch ``nbytes``."""
+    return array.nbytes >= nbytes and array.flags.c_contiguous and address_of(array) % ALIGNMENT == 0
+
+
+def copy_to_device(device: OpenDevice, address: int, array: NDArray[Any]) -> None:
+    """Copy an array, of any strides, to an address on a device."""
+    if array.size:
+        dense = np.ascontiguousarray(array)
+        device.copy_in(address, address_of(dense), dense.nbytes)
+
+
+def copy_on_device(device: OpenDevice, destination: int, source: int, nbytes: int) -> None:
+    """Copy within a device, over the host: drivers need not know more than two ways."""
+    if nbytes:
+        array, address = empty("uint8", (nbytes,))
+        device.copy_out(address, source, nbytes)
+        device.copy_in(destination, address, array.nbytes)

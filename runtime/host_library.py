@@ -1,0 +1,155 @@
+"""Load an artifact's native code, in the one way that always runs the bytes that were checked.
+
+The bytes go to a sealed memory file and are loaded from there, once per digest and process: the dynamic loader takes a path it has
+seen before for the library it loaded then, so a path must never come to mean other bytes. Where the kernel forbids to execute
+memory files, a private directory stands in. Libraries stay loaded until the process ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import logging
+import os
+import platform
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from landbridge.runtime.container import Blob
+from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible
+
+_LOG = logging.getLogger(__name__)
+
+_MFD_EXEC = 0x10
+"""Linux 6.3 and later: the file may be executed; older kernels refuse the flag and need none."""
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Other names of machines, with the name that a target triple has."""
+
+_loaded: dict[str, HostLibrary] = {}
+_lock = threading.Lock()
+
+
+class HostLibrary:
+    """The host segments of an artifact, callable.
+
+    Attributes:
+        digest: SHA-256 of the library.
+    """
+
+    def __init__(self, library: ctypes.CDLL, digest: str) -> None:
+        self.digest = digest
+        self._library = library
+        self._error = self.function("lb_error")
+        self._error.restype = ctypes.c_char_p
+
+    def function(self, symbol: str) -> Any:
+        """Return the function ``int symbol(void **buffers, const int64_t *dims)``, which takes ctypes arrays.
+
+        Raises:
+            ArtifactCorrupt: the library has no such function.
+        """
+        try:
+            return self._library[symbol]
+        except AttributeError as error:
+            raise ArtifactCorrupt(f"the host library has no function '{symbol}'", at="code/host.so") from error
+
+    def error(self) -> str:
+        """Return the text of the last failure on this thread."""
+        text: bytes | None = self._error()
+        return (text or b"").decode(errors="replace")
+
+
+def load_host_library(data: Blob) -> HostLibrary:
+    """Return the library in ``data``; the same bytes give the same object.
+
+    Raises:
+        ArtifactIncompatible: the system's loader refuses it.
+        ArtifactCorrupt: it lacks what every host library exports.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    with _lock:
+        if digest not in _loaded:
+            _loaded[digest] = HostLibrary(_open(data, digest), digest)
+        return _loaded[digest]
+
+
+def check_machine(triple: str, cpu_features: tuple[str, ...]) -> None:
+    """Check that this machine can execute code for a target.
+
+    Raises:
+        ArtifactIncompatible: it is of another kind, or lacks features; the message has both.
+    """
+    wanted = triple.split("-", maxsplit=1)[0]
+    found = _MACHINES.get(platform.machine().lower(), platform.machine())
+    if wanted and _MACHINES.get(wanted, wanted) != found:
+        raise ArtifactIncompatible(
+            f"compiled for {wanted}, this machine is {found}", at="target.triple", hint=f"compile for this machine: --target with {found}"
+        )
+    present = _cpu_features() if cpu_features else frozenset()
+    missing = [feature for feature in cpu_features if feature not in present]
+    if missing:
+        raise ArtifactIncompatible(
+            f"compiled for a processor with {' '.join(cpu_features)}, this one lacks {' '.join(missing)}",
+            at="target.cpu_features",
+            hint="compile for this processor, or for a more general one such as --target 'llvm -mcpu=x86-64'",
+        )
+
+
+def _cpu_features() -> frozenset[str]:
+    """Return what the kernel says that every processor here can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    found = [frozenset(line.partition(":")[2].split()) for line in lines if line.partition(":")[0].strip() in ("flags", "Features")]
+    return frozenset.intersection(*found) if found else frozenset()
+
+
+def _open(data: Blob, digest: str) -> ctypes.CDLL:
+    """Load the library; its memory file is kept open so that its path is never another file's."""
+    try:
+        descriptor = _sealed_file(data)
+        try:
+            return _dlopen(f"/proc/self/fd/{descriptor}")
+        except OSError:
+            os.close(descriptor)
+            raise
+    except OSError as first:
+        _LOG.debug("memory file refused: %s", first)
+        with tempfile.TemporaryDirectory(prefix="landbridge-") as directory:  # only its owner may enter
+            path = Path(directory) / f"{digest}.so"
+            path.write_bytes(data)
+            path.chmod(0o500)
+            try:
+                return _dlopen(str(path))
+            except OSError as second:
+                raise ArtifactIncompatible(
+                    f"the host library does not load: {second}", at="code/host.so", hint=f"as a memory file: {first}"
+                ) from second
+
+
+def _sealed_file(data: Blob) -> int:
+    """Return the descriptor of a memory file with ``data`` that nobody can change."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        descriptor = os.memfd_create("landbridge-host", flags | _MFD_EXEC)
+    except OSError:
+        descriptor = os.memfd_create("landbridge-host", flags)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(data)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _dlopen(path: str) -> ctypes.CDLL:
+    return ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)

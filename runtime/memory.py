@@ -1,0 +1,235 @@
+"""Memory that tensors live in: the host's, and a device's.
+
+A `Block` is memory at a fixed address, aligned to 64 bytes, given back when nobody refers to it any more. `DeviceTensor` is what a
+caller holds of a tensor on a device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landbridge.runtime import dtypes
+from landbridge.runtime.driver import Driver
+from landbridge.runtime.errors import DeviceError, SessionClosed
+from landbridge.runtime.plan import ALIGNMENT
+
+_SPARE = 4
+"""How many free blocks of one size a device keeps for the next run, so that addresses, and calls prepared on them, come again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Memory.
+
+    Attributes:
+        address: of its first byte, on the device that it is on.
+        nbytes: how much may be used.
+        owner: gives it back when it is collected.
+    """
+
+    address: int
+    nbytes: int
+    owner: object
+
+
+def allocate_host(nbytes: int) -> Block:
+    """Return fresh memory of the host."""
+    array = np.empty(nbytes + ALIGNMENT, np.uint8)
+    address = address_of(array)
+    return Block(address + -address % ALIGNMENT, nbytes, array)
+
+
+def empty(dtype: str, shape: tuple[int, ...], nbytes: int = 0) -> tuple[NDArray[Any], int]:
+    """Return a fresh, aligned array that holds a tensor, and its address.
+
+    Args:
+        nbytes: of memory behind it, where the tensor itself takes less.
+    """
+    needed = dtypes.nbytes_of(dtype, shape)
+    raw = np.empty(max(needed, nbytes) + ALIGNMENT, np.uint8)
+    address = address_of(raw)
+    shift = -address % ALIGNMENT
+    return raw[shift : shift + needed].view(dtypes.holder(dtype)).reshape(shape), address + shift
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def view(address: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the array at a host address, not copied; the caller keeps the memory alive."""
+    nbytes = dtypes.nbytes_of(dtype, shape)
+    if nbytes == 0:
+        return np.empty(shape, dtypes.holder(dtype))
+    memory = (ctypes.c_uint8 * nbytes).from_address(address)
+    return np.ctypeslib.as_array(memory).view(dtypes.holder(dtype)).reshape(shape)
+
+
+class OpenDevice:
+    """A device and its memory. Any method may be called from any thread.
+
+    Attributes:
+        name: such as "atlas0".
+        driver: of its vendor.
+        host_memory: its addresses are host addresses.
+    """
+
+    def __init__(self, name: str, driver: Driver, *, host_memory: bool) -> None:
+        self.name = name
+        self.driver = driver
+        self.host_memory = host_memory
+        self.closed = False
+        self._live: dict[int, int] = {}
+        self._spare: dict[int, list[int]] = {}
+        self._lock = threading.RLock()  # a block may be collected, and so come back, while its own thread is in here
+
+    def allocate(self, nbytes: int) -> Block:
+        """Return memory of the device, perhaps memory that was given back; its contents are arbitrary.
+
+        Raises:
+            DeviceError: out of memory.
+        """
+        size = max(-(-nbytes // ALIGNMENT) * ALIGNMENT, ALIGNMENT)
+        with self._lock:
+            self.check_open()
+            spare = self._spare.get(size)
+            address = spare.pop() if spare else self._fresh(size)
+            self._live[address] = size
+        return Block(address, size, _Lease(self, address))
+
+    def _fresh(self, size: int) -> int:
+        try:
+            return self.driver.allocate(size)
+        except DeviceError:
+            if not self._spare:
+                raise
+        self.trim()
+        return self.driver.allocate(size)
+
+    def trim(self) -> None:
+        """Give the memory back that is kept for the next run."""
+        with self._lock:
+            while self._spare:
+                _, addresses = self._spare.popitem()
+                for address in addresses:
+                    self.driver.free(address)
+
+    def release(self, address: int) -> None:
+        """Take a block back; nothing after the device was closed."""
+        with self._lock:
+            size = self._live.pop(address, None)
+            if size is None:
+                return
+            spare = self._spare.setdefault(size, [])
+            if len(spare) < _SPARE:
+                spare.append(address)
+                return
+            self.driver.free(address)
+
+    def check_open(self) -> None:
+        """Raise `SessionClosed` after `close`."""
+        if self.closed:
+            raise SessionClosed(f"the session that opened {self.name} is closed", hint="load the artifact again")
+
+    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy from a host address to one on the device."""
+        if self.host_memory:
+            ctypes.memmove(destination, source, nbytes)
+        else:
+            self.driver.copy_in(destination, source, nbytes)
+
+    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy from an address on the device to one of the host."""
+        if self.host_memory:
+            ctypes.memmove(destination, source, nbytes)
+        else:
+            self.driver.copy_out(destination, source, nbytes)
+
+    def close(self) -> None:
+        """Free all memory, tensors that callers still hold included, and the device. Idempotent."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            try:
+                self.trim()
+                for address in list(self._live):
+                    del self._live[address]
+                    self.driver.free(address)
+            finally:
+                self.driver.close()
+
+
+class _Lease:
+    """Gives a block back to its device when it is collected."""
+
+    __slots__ = ("_address", "_device")
+
+    def __init__(self, device: OpenDevice, address: int) -> None:
+        self._device = device
+        self._address = address
+
+    def __del__(self) -> None:
+        self._device.release(self._address)
+
+
+class DeviceTensor:
+    """A tensor on a device, which a session takes as an input without a copy. Freed when it is collected or its session is closed.
+
+    Attributes:
+        dtype: its element type, as in signatures.
+        shape: its extents.
+        device: the name of the device.
+
+    Example:
+        x = session.to_device(image, "atlas0")
+        features = session.run({"image": x})["features"]
+    """
+
+    def __init__(self, device: OpenDevice, block: Block, address: int, dtype: str, shape: tuple[int, ...]) -> None:
+        self.dtype = dtype
+        self.shape = shape
+        self.device = device.name
+        self.on = device
+        self.block = block
+        self.address = address
+
+    @property
+    def capacity(self) -> int:
+        """Bytes from its first element to the end of its memory."""
+        return self.block.address + self.block.nbytes - self.address
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        return dtypes.nbytes_of(self.dtype, self.shape)
+
+    def numpy(self) -> NDArray[Any]:
+        """Return a copy on the host; elements of a type that NumPy lacks come as unsigned integers of the same width.
+
+        Raises:
+            SessionClosed: the session that made it is closed.
+            DeviceError: the copy failed.
+        """
+        self.on.check_open()
+        array, address = empty(self.dtype, self.shape)
+        if array.size:
+            self.on.copy_out(address, self.address, self.nbytes)
+        return array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError(f"a tensor on {self.device} cannot become an array without a copy")
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"DeviceTensor({self.dtype} {list(self.shape)} on {self.device})"

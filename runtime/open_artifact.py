@@ -1,0 +1,196 @@
+"""Open what an artifact needs of the machine: its code, its constants, its devices, its offline models.
+
+Everything is open when this returns, or nothing: what was opened before a failure is closed again. All devices are tried before one
+that is missing is reported, so that the caller learns of all of them at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from landbridge.runtime import dtypes
+from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord
+from landbridge.runtime.container import Blob
+from landbridge.runtime.device import Device
+from landbridge.runtime.driver import LoadedModel, Vendor
+from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, DeviceError, UnsupportedError, UsageError
+from landbridge.runtime.host_library import HostLibrary, check_machine, load_host_library
+from landbridge.runtime.memory import Block, OpenDevice, address_of, empty
+from landbridge.runtime.plan import ALIGNMENT, Segment
+from landbridge.runtime.vendors import registry
+
+_LOG = logging.getLogger(__name__)
+
+
+class OpenArtifact:
+    """An artifact on this machine.
+
+    Attributes:
+        artifact: without the bytes of its sections.
+        library: its host library; None where the plan has no segments.
+        devices: for each device other than the CPU, its memory.
+        models: the offline models by symbol.
+        records: what the artifact says of them, by symbol.
+        constants: for each constant section, its memory.
+        simulated: names of the vendors that a simulator stands in for.
+    """
+
+    def __init__(self, artifact: Artifact, simulate: Collection[str]) -> None:
+        """Open everything.
+
+        Args:
+            simulate: names of the vendors to simulate.
+
+        Raises:
+            ArtifactIncompatible: the code is for another machine, or a vendor is not known here.
+            DeviceError: devices are missing, all of them named, or a vendor refused a model.
+            UnsupportedError: an input or output has elements of less than a byte.
+            UsageError: an unknown name in ``simulate``.
+        """
+        self.artifact = replace(artifact, sections={})
+        self.records: Mapping[str, ExternRecord] = {record.symbol: record for record in artifact.externs}
+        self.devices: dict[str, OpenDevice] = {}
+        self.models: dict[str, LoadedModel] = {}
+        self._opened: dict[tuple[str, str], OpenDevice] = {}
+        _check_interfaces(artifact)
+        self.library = _open_library(artifact)
+        self.constants = {name: _host_copy(data) for name, data in artifact.sections.items() if name.startswith("const/")}
+        try:
+            self._open_devices(artifact, simulate)
+            self._check_aliases(artifact)
+            self._load_models(artifact)
+        except BaseException:
+            self.close()
+            raise
+        simulated = {vendor for (vendor, _), device in self._opened.items() if device.driver.simulated}
+        self.simulated: tuple[str, ...] = tuple(sorted(simulated))
+
+    def _open_devices(self, artifact: Artifact, simulate: Collection[str]) -> None:
+        for name in simulate:
+            registry.vendor(name)
+        missing: list[DeviceError] = []
+        for vendor, device in _wanted(artifact):
+            try:
+                driver = vendor.open(Device.parse(device).ordinal, simulate=vendor.name in simulate)
+            except DeviceError as error:
+                error.at = error.at or device
+                missing.append(error)
+                continue
+            opened = OpenDevice(device, driver, host_memory=vendor.host_memory)
+            self._opened[vendor.name, device] = opened
+            if device != "cpu":
+                self.devices.setdefault(device, opened)
+            if driver.simulated:
+                _LOG.warning("%s is simulated: its results and times say nothing about the hardware", device)
+        if len(missing) == 1:
+            raise missing[0]
+        if missing:
+            raise DeviceError("\n".join([f"{len(missing)} devices are missing", *(f"- {error}" for error in missing)])) from missing[0]
+
+    def _check_aliases(self, artifact: Artifact) -> None:
+        """Check that only memory that is the host's has names on both sides."""
+        buffers = artifact.plan.buffers
+        for index, buffer in enumerate(buffers):
+            if buffer.storage != "alias" or buffer.device == buffers[buffer.base].device:
+                continue
+            for device in {buffer.device, buffers[buffer.base].device} - {"cpu"}:
+                if not self.devices[device].host_memory:
+                    raise ArtifactCorrupt(f"the memory of {device} is not the host's", at=f"plan.buffers[{index}].base")
+
+    def _load_models(self, artifact: Artifact) -> None:
+        loaded: dict[tuple[Any, ...], LoadedModel] = {}
+        for record in artifact.externs:
+            key = (record.vendor, record.device, record.section, tuple(sorted(record.options.items())))
+            if key not in loaded:
+                driver = self._opened[record.vendor, record.device].driver
+                try:
+                    loaded[key] = driver.load(bytes(artifact.sections[record.section]), record.signature, record.options)
+                except DeviceError as error:
+                    error.at = error.at or f"{record.name or record.symbol} on {record.device}"
+                    raise
+            self.models[record.symbol] = loaded[key]
+
+    def close(self) -> None:
+        """Close the models, then the devices. Idempotent."""
+        models, self.models = list(dict.fromkeys(self.models.values())), {}
+        opened, self._opened = list(self._opened.values()), {}
+        for model in models:
+            model.close()
+        for device in opened:
+            device.close()
+
+
+def _check_interfaces(artifact: Artifact) -> None:
+    plan = artifact.plan
+    for entry in (*plan.inputs, *plan.outputs):
+        dtype = plan.buffers[entry.buffer].dtype
+        if dtypes.is_packed(dtype):
+            raise UnsupportedError(f"'{entry.name}' has elements of {dtype}, which no array holds", hint="convert it inside of the model")
+
+
+def _open_library(artifact: Artifact) -> HostLibrary | None:
+    """Return the host library, on a machine that can execute it, with every function that the plan calls."""
+    symbols = dict.fromkeys(step.symbol for step in artifact.plan.steps if isinstance(step, Segment))
+    if not symbols:
+        return None
+    check_machine(artifact.target.triple, artifact.target.cpu_features)
+    library = load_host_library(artifact.sections[HOST_LIBRARY])
+    for symbol in symbols:
+        library.function(symbol)
+    return library
+
+
+def _host_copy(data: Blob) -> Block:
+    """Return ``data`` as aligned memory: itself where it is aligned."""
+    source = np.frombuffer(data, np.uint8)
+    address = address_of(source)
+    if address % ALIGNMENT == 0:
+        return Block(address, len(source), source)
+    array, address = empty("uint8", source.shape)
+    array[:] = source
+    return Block(address, len(source), array)
+
+
+def _wanted(artifact: Artifact) -> list[tuple[Vendor, str]]:
+    """Return each vendor and device that the artifact needs, once.
+
+    Raises:
+        ArtifactIncompatible: a vendor is not known here.
+        ArtifactCorrupt: a model is on a device that its vendor does not have.
+    """
+    wanted: dict[tuple[str, str], Vendor] = {}
+    for index, record in enumerate(artifact.externs):
+        vendor = _vendor(record.vendor, index)
+        if _kind(record.device) != vendor.device_kind:
+            raise ArtifactCorrupt(f"{record.device}, but {vendor.name} runs on {vendor.device_kind}", at=f"externs[{index}].device")
+        wanted.setdefault((vendor.name, record.device), vendor)
+    reached = {device for _, device in wanted}
+    for device in dict.fromkeys(buffer.device for buffer in artifact.plan.buffers):
+        if device != "cpu" and device not in reached:
+            vendor = _vendor_of(device)
+            wanted[vendor.name, device] = vendor
+    return [(vendor, device) for (_, device), vendor in wanted.items()]
+
+
+def _vendor(name: str, index: int) -> Vendor:
+    try:
+        return registry.vendor(name)
+    except UsageError as error:
+        raise ArtifactIncompatible(f"needs the vendor '{name}'", at=f"externs[{index}].vendor", hint=error.hint) from error
+
+
+def _vendor_of(device: str) -> Vendor:
+    """Return a vendor that has the kind of ``device``."""
+    for vendor in registry.vendors().values():
+        if vendor.device_kind == _kind(device):
+            return vendor
+    raise ArtifactIncompatible(f"needs the device {device}, for which there is no vendor", hint="install the vendor's package")
+
+
+def _kind(device: str) -> str:
+    return device.rstrip("0123456789")

@@ -1,0 +1,192 @@
+"""The steps of a plan as prepared calls: a run does nothing but call them one after the other."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landbridge.runtime import dtypes
+from landbridge.runtime.dims import render_shape
+from landbridge.runtime.driver import PreparedCall
+from landbridge.runtime.errors import ArtifactCorrupt, DeviceError, InputError
+from landbridge.runtime.memory import view
+from landbridge.runtime.plan import LATE, Copy, Extern, Segment, Step
+
+if TYPE_CHECKING:
+    from landbridge.runtime.binding import Binding
+
+Call = Callable[[], object]
+
+HOST, COPY_IN, EXECUTE, COPY_OUT = "host", "copy in", "execute", "copy out"
+"""The phases that steps belong to."""
+
+_PREPARED = 8
+"""For how many sets of addresses an offline model stays prepared."""
+
+
+def prepare_step(binding: Binding, index: int, step: Step) -> tuple[str, Call] | None:
+    """Return the phase of a step and a call that executes it, or None where there is nothing to do.
+
+    Offline models and copies are not called on tensors without elements; segments are, and do nothing.
+
+    Raises:
+        DeviceError: a vendor refused the arguments.
+        InputError: an offline model cannot take these extents.
+    """
+    if isinstance(step, Segment):
+        return HOST, _segment(binding, index, step)
+    if isinstance(step, Copy):
+        to_cpu = binding.plan.buffers[step.destination].device == "cpu"
+        copy = _copy(binding, index, step, to_cpu=to_cpu)
+        return None if copy is None else (COPY_OUT if to_cpu else COPY_IN, copy)
+    extern = _extern(binding, index, step)
+    return None if extern is None else (EXECUTE, extern)
+
+
+def _segment(binding: Binding, index: int, step: Segment) -> Call:
+    library = binding.opened.library
+    if library is None:
+        raise ArtifactCorrupt("a segment without a host library", at=f"plan.steps[{index}]")
+    function = library.function(step.symbol)
+    pointers = (ctypes.c_void_p * len(step.buffers))(*(binding.addresses[buffer] for buffer in step.buffers))
+    dims = (ctypes.c_int64 * len(step.dims))(*(binding.extents[dim] for dim in step.dims))
+    for position, buffer in enumerate(step.buffers):
+        root = binding.roots[buffer]
+        if root in binding.movable:
+            binding.pointers.setdefault(root, []).append((pointers, position, binding.shift(buffer)))
+
+    def call() -> None:
+        status = function(pointers, dims)
+        if status:
+            text = library.error()
+            operators = ", ".join(step.operators[:8]) + (", …" if len(step.operators) > 8 else "")
+            at = f"step {index} on cpu ({operators or step.symbol})"
+            raise DeviceError(f"a host kernel failed: {text or f'status {status}'}", at=at, code=status, vendor_text=text)
+
+    return call
+
+
+def _copy(binding: Binding, index: int, step: Copy, *, to_cpu: bool) -> Call | None:
+    source, destination, addresses = step.source, step.destination, binding.addresses
+    buffer = binding.plan.buffers[source]
+    nbytes = dtypes.nbytes_of(buffer.dtype, binding.shape(source))
+    if nbytes == 0:
+        return None
+    device = binding.opened.devices[binding.plan.buffers[source if to_cpu else destination].device]
+    copy = device.copy_out if to_cpu else device.copy_in
+    at = f"step {index}, copy of '{buffer.name}' {'from' if to_cpu else 'to'} {device.name}"
+
+    def call() -> None:
+        try:
+            copy(addresses[destination], addresses[source], nbytes)
+        except DeviceError as error:
+            error.at = at
+            raise
+
+    return call
+
+
+def _extern(binding: Binding, index: int, step: Extern) -> Call | None:
+    record = binding.opened.records[step.model]
+    at = f"step {index}, {record.name or record.symbol} on {step.device}"
+    buffers = binding.plan.buffers
+    if any(buffers[buffer].storage == "late" for buffer in (*step.inputs, *step.outputs)):
+        return lambda: _run_late(binding, step, at)
+    if step.outputs and all(0 in binding.shape(buffer) for buffer in step.outputs):
+        return None
+    for buffer in step.inputs:
+        if 0 in binding.shape(buffer):
+            shape = render_shape(binding.shape(buffer))
+            raise InputError(f"input '{buffers[buffer].name}' has no elements: {shape}", at=at, hint="give at least one of each")
+    return ExternCall(binding, step, at)
+
+
+class ExternCall:
+    """The call of an offline model, prepared for the addresses that its arguments have when it is called.
+
+    Attributes:
+        step: of the plan.
+    """
+
+    def __init__(self, binding: Binding, step: Extern, at: str) -> None:
+        self.step = step
+        self._binding = binding
+        self._at = at
+        self._model = binding.opened.models[step.model]
+        self._moving = tuple(buffer for buffer in (*step.inputs, *step.outputs) if binding.roots[buffer] in binding.movable)
+        self._prepared: dict[tuple[int, ...], PreparedCall] = {}
+        if not self._moving:
+            self.prepare()
+
+    def __call__(self) -> None:
+        """Run the model to its end."""
+        try:
+            self.prepare()()
+        except DeviceError as error:
+            error.at = self._at
+            raise
+
+    def prepare(self) -> PreparedCall:
+        """Return the call on the present addresses."""
+        addresses = self._binding.addresses
+        key = tuple([addresses[buffer] for buffer in self._moving])
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepare()
+            while len(self._prepared) >= _PREPARED:
+                self._prepared.pop(next(iter(self._prepared))).close()
+            self._prepared[key] = prepared
+        return prepared
+
+    def _prepare(self) -> PreparedCall:
+        inputs = [self._binding.tensor(buffer) for buffer in self.step.inputs]
+        outputs = [self._binding.tensor(buffer) for buffer in self.step.outputs]
+        try:
+            return self._model.prepare(inputs, outputs)
+        except (DeviceError, InputError) as error:
+            error.at = self._at
+            raise
+
+    def launches(self) -> tuple[str, int, tuple[int, ...]]:
+        """Return the model's name, the batch it is called with, and the batch of each launch where it is split."""
+        record = self._binding.opened.records[self.step.model]
+        batch = next((self._binding.shape(buffer)[0] for buffer in self.step.inputs if self._binding.shape(buffer)), 1)
+        return record.name or record.symbol, batch, tuple(self.prepare().launches)
+
+    def close(self) -> None:
+        """Close what is prepared. Idempotent."""
+        while self._prepared:
+            self._prepared.popitem()[1].close()
+
+
+def _run_late(binding: Binding, step: Extern, at: str) -> None:
+    """Call a model on the CPU some of whose shapes only the data tells."""
+    arrays = [binding.late[buffer] if buffer in binding.late else _host_view(binding, buffer) for buffer in step.inputs]
+    try:
+        results = binding.opened.models[step.model].run_late(arrays)
+    except DeviceError as error:
+        error.at = at
+        raise
+    if len(results) != len(step.outputs):
+        raise DeviceError(f"{len(results)} outputs, expected {len(step.outputs)}", at=at)
+    for buffer, result in zip(step.outputs, results, strict=True):
+        expected = binding.plan.buffers[buffer]
+        array: NDArray[np.generic] = np.asarray(result)
+        fits = len(array.shape) == len(expected.shape) and all(
+            known in (LATE, extent) for known, extent in zip(binding.shape(buffer), array.shape, strict=True)
+        )
+        if not fits or array.dtype != dtypes.holder(expected.dtype):
+            wanted = f"{expected.dtype} {render_shape(binding.shape(buffer))}"
+            raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}", at=at)
+        if expected.storage == "late":
+            binding.late[buffer] = array
+        else:
+            np.copyto(_host_view(binding, buffer), array)
+
+
+def _host_view(binding: Binding, buffer: int) -> NDArray[np.generic]:
+    return view(binding.addresses[buffer], binding.plan.buffers[buffer].dtype, binding.shape(buffer))
