@@ -65,7 +65,7 @@ def read_interface(container: Container, graph: Graph) -> Interface:
         SignatureError: it is damaged or contradicts itself.
     """
     listed = container.partition(Partition.MODEL_INOUT_INFO)
-    info = read_inout(listed) if listed else _inout_of_graph(graph)
+    info = read_inout(listed) if listed is not None else _inout_of_graph(graph)
     gears = None
     if info.gears is not None:
         kind, choices = info.gears

@@ -5,11 +5,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.om_files import put, varint
 
 from landbridge.runtime.errors import SignatureError
 from landbridge.runtime.vendors.atlas.format import AttrDef, MapEntry, ModelDef, ShapeDef, TensorDescriptor
 from landbridge.runtime.vendors.atlas.protobuf import Message
+from support.om_files import put, varint
 
 
 def message(data: bytes) -> Message:
