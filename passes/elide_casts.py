@@ -1,9 +1,9 @@
 """Remove the casts that cannot change a value.
 
 Three kinds: to the type that the value has; one that was done before; and one behind another, which may then start from the first
-one's operand. The last only where every value of the *source* type comes out the same: float32 -> float16 -> float32 has rounded, and
-float32 -> int32 -> uint8 wraps where float32 -> uint8 is undefined, so both stay. Copies between two casts are looked through: they
-do not change values. What is left without a reader is for ``remove-dead``.
+one's operand. The last only where the type between holds every value of the *first* type: float32 -> float16 -> float32 has rounded
+and float32 -> int32 -> uint8 has lost fractions and wrapped, so both stay, whatever the last type holds. Copies between two casts are
+looked through: they do not change values. What is left without a reader is for ``remove-dead``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import tvm
 
 from landbridge.ir.body import Binding, Body, is_cast, is_copy, operands
-from landbridge.ir.dtypes import bits_of, holds, is_float
+from landbridge.ir.dtypes import holds, is_float
 from landbridge.ir.location import value_name
 from landbridge.ir.program import ModuleInfo
 from landbridge.ir.sizes import dtype_of
@@ -41,27 +41,17 @@ class ElideCasts:
         return tuple(_Casts.of(Body.of(module), ModuleInfo.of(module)).declined)
 
 
-def why_not_shorter(source: str, middle: str, target: str) -> str | None:
-    """Return why source -> middle -> target may differ from source -> target, or None where no value differs.
+def why_not_shorter(source: str, middle: str) -> str | None:
+    """Return why a cast of ``source`` by way of ``middle`` may differ from the direct one, or None where no value differs.
 
     Example:
-        >>> why_not_shorter("float32", "float16", "float32")
+        >>> why_not_shorter("float32", "float16")
         'float32 to float16 rounds'
-        >>> why_not_shorter("uint8", "float32", "float16")
+        >>> why_not_shorter("uint8", "float32")
     """
-    if _is_whole(source) and _is_whole(middle) and _is_whole(target) and bits_of(middle) >= bits_of(target):
-        return None  # two's complement: the low bits are the same whichever way they came
-    if not holds(source, middle):
-        return f"{source} to {middle} {'rounds' if is_float(middle) else 'wraps or truncates'}"
-    if holds(source, target) or is_float(target) or target == "bool":
-        return None  # the middle is the same number, and a number has one nearest neighbour
-    if not is_float(middle):
-        return None
-    return f"{middle} to {target} is undefined where it overflows"
-
-
-def _is_whole(dtype: str) -> bool:
-    return not is_float(dtype) and dtype != "bool"
+    if holds(source, middle):
+        return None  # the middle is the same number, and the second cast sees no more than the number
+    return f"{source} to {middle} {'rounds' if is_float(middle) else 'wraps or truncates'}"
 
 
 class _Casts:
@@ -110,7 +100,7 @@ class _Casts:
         target = dtype_of(binding.var.ty)
         while (cast := self._origin.get(operand, operand)) in self._operand and dtype_of(operand.ty) != target:
             above = self._operand[cast]
-            reason = why_not_shorter(dtype_of(above.ty), dtype_of(operand.ty), target)
+            reason = why_not_shorter(dtype_of(above.ty), dtype_of(operand.ty))
             if reason is not None:
                 self.declined.append(Declined(reason, at=value_name(self.info, binding.var)))
                 break
