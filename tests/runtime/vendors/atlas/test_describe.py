@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from support.om_data import om_data_dir
-from support.om_files import GEAR_SELECTOR, data, model_def, om_file, result, simple_file
-
 from landbridge.runtime.vendors.atlas import AtlasVendor
 from landbridge.runtime.vendors.atlas.format import VERSION_2, Partition
+from support.om_data import om_data_dir
+from support.om_files import GEAR_SELECTOR, data, model_def, om_file, result, simple_file
 
 
 def test_the_real_static_file() -> None:
@@ -31,7 +30,8 @@ def test_the_real_file_with_gears() -> None:
     described = AtlasVendor().describe((om_data_dir() / "model_dyn_om.om").read_bytes())
     facts = dict(described)
     assert facts["operators"] == (
-        "33: Data x2, StreamSwitchN, Cast x5, TransData x8, Const, Conv2D x4, MemcpyAddrAsync x4, StreamActive x4, Merge, Send, Recv, NetOutput"
+        "33: Data x2, StreamSwitchN, Cast x5, TransData x8, Const, Conv2D x4, MemcpyAddrAsync x4, StreamActive x4, Merge, Send, Recv, "
+        "NetOutput"
     )
     assert facts["kernels"].startswith("17: trans_TransData_19 3136 B, ")
     assert facts["kernels"].endswith(", ...")
