@@ -72,7 +72,7 @@ class _Facts:
     @cached_property
     def host_memory(self) -> frozenset[str]:
         """The kinds of device that work in the host's memory."""
-        return frozenset(vendor.device_kind for vendor in registry.vendors().values() if vendor.host_memory)
+        return frozenset(v.device_kind for v in registry.vendors().values() if v.host_memory) - {CPU.kind}
 
     def name(self, value: Any) -> str:
         if is_constant(value):
