@@ -1,0 +1,62 @@
+"""Make an OM file for the simulator: ``python -m landbridge.simulators.ascend in.onnx -o out.om --gears 1,2,4,8``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from landbridge.runtime.errors import LandbridgeError
+from landbridge.simulators.ascend.make_om import BORDER_DTYPES, make_om
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        blob = make_om(
+            Path(options.model),
+            gears=options.gears,
+            name=options.name or Path(options.model).stem,
+            soc=options.soc,
+            fp16=not options.fp32,
+            input_dtype=options.input_dtype,
+            output_dtype=options.output_dtype,
+            tiny=options.tiny,
+        )
+        Path(options.output).write_bytes(blob)
+    except (LandbridgeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return getattr(error, "exit_code", 1)
+    sys.stdout.write(f"{options.output}: {len(blob)} bytes, for the simulator only\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m landbridge.simulators.ascend",
+        description="Make an Ascend .om from an ONNX model, without the vendor's compiler; only the simulator runs it.",
+        epilog="example: python -m landbridge.simulators.ascend backbone.onnx -o backbone.om --gears 1,2,4,8",
+    )
+    parser.add_argument("model", help="the ONNX file")
+    parser.add_argument("-o", "--output", required=True, help="the .om file to write")
+    parser.add_argument("--gears", type=_gears, default=(), help="batches to make it for, such as 1,2,4,8")
+    parser.add_argument("--name", help="name of the model (default: that of the file)")
+    parser.add_argument("--soc", default="Ascend310", help="chip it says it is for (default: %(default)s)")
+    parser.add_argument("--input-dtype", choices=BORDER_DTYPES, help="type of the floating inputs (default: as in the model)")
+    parser.add_argument("--output-dtype", choices=BORDER_DTYPES, help="type of the floating outputs (default: as in the model)")
+    parser.add_argument("--fp32", action="store_true", help="compute in the model's own types, not in float16")
+    parser.add_argument("--tiny", action="store_true", help="write the container of 2020 (32-bit table, interface in the graph)")
+    return parser
+
+
+def _gears(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers such as 1,2,4,8") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""Prepare an ONNX model for the maker of OM files: fixed shapes for each gear, constants folded, nothing dead.
+
+A model with gears is specialised once for each; its graph must be the same in all of them. What computes shapes (Shape, Gather …)
+folds away here, so that only operators on data are left for the maker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no types
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.inliner import inline_local_functions
+from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError, infer_shapes
+
+from landbridge.runtime.errors import ModelError, UnsupportedError
+
+MIN_OPSET = 7
+"""Older operators have attributes that nothing writes any more."""
+
+_SHAPE_INPUTS = {("Reshape", 1), ("Squeeze", 1), ("Unsqueeze", 1)}
+"""Inputs whose value is in the shape of the result, so that it may differ from gear to gear."""
+
+
+_NOT_FOLDED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"})
+"""Operators that give something else each time."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One input or output of the model; the leading extent is None where it is the batch of the gears."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model in the largest gear, and what differs in the others.
+
+    Attributes:
+        inputs: the user's, in order.
+        outputs: their names, in order.
+        nodes: all that is left, in an order in which they can be computed.
+        constants: by name, folded ones included.
+        shapes: for each gear, ascending (one for a model without gears), the shape of every value.
+        dtypes: of every value, in NumPy's words.
+        gears: ascending, empty for a model of one size.
+        opset: of ONNX's own operators.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Any, ...]
+    constants: dict[str, NDArray[Any]]
+    shapes: tuple[dict[str, tuple[int, ...]], ...]
+    dtypes: dict[str, str]
+    gears: tuple[int, ...]
+    opset: int
+
+
+def read_model(model: Any) -> Any:
+    """Return the ``ModelProto`` that ``model`` is, holds as bytes, or names as a path.
+
+    Raises:
+        ModelError: the file cannot be read, or is no ONNX model.
+    """
+    if isinstance(model, onnx.ModelProto):
+        return model
+    try:
+        found = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(Path(model)))
+    except OSError as error:
+        raise ModelError(f"cannot read the model: {error.strerror or error}", at=str(model)) from error
+    except DecodeError as error:
+        at = "model" if isinstance(model, bytes) else str(model)
+        raise ModelError("not an ONNX model", at=at, hint="give a file that an ONNX exporter wrote") from error
+    if not found.graph.output:
+        raise ModelError("not an ONNX model, or one without outputs", hint="give a file that an ONNX exporter wrote")
+    return found
+
+
+def prepare(model: Any, gears: Sequence[int]) -> Prepared:
+    """Return ``model`` specialised for every gear.
+
+    Raises:
+        ModelError: not a valid model; dynamic dimensions that no gear decides; gears without a dynamic batch.
+        UnsupportedError: the graph is another one in each gear.
+    """
+    model = inline_local_functions(model)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    name = model.graph.name or "model"
+    if opset < MIN_OPSET:
+        raise UnsupportedError(f"opset {opset}, expected {MIN_OPSET} or later", at=name, hint="convert the model (onnx.version_converter)")
+    gears = tuple(sorted(gears))
+    inputs = tuple(_read_inputs(model, name, gears))
+    special = [_specialise(model, inputs, gear, opset) for gear in gears or (0,)]
+    _check_same(special, gears)
+    nodes, constants, _, dtypes = special[-1]
+    outputs = tuple(value.name for value in model.graph.output)
+    return Prepared(name, inputs, outputs, tuple(nodes), constants, tuple(entry[2] for entry in special), dtypes, gears, opset)
+
+
+def explain_missing_shape(model: Any, value: str) -> ModelError:
+    """Return the error for a value whose shape ONNX's inference does not find, with its reason where it has one."""
+    reason = "ONNX's inference does not tell it"
+    try:
+        infer_shapes(model, strict_mode=True, data_prop=True)
+    except InferenceError as error:
+        reason = str(error).strip().splitlines()[-1]
+    return ModelError(f"the shape of '{value}' is not known: {reason}", at=model.graph.name or "model")
+
+
+def _read_inputs(model: Any, at: str, gears: tuple[int, ...]) -> Iterator[Value]:
+    initialised = {tensor.name for tensor in model.graph.initializer}
+    if any(gear < 1 for gear in gears) or len(set(gears)) != len(gears):
+        raise ModelError(f"gears {list(gears)}, expected different positive batches", at=at)
+    dynamic = False
+    for value in model.graph.input:
+        if value.name in initialised:
+            continue
+        if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
+            raise ModelError(f"input '{value.name}' is not a tensor of known rank", at=at)
+        dims = value.type.tensor_type.shape.dim
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in dims)
+        if None in shape[1:] or (None in shape and not gears):
+            found = [dim.dim_param or "?" if extent is None else extent for dim, extent in zip(dims, shape, strict=True)]
+            hint = "give gears, such as (1, 2, 4)" if None not in shape[1:] else "fix all dimensions but the first"
+            raise ModelError(f"input '{value.name}' has the shape {found}", at=at, hint=hint)
+        dynamic = dynamic or None in shape
+        yield Value(value.name, _dtype(value.type.tensor_type.elem_type), shape)
+    if gears and not dynamic:
+        raise ModelError(
+            "gears for a model without a dynamic batch", at=at, hint="give the inputs' first dimension a name in place of a number"
+        )
+
+
+_Special = tuple[list[Any], dict[str, NDArray[Any]], dict[str, tuple[int, ...]], dict[str, str]]
+
+
+def _specialise(model: Any, inputs: tuple[Value, ...], gear: int, opset: int) -> _Special:
+    """Return nodes, constants, shapes and dtypes of the model in one gear."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    del fixed.graph.value_info[:]
+    for output in fixed.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    for value, shape in ((value, entry.shape) for entry in inputs for value in fixed.graph.input if value.name == entry.name):
+        for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = gear if extent is None else extent
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in fixed.graph.initializer}
+    while True:
+        shapes, dtypes = _infer(fixed)
+        nodes: list[Any] = []
+        folded: dict[str, NDArray[Any]] = {}
+        for node in fixed.graph.node:
+            values = _fold(node, {**constants, **folded}, shapes, opset)
+            if values is None:
+                nodes.append(node)
+            folded.update(values or {})
+        constants.update(folded)
+        if not folded:
+            break
+        fixed.graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in folded.items())
+        del fixed.graph.node[:]
+        fixed.graph.node.extend(nodes)
+    shapes.update({key: tuple(array.shape) for key, array in constants.items()})
+    dtypes.update({key: array.dtype.name for key, array in constants.items()})
+    return _live(nodes, {output.name for output in fixed.graph.output}), constants, shapes, dtypes
+
+
+def _infer(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    graph = infer_shapes(model, data_prop=True).graph
+    shapes, dtypes = {}, {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        dtypes[value.name] = _dtype(tensor.elem_type)
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shapes[value.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+    return shapes, dtypes
+
+
+def _dtype(code: int) -> str:
+    return str(helper.tensor_dtype_to_np_dtype(code).name) if code else ""
+
+
+def _fold(node: Any, constants: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]], opset: int) -> dict[str, NDArray[Any]] | None:
+    """Return the outputs of a node whose inputs are constants, or None; of Shape it is enough that the shape is known."""
+    standard = node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type)
+    if not standard or node.op_type in _NOT_FOLDED or any(attribute.g.ByteSize() or attribute.graphs for attribute in node.attribute):
+        return None
+    names = [name for name in node.input if name]
+    if node.op_type == "Shape" and names[0] in shapes:
+        feeds = {names[0]: np.broadcast_to(np.float32(0), shapes[names[0]])}
+    elif all(name in constants for name in names):
+        feeds = {name: constants[name] for name in names}
+    else:
+        return None
+    ins = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in feeds.items()]
+    outs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    graph = helper.make_graph([node], "fold", ins, outs)
+    found = ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])).run(None, feeds)
+    return {value.name: np.asarray(array) for value, array in zip(outs, found, strict=True)}
+
+
+def _live(nodes: list[Any], wanted: set[str]) -> list[Any]:
+    """Return the nodes that the outputs need."""
+    needed, kept = set(wanted), []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _check_same(special: list[_Special], gears: tuple[int, ...]) -> None:
+    """Check that only shapes differ between gears: nodes and constants must be the same."""
+    nodes, constants = special[-1][:2]
+    for gear, (other_nodes, other_constants, _, _) in zip(gears, special, strict=False):
+        if [node.output[0] for node in nodes] != [node.output[0] for node in other_nodes]:
+            raise UnsupportedError(
+                f"the model computes in another way for batch {gear} than for batch {gears[-1]}", hint="make a file for each"
+            )
+        for node in nodes:
+            for index, name in enumerate(node.input):
+                differs = name in constants and not np.array_equal(constants[name], other_constants.get(name, np.empty(0)), equal_nan=False)
+                if differs and (node.op_type, index) not in _SHAPE_INPUTS:
+                    raise UnsupportedError(
+                        f"'{name}' depends on the batch, and the data do on it", at=f"{node.name or node.output[0]} ({node.op_type})"
+                    )
