@@ -1,0 +1,22 @@
+"""The Ascend simulator: a ``libascendcl`` that executes offline models on the CPU, from the graph and weights in the file.
+
+Beside the interface of ACL it exports ``int64_t sim_live(const char *kind)`` (live handles; "bytes" is device memory in use),
+``void sim_reset(void)`` (back to the state before ``aclInit``) and ``int sim_fault(const char *function, int k, const char *mode)``
+(make the k-th call from now fail: "fail", "sticky" or "oom"). Environment, read by ``aclInit``: ``LANDBRIDGE_SIM_ATLAS_MEMORY``
+(bytes per device, with an optional K, M or G) and ``LANDBRIDGE_SIM_ATLAS_SOC`` (the name of the chip).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from landbridge.simulators.build import build_library
+
+
+def library() -> Path:
+    """Return the path of the built library.
+
+    Raises:
+        DeviceError: there is no C compiler, or it failed.
+    """
+    return build_library("libascendcl.so", Path(__file__).parent)

@@ -1,0 +1,157 @@
+/* What a model says about static image preprocessing (AIPP) of an input. Nothing here executes it. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* Where the fields of domi.AippOpParams go. */
+static const struct {
+    const char *name;
+    size_t offset;
+    enum { INT, BOOL, REAL } kind;
+} FIELDS[] = {
+    {"input_format", offsetof(aclAippInfo, inputFormat), INT},
+    {"src_image_size_w", offsetof(aclAippInfo, srcImageSizeW), INT},
+    {"src_image_size_h", offsetof(aclAippInfo, srcImageSizeH), INT},
+    {"crop", offsetof(aclAippInfo, cropSwitch), BOOL},
+    {"load_start_pos_w", offsetof(aclAippInfo, loadStartPosW), INT},
+    {"load_start_pos_h", offsetof(aclAippInfo, loadStartPosH), INT},
+    {"crop_size_w", offsetof(aclAippInfo, cropSizeW), INT},
+    {"crop_size_h", offsetof(aclAippInfo, cropSizeH), INT},
+    {"resize", offsetof(aclAippInfo, resizeSwitch), BOOL},
+    {"resize_output_w", offsetof(aclAippInfo, resizeOutputW), INT},
+    {"resize_output_h", offsetof(aclAippInfo, resizeOutputH), INT},
+    {"padding", offsetof(aclAippInfo, paddingSwitch), BOOL},
+    {"left_padding_size", offsetof(aclAippInfo, leftPaddingSize), INT},
+    {"right_padding_size", offsetof(aclAippInfo, rightPaddingSize), INT},
+    {"top_padding_size", offsetof(aclAippInfo, topPaddingSize), INT},
+    {"bottom_padding_size", offsetof(aclAippInfo, bottomPaddingSize), INT},
+    {"csc_switch", offsetof(aclAippInfo, cscSwitch), BOOL},
+    {"rbuv_swap_switch", offsetof(aclAippInfo, rbuvSwapSwitch), BOOL},
+    {"ax_swap_switch", offsetof(aclAippInfo, axSwapSwitch), BOOL},
+    {"single_line_mode", offsetof(aclAippInfo, singleLineMode), BOOL},
+    {"matrix_r0c0", offsetof(aclAippInfo, matrix[0]), INT},
+    {"matrix_r0c1", offsetof(aclAippInfo, matrix[1]), INT},
+    {"matrix_r0c2", offsetof(aclAippInfo, matrix[2]), INT},
+    {"matrix_r1c0", offsetof(aclAippInfo, matrix[3]), INT},
+    {"matrix_r1c1", offsetof(aclAippInfo, matrix[4]), INT},
+    {"matrix_r1c2", offsetof(aclAippInfo, matrix[5]), INT},
+    {"matrix_r2c0", offsetof(aclAippInfo, matrix[6]), INT},
+    {"matrix_r2c1", offsetof(aclAippInfo, matrix[7]), INT},
+    {"matrix_r2c2", offsetof(aclAippInfo, matrix[8]), INT},
+    {"output_bias_0", offsetof(aclAippInfo, outputBias[0]), INT},
+    {"output_bias_1", offsetof(aclAippInfo, outputBias[1]), INT},
+    {"output_bias_2", offsetof(aclAippInfo, outputBias[2]), INT},
+    {"input_bias_0", offsetof(aclAippInfo, inputBias[0]), INT},
+    {"input_bias_1", offsetof(aclAippInfo, inputBias[1]), INT},
+    {"input_bias_2", offsetof(aclAippInfo, inputBias[2]), INT},
+    {"mean_chn_0", offsetof(aclAippInfo, meanChn[0]), INT},
+    {"mean_chn_1", offsetof(aclAippInfo, meanChn[1]), INT},
+    {"mean_chn_2", offsetof(aclAippInfo, meanChn[2]), INT},
+    {"mean_chn_3", offsetof(aclAippInfo, meanChn[3]), INT},
+    {"min_chn_0", offsetof(aclAippInfo, minChn[0]), REAL},
+    {"min_chn_1", offsetof(aclAippInfo, minChn[1]), REAL},
+    {"min_chn_2", offsetof(aclAippInfo, minChn[2]), REAL},
+    {"min_chn_3", offsetof(aclAippInfo, minChn[3]), REAL},
+    {"var_reci_chn_0", offsetof(aclAippInfo, varReciChn[0]), REAL},
+    {"var_reci_chn_1", offsetof(aclAippInfo, varReciChn[1]), REAL},
+    {"var_reci_chn_2", offsetof(aclAippInfo, varReciChn[2]), REAL},
+    {"var_reci_chn_3", offsetof(aclAippInfo, varReciChn[3]), REAL},
+};
+
+/* A number of the file, as a single value or as a list with one. */
+static void read_field(struct view aipp, size_t row, unsigned char *info) {
+    int64_t integer = 0, listed;
+    bool flag = false;
+    float real = 0.0f;
+    bool is_real = attr_float(aipp, NAMED_ATTRS, FIELDS[row].name, &real) || attr_float_at(aipp, NAMED_ATTRS, FIELDS[row].name, 0, &real);
+    bool is_int = attr_int(aipp, NAMED_ATTRS, FIELDS[row].name, &integer);
+    if (!is_int && attr_bool(aipp, NAMED_ATTRS, FIELDS[row].name, &flag)) integer = flag;
+    if (!is_int && attr_ints(aipp, NAMED_ATTRS, FIELDS[row].name, &listed, 1) == 1) integer = listed;
+    if (is_real && FIELDS[row].kind != REAL) integer = (int64_t)real;
+    if (!is_real) real = (float)integer;
+    int32_t number = (int32_t)integer;
+    int8_t truth = integer != 0;
+    switch (FIELDS[row].kind) {
+        case INT: memcpy(info + FIELDS[row].offset, &number, sizeof number); break;
+        case BOOL: memcpy(info + FIELDS[row].offset, &truth, sizeof truth); break;
+        case REAL: memcpy(info + FIELDS[row].offset, &real, sizeof real); break;
+    }
+}
+
+/* "FORMAT:DTYPE:name:bytes:ndim:d0,d1,..." of `_aipp_inputs` and `_aipp_outputs`. */
+static bool read_shape(struct view text, int *format, int *dtype, aclmdlIODims *dims, size_t *size) {
+    char copy[512], *fields[6], *rest = copy;
+    if (text.n >= sizeof copy) return false;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    for (int i = 0; i < 6; i++) {
+        fields[i] = rest;
+        char *colon = i < 5 ? strchr(rest, ':') : NULL;
+        if (colon == NULL && i < 5) return false;
+        if (colon != NULL) *colon = '\0', rest = colon + 1;
+    }
+    *format = format_parse(fields[0], strlen(fields[0]));
+    *dtype = strcmp(fields[1], "DT_FLOAT16") == 0 ? ACL_FLOAT16 : strcmp(fields[1], "DT_FLOAT") == 0 ? ACL_FLOAT : ACL_UINT8;
+    snprintf(dims->name, sizeof dims->name, "%s", fields[2]);
+    *size = (size_t)strtoull(fields[3], NULL, 10);
+    dims->dimCount = 0;
+    for (char *next = fields[5]; *next != '\0' && dims->dimCount < ACL_MAX_DIM_CNT;) {
+        dims->dims[dims->dimCount++] = strtoll(next, &next, 10);
+        if (*next == ',') next++;
+        else if (*next != '\0') return false;
+    }
+    return true;
+}
+
+/* The input of a model, or an error code. */
+static aclError input_at(uint32_t id, size_t index, struct model **model, const struct op **op) {
+    *model = model_find(id);
+    if (*model == NULL) return ACL_ERROR_GE_EXEC_MODEL_ID_INVALID;
+    if (index >= (size_t)(*model)->om.n_inputs) return fail(ACL_ERROR_INVALID_PARAM, "input index %zu is not below %d", index, (*model)->om.n_inputs);
+    *op = &(*model)->om.ops[(*model)->om.inputs[index].op];
+    return ACL_SUCCESS;
+}
+
+API aclError aclmdlGetAippType(uint32_t id, size_t index, int *type, size_t *attached) {
+    ENTER_ERROR(NEEDS_INIT);
+    LOCKED;
+    struct model *model;
+    const struct op *op;
+    aclError error = input_at(id, index, &model, &op);
+    if (error != ACL_SUCCESS) return error;
+    if (type == NULL || attached == NULL) return fail(ACL_ERROR_INVALID_PARAM, "type or dynamicAttachedDataIndex is NULL");
+    struct view mode;
+    *type = ACL_DATA_WITHOUT_AIPP;
+    *attached = 0xFFFFFFFF;
+    if (!attr_string(op->raw, OP_ATTRS, "_data_related_aipp_mode", &mode)) return ACL_SUCCESS;
+    if (view_equals(mode, "static_aipp")) *type = ACL_DATA_WITH_STATIC_AIPP;
+    if (view_equals(mode, "dynamic_aipp")) *type = ACL_DATA_WITH_DYNAMIC_AIPP;
+    if (view_equals(mode, "dynamic_aipp_conf")) *type = ACL_DYNAMIC_AIPP_NODE;
+    return ACL_SUCCESS;
+}
+
+API aclError aclmdlGetFirstAippInfo(uint32_t id, size_t index, aclAippInfo *info) {
+    ENTER_ERROR(NEEDS_INIT);
+    LOCKED;
+    struct model *model;
+    const struct op *op;
+    aclError error = input_at(id, index, &model, &op);
+    if (error != ACL_SUCCESS) return error;
+    if (info == NULL) return fail(ACL_ERROR_INVALID_PARAM, "aippInfo is NULL");
+    struct view aipp, text;
+    if (!attr_message(op->raw, OP_ATTRS, "aipp", 10, &aipp))
+        return fail(ACL_ERROR_GE_AIPP_NOT_EXIST, "there is not AIPP related with index %zu of input '%s'", index, op->name);
+    memset(info, 0, sizeof *info);
+    for (size_t row = 0; row < sizeof FIELDS / sizeof *FIELDS; row++) read_field(aipp, row, (unsigned char *)info);
+    int format, dtype;
+    for (; info->shapeCount < 128; info->shapeCount++) {
+        aclAippDims *dims = &info->outDims[info->shapeCount];
+        if (!attr_string_at(op->raw, OP_ATTRS, "_aipp_inputs", (int)info->shapeCount, &text) || !read_shape(text, &format, &dtype, &dims->srcDims, &dims->srcSize)) break;
+        info->srcFormat = format, info->srcDatatype = dtype, info->srcDimNum = dims->srcDims.dimCount;
+        if (attr_string_at(op->raw, OP_ATTRS, "_aipp_outputs", (int)info->shapeCount, &text)) read_shape(text, &format, &dtype, &dims->aippOutdims, &dims->aippOutSize);
+    }
+    return ACL_SUCCESS;
+}
