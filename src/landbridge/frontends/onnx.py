@@ -1,0 +1,43 @@
+"""Import ONNX models.
+
+Every operator that TVM takes becomes native code; the others run in ONNX Runtime on the CPU, as few regions of them as possible,
+each named in `Program.fallbacks` with its reason. Names of inputs, outputs and values stay the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from landbridge.frontends.onnx_assemble import Assembly
+from landbridge.frontends.onnx_build import Build
+from landbridge.frontends.onnx_load import OnnxModel, load
+from landbridge.frontends.onnx_prepare import prepare
+from landbridge.ir.program import Program
+
+
+def from_onnx(
+    model: OnnxModel, *, shapes: Mapping[str, Sequence[int | str]] | None = None, fallback: bool = True, name: str | None = None
+) -> Program:
+    """Return the program that an ONNX model describes.
+
+    Args:
+        model: a path, the serialised model, or a `ModelProto`, which is not changed.
+        shapes: by input, extents in place of the model's symbolic ones; a string names a dimension that stays open.
+        fallback: whether operators that cannot be native may run in ONNX Runtime.
+        name: what messages call the model; the name of its file by default.
+
+    Raises:
+        ModelError: it cannot be read or is not valid, or ``shapes`` does not fit it.
+        UnsupportedError: operators or types that cannot run; all of them are named.
+        SignatureError: an offline model in it (an EPContext node) cannot be called like this.
+
+    Example:
+        >>> program = lb.from_onnx("detector.onnx", shapes={"image": (1, 3, 640, 640)})  # doctest: +SKIP
+    """
+    proto, title = load(model, name)
+    graph = prepare(proto, title, shapes)
+    build = Build(graph, folder=Path(model).parent if isinstance(model, str | Path) else None)
+    params = [build.values.variable(value, build.values.relax_type(graph.type_of(value))) for value in graph.inputs]
+    outputs = build.walk()
+    return Assembly(build).program(params, outputs, fallback=fallback)

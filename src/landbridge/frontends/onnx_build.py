@@ -1,0 +1,315 @@
+"""Walk a prepared ONNX graph once: each node becomes bindings, a call of an offline model, or a reason why it is not native.
+
+What comes out are `Unit`s; `landbridge.frontends.onnx_assemble` makes a program of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from landbridge.frontends import ep_context
+from landbridge.frontends.names import NameTable
+from landbridge.frontends.offline_call import Place, call_offline
+from landbridge.frontends.onnx_fallback import operator_types, value_problem
+from landbridge.frontends.onnx_graph import Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_native import Converted, Converter, Declined
+from landbridge.frontends.onnx_shapes import is_static, reshaped, shape_extents
+from landbridge.frontends.onnx_support import NATIVE_DTYPES, refusal
+from landbridge.frontends.onnx_values import Values, constant_of, contradiction
+from landbridge.ir.body import Binding, Body
+from landbridge.ir.dtypes import convertible
+from landbridge.ir.program import ExternModel
+from landbridge.ir.sizes import dtype_of
+from landbridge.runtime.device import Device
+from landbridge.runtime.errors import SignatureError
+
+_SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
+    "Reshape": (1,),
+    "Expand": (1,),
+    "ConstantOfShape": (0,),
+    "Slice": (1, 2, 3, 4),
+    "Resize": (3,),
+    "Range": (0, 1, 2),
+}
+"""The inputs that TVM's importer takes as shapes, by operator."""
+
+
+@dataclass(frozen=True)
+class Offline:
+    """An offline model that a unit calls.
+
+    Attributes:
+        symbol: by which the call refers to it.
+        model: the blob.
+        device: where it runs.
+        entry: what the program's table says of it.
+    """
+
+    symbol: str
+    model: ExternModel
+    device: Device
+    entry: dict[str, Any]
+
+
+@dataclass
+class Unit:
+    """A piece of a program.
+
+    Attributes:
+        rank: where it stands in the model.
+        reads: the values it needs, by the user's names.
+        makes: the values it makes.
+        bindings: empty where it is not native.
+        node: what it was made of; None for the tensor of a shape.
+        reason: why it is not native, or "".
+        offline: the offline model that it calls, where it is an EPContext node.
+    """
+
+    rank: int
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+    bindings: list[Binding] = field(default_factory=list)
+    node: Node | None = None
+    reason: str = ""
+    offline: Offline | None = None
+
+
+class Build:
+    """The walk over one graph.
+
+    Attributes:
+        values: what the values became.
+        units: what the nodes became, in the order of the model.
+        problems: nodes for which there is no way to run them, with the reason.
+        functions: TensorIR functions that the units call.
+        symbols: hands out names of offline models.
+    """
+
+    def __init__(self, graph: OnnxGraph, *, folder: Path | None) -> None:
+        """Take what to import.
+
+        Args:
+            folder: where EPContext nodes may name files, or None.
+        """
+        self.graph = graph
+        self.values = Values(graph)
+        self.units: list[Unit] = []
+        self.problems: list[tuple[Node, str]] = []
+        self.functions = Functions()
+        self.symbols = NameTable()
+        self._folder = folder
+        self._converter = Converter(graph.opset, list(self.values.dims.values()))
+
+    def walk(self) -> list[Any]:
+        """Visit every node that the outputs need; return the outputs as variables and constants."""
+        needed = _needed(self.graph)
+        for node in self.graph.nodes:
+            if node.index in needed:
+                self._visit(node)
+        for name in self.graph.outputs:
+            if self.values.is_opaque(name):
+                self.problems.append((self.graph.producer[name], f"output '{name}': {value_problem(self.graph.type_of(name))}"))
+        return [self.expr(name, len(self.graph.nodes)) for name in self.graph.outputs if not self.values.is_opaque(name)]
+
+    def _visit(self, node: Node) -> None:
+        if ep_context.is_ep_context(node):
+            self._offline(node)
+            return
+        if self.values.fold(node) or self.values.follow(node):
+            return
+        reason, types = refusal(node, self.graph) or self._input_problem(node), None
+        if not reason:
+            try:
+                self._native(node)
+            except Declined as declined:
+                reason, types = declined.reason, declined.types
+        if reason:
+            self._leave(node, reason, types)
+
+    def _input_problem(self, node: Node) -> str:
+        for name in node.reads:
+            if name in self.values.variables and self.values.shape(name) is None:
+                return f"the shape of '{name}' is known only when it runs"
+            if name in self.values.variables and self.values.element_type(name) not in NATIVE_DTYPES:
+                return f"native code has no {self.values.element_type(name)}"
+            if self.values.is_opaque(name):
+                return f"'{name}' is no tensor that a program can have"
+        return ""
+
+    def _native(self, node: Node) -> None:
+        before = len(self.units)
+        arguments = [self._argument(node, index) for index in range(len(node.inputs))]
+        try:
+            converted = self._converter.convert(node, arguments)
+            outputs = dict(zip(node.makes, converted.outputs, strict=False))
+            for name, output in outputs.items():
+                problem = contradiction(output.ty, self.graph.type_of(name)) if isinstance(output.ty, relax.TensorType) else ""
+                if problem:
+                    raise Declined(problem)
+            if len(outputs) < len(node.makes):
+                raise Declined("TVM's importer does not make all of its outputs")
+        except Declined:
+            del self.units[before:]
+            raise
+        self._add(node, converted, outputs)
+
+    def _add(self, node: Node, converted: Converted, outputs: dict[str, Any]) -> None:
+        """Keep what a node became, under the user's names."""
+        values = self.values
+        inner = {binding.var for binding in converted.bindings}
+        renamed: dict[Any, Any] = {}
+        for name, output in outputs.items():
+            if isinstance(output, relax.Var) and output in inner and output not in renamed:
+                renamed[output] = values.variable(name, output.ty)
+            elif isinstance(output, relax.Var):
+                values.set_alias(name, renamed.get(output, output))
+            elif isinstance(output, relax.ShapeExpr):
+                values.set_extents(name, shape_extents(list(output.values)), "int64")
+            elif isinstance(output, tvm.ir.Constant):
+                values.set_constant(name, output)
+            else:
+                values.set_extents(name, shape_extents([output]).reshape(()), "int64")
+        if not renamed:
+            return
+        for binding in converted.bindings:
+            if binding.var not in renamed:
+                renamed[binding.var] = values.part(node.makes[0], binding.var.ty)
+        body = Body((), self.functions.adopt(converted), ()).renamed(renamed)
+        makes = tuple(name for name in outputs if name in values.variables and name not in values.alias)
+        self.units.append(Unit(node.index, node.reads, makes, list(body.bindings), node))
+
+    def _argument(self, node: Node, index: int) -> Any:
+        """Return what the importer gets for an input of a node."""
+        name, values = node.inputs[index], self.values
+        if not name:
+            return None
+        if node.proto.op_type == "Reshape" and index == 1:
+            target, source = values.extents(name), values.shape(node.inputs[0])
+            if target is not None and source is not None and target.ndim == 1:
+                allow_zero = node.attribute("allowzero")
+                shape = reshaped(target, source, allow_zero is not None and bool(allow_zero.i))
+                return constant_of(np.array(shape.tolist(), np.int64)) if is_static(shape) else relax.ShapeExpr(list(shape))
+        if values.is_symbolic(name) and index in _SHAPE_INPUTS.get(node.proto.op_type, ()):
+            extents = values.extents(name)
+            if extents is not None and extents.ndim == 1:
+                return relax.ShapeExpr(list(extents))
+            if extents is not None and extents.ndim == 0:
+                return extents.item()
+        return self.expr(name, node.index)
+
+    def expr(self, name: str, rank: int) -> Any:
+        """Return a value as a tensor: a variable or a constant."""
+        values = self.values
+        if name in values.variables:
+            return values.variables[name]
+        if values.is_symbolic(name):
+            self.units.append(Unit(rank, (), (name,), values.materialise(name)))
+            return values.variables[name]
+        return values.constant(name)
+
+    def _leave(self, node: Node, reason: str, types: Sequence[Any] | None) -> None:
+        """Keep a node for a fallback region."""
+        values, graph = self.values, self.graph
+        found = {name: graph.type_of(name) for name in node.makes}
+        if any(known.tensor and not known.dtype for known in found.values()):
+            inputs = {name: self._known_type(name) for name in node.reads if not values.is_constant(name)}
+            found, problem = operator_types(graph, node, inputs, [values.tensor(name) for name in node.reads if values.is_constant(name)])
+            if problem:
+                self.problems.append((node, problem))
+        for index, name in enumerate(node.makes):
+            native = types[index] if types is not None and index < len(types) else None
+            if native is not None and values.computable(native) and not contradiction(native, found[name]):
+                values.variable(name, native)
+            elif not value_problem(found[name]):
+                values.variable(name, values.relax_type(found[name]))
+            else:
+                values.set_opaque(name)
+        for name in node.reads:
+            if not values.is_constant(name) and not values.is_opaque(name):
+                self.expr(name, node.index)
+        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason))
+
+    def _known_type(self, name: str) -> ValueType:
+        values = self.values
+        if values.is_opaque(name) or name not in values.variables:
+            return self.graph.type_of(name)
+        shape = values.shape(name)
+        dtype = values.element_type(name)
+        return ValueType(dtype, None if shape is None else tuple(int(e) if isinstance(e, int | tvm.tirx.IntImm) else None for e in shape))
+
+    def _offline(self, node: Node) -> None:
+        """Keep an EPContext node: a call of an offline model, its results converted to what the model declares of them."""
+        values, model = self.values, ep_context.read_model(node, self.graph.title, self._folder)
+        device, symbol = Device(model.device_kind), self.symbols.identifier(node.name)
+        arguments = [self.expr(name, node.index) for name in node.inputs]
+        place = Place(self.graph.title, values.table.names, node.makes[0])
+        call = call_offline(model, device, symbol, arguments, len(node.makes), place)
+        renamed: dict[Any, Any] = {}
+        casts: list[Binding] = []
+        for name, output in zip(node.makes, call.outputs, strict=True):
+            declared, given = self.graph.type_of(name).dtype, dtype_of(output.ty)
+            if not declared or declared == given:
+                renamed[output] = values.variable(name, output.ty)
+                continue
+            if not convertible(given, declared):
+                raise SignatureError(f"{model.name} gives {given}, the model declares {declared}", at=f"{self.graph.title}:{name}")
+            wanted = values.variable(name, relax.TensorType(output.ty.shape, declared))
+            renamed[output] = values.part(name, output.ty)
+            casts.append(Binding(wanted, relax.op.astype(renamed[output], declared)))
+        for binding in call.bindings:
+            if binding.var not in renamed:
+                renamed[binding.var] = values.part(node.name, binding.var.ty)
+        bindings = [*Body((), call.bindings, ()).renamed(renamed).bindings, *casts]
+        self.units.append(Unit(node.index, node.reads, node.makes, bindings, node, offline=Offline(symbol, model, device, call.entry)))
+
+
+class Functions:
+    """TensorIR functions of the program: equal ones once, each with a name of its own."""
+
+    def __init__(self) -> None:
+        self._table = NameTable()
+        self._table.identifier("main")
+        self._found: dict[Any, Any] = {}
+
+    def adopt(self, converted: Converted) -> tuple[Binding, ...]:
+        """Return the bindings of a node with the functions that they call as the program has them."""
+        found = {var: self._entry(var, function) for var, function in converted.functions.items()}
+        return tuple(Binding(binding.var, _recalled(binding.value, found)) for binding in converted.bindings)
+
+    def _entry(self, var: Any, function: Any) -> Any:
+        key = tvm.ir.structural_hash(function)
+        entry = next((g for g, f in self._found.get(key, ()) if tvm.ir.structural_equal(f, function)), None)
+        if entry is None:
+            entry = tvm.ir.GlobalVar(self._table.identifier(var.name_hint))
+            self._found.setdefault(key, []).append((entry, function))
+        return entry
+
+    def used(self, bindings: Iterable[Binding]) -> dict[Any, Any]:
+        """Return the functions that ``bindings`` call."""
+        called = {b.value.args[0] for b in bindings if isinstance(b.value, relax.Call) and b.value.args}
+        return {var: function for entries in self._found.values() for var, function in entries if var in called}
+
+
+def _recalled(value: Any, functions: dict[Any, Any]) -> Any:
+    if isinstance(value, relax.Call) and value.args and value.args[0] in functions:
+        return relax.Call(value.op, [functions[value.args[0]], *value.args[1:]], value.attrs, value.ty_args)
+    return value
+
+
+def _needed(graph: OnnxGraph) -> set[int]:
+    """Return the nodes that the outputs depend on."""
+    needed: set[int] = set()
+    waiting = [graph.producer[name] for name in graph.outputs if name in graph.producer]
+    while waiting:
+        node = waiting.pop()
+        if node.index not in needed:
+            needed.add(node.index)
+            waiting.extend(graph.producer[name] for name in node.reads if name in graph.producer)
+    return needed

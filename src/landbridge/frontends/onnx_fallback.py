@@ -1,0 +1,155 @@
+"""Fallback regions: ONNX operators that are not native, cut out as a model that ONNX Runtime runs on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relax
+
+from landbridge.frontends.onnx_extract import extract
+from landbridge.frontends.onnx_graph import DOMAINS, DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_values import Values, named_dims
+from landbridge.ir.body import Binding
+from landbridge.ir.program import ExternModel
+from landbridge.ir.sizes import dtype_of
+from landbridge.runtime.report import Fallback
+from landbridge.runtime.signature import Port, Signature
+
+VENDOR = "onnxruntime"
+"""Who runs fallback regions."""
+
+_UNREPRESENTABLE = ("string", "complex64", "complex128")
+
+
+@dataclass(frozen=True)
+class Region:
+    """A fallback region as the program has it.
+
+    Attributes:
+        model: its ONNX model.
+        report: what the report says of it.
+        reads: the user's names of its inputs.
+        bindings: the call.
+    """
+
+    model: ExternModel
+    report: Fallback
+    reads: tuple[str, ...]
+    bindings: tuple[Binding, ...]
+
+
+def value_problem(found: ValueType) -> str:
+    """Return why a value cannot be one of a program, or ""."""
+    if not found.tensor:
+        return "it is no tensor"
+    if found.dtype in _UNREPRESENTABLE:
+        return f"its elements are of type {found.dtype}"
+    if not found.dtype:
+        return "its type is not known"
+    return "its number of dimensions is known only when it runs" if found.shape is None else ""
+
+
+def build_region(graph: OnnxGraph, values: Values, members: Sequence[tuple[Node, str]], results: Sequence[str], symbol: str) -> Region:
+    """Return the region of some nodes.
+
+    Args:
+        members: the nodes, in order, each with the reason why it is not native.
+        results: the values that are needed outside, variables of the program.
+        symbol: what to call it in the program.
+    """
+    nodes, reads = _closed(values, [node for node, _ in members])
+    variables = [values.variables[name] for name in (*reads, *results)]
+    shapes = named_dims([variable.ty for variable in variables], values.dims)
+    types = [ValueType(dtype_of(v.ty), shape) for v, shape in zip(variables, shapes, strict=True)]
+    inputs = dict(zip(reads, types, strict=False))
+    outputs = dict(zip(results, types[len(reads) :], strict=True))
+    constants = [values.tensor(name) for node, _ in members for name in node.reads if values.is_constant(name)]
+    proto = extract(graph, nodes, inputs, outputs, constants, symbol)
+    signature = Signature(_ports(inputs), _ports(outputs))
+    value = ", ".join(results)
+    model = ExternModel(VENDOR, proto.SerializeToString(deterministic=True), signature, name=f"fallback of {value}")
+    reasons = dict.fromkeys(reason for _, reason in members)
+    report = Fallback(value, tuple(node.label for node, _ in members), VENDOR, "; ".join(reasons))
+    return Region(model, report, reads, tuple(_call(values, symbol, variables[: len(reads)], results)))
+
+
+def _closed(values: Values, nodes: Sequence[Node]) -> tuple[list[Any], tuple[str, ...]]:
+    """Return the operators of a region, with those added that give a value its other names, and what it reads from outside."""
+    made = {name for node in nodes for name in node.makes}
+    protos: list[Any] = []
+    reads: dict[str, None] = {}
+    for node in nodes:
+        for name in node.reads:
+            if name in made or values.is_constant(name):
+                continue
+            if values.canonical(name) in made:
+                protos.append(onnx.helper.make_node("Identity", [values.canonical(name)], [name]))
+                made.add(name)
+            else:
+                reads[name] = None
+        protos.append(node.proto)
+    return protos, tuple(reads)
+
+
+def _ports(types: Mapping[str, ValueType]) -> tuple[Port, ...]:
+    """Return the ports of tensors; an extent that only the data will tell is named after its value and axis."""
+    return tuple(
+        Port(name, found.dtype, tuple(f"{name}.{axis}" if extent is None else extent for axis, extent in enumerate(found.shape or ())))
+        for name, found in types.items()
+    )
+
+
+def _call(values: Values, symbol: str, arguments: Sequence[Any], results: Sequence[str]) -> list[Binding]:
+    variables = [values.variables[name] for name in results]
+    result_type = variables[0].ty if len(variables) == 1 else tvm.ir.TupleType([variable.ty for variable in variables])
+    call = relax.Call(tvm.ir.Op.get("relax.call_dps_packed"), [relax.ExternFunc(symbol), relax.Tuple(list(arguments))], None, [result_type])
+    if len(variables) == 1:
+        return [Binding(variables[0], call)]
+    whole = values.part(symbol, result_type)
+    return [Binding(whole, call), *(Binding(variable, relax.TupleGetItem(whole, i)) for i, variable in enumerate(variables))]
+
+
+def operator_types(
+    graph: OnnxGraph, node: Node, inputs: Mapping[str, ValueType], constants: Sequence[Any]
+) -> tuple[dict[str, ValueType], str]:
+    """Ask ONNX Runtime for the types of a node's outputs, where ONNX does not know them.
+
+    Returns:
+        The types, and why they are not all known, or "".
+    """
+    unknown = {name: ValueType() for name in node.makes}
+    missing = [name for name, found in inputs.items() if value_problem(found)]
+    if missing:
+        return unknown, f"the type of its input '{missing[0]}' is not known"
+    try:
+        import onnxruntime  # noqa: PLC0415 - an extra, needed only for operators that ONNX does not define
+    except ImportError:
+        return unknown, f"ONNX does not define {node.type}, and ONNX Runtime is not installed; install landbridge[onnxruntime]"
+    proto = extract(graph, [node.proto], inputs, unknown, constants)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the classes of ONNX Runtime's exceptions are not public
+        what = "neither ONNX nor ONNX Runtime defines it" if node.proto.domain not in DOMAINS else "its output's type is not known"
+        return unknown, f"{what}: {str(error).strip().splitlines()[0][:200]}"
+    return {output.name: _session_type(output) for output in session.get_outputs()}, ""
+
+
+_SESSION_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    **{f"tensor({name})": name for name in DTYPES.values() if name not in ("float32", "float64")},
+}
+
+
+def _session_type(output: Any) -> ValueType:
+    dtype = _SESSION_DTYPES.get(output.type, "")
+    if not output.type.startswith("tensor("):
+        return ValueType(tensor=False)
+    return ValueType(dtype, tuple(extent if isinstance(extent, int) else None for extent in output.shape))

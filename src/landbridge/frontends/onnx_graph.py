@@ -1,0 +1,247 @@
+"""A prepared ONNX graph as the front end looks at it: nodes by index, who makes and who uses a value, its type.
+
+The graph has no functions, no ``Constant`` nodes and no sparse weights (`landbridge.frontends.onnx_prepare` sees to that), and the
+name of every symbolic dimension is an identifier that some input has.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from landbridge.runtime.errors import ModelError
+
+DOMAINS = ("", "ai.onnx")
+"""The spellings of the domain of ONNX's own operators."""
+
+DTYPES: dict[int, str] = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    8: "string",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    14: "complex64",
+    15: "complex128",
+    16: "bfloat16",
+    17: "float8_e4m3fn",
+    18: "float8_e4m3fnuz",
+    19: "float8_e5m2",
+    20: "float8_e5m2fnuz",
+    21: "uint4",
+    22: "int4",
+    23: "float4_e2m1fn",
+    24: "float8_e8m0fnu",
+}
+"""The name of each element type of `TensorProto.DataType`; types that came later are unknown here."""
+
+ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()}
+"""The number of each element type."""
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """What is known of a value.
+
+    Attributes:
+        dtype: "" where unknown.
+        shape: None where not even the rank is known; an extent is None where unknown.
+        tensor: False for sequences, optionals and maps.
+    """
+
+    dtype: str = ""
+    shape: tuple[int | str | None, ...] | None = None
+    tensor: bool = True
+
+    @property
+    def known(self) -> bool:
+        """Whether this is a tensor with every extent known or named."""
+        return self.tensor and bool(self.dtype) and self.shape is not None and None not in self.shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        index: its place in the graph's order.
+        proto: the `NodeProto`.
+        inputs: the values it reads, "" where an optional one is left out.
+        captured: values that its subgraphs read from this graph.
+        outputs: the values it makes, "" where one is not wanted.
+    """
+
+    index: int
+    proto: Any
+    inputs: tuple[str, ...]
+    captured: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def type(self) -> str:
+        """The operator type, with the domain where it is not ONNX's own."""
+        domain = self.proto.domain
+        return str(self.proto.op_type if domain in DOMAINS else f"{domain}::{self.proto.op_type}")
+
+    @property
+    def name(self) -> str:
+        """What the user calls it: its name, or that of its first output."""
+        return str(self.proto.name) or next((output for output in self.outputs if output), "")
+
+    @property
+    def label(self) -> str:
+        """Name and type, as reports and messages have it."""
+        return f"{self.name} ({self.type})"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every value it needs, each once."""
+        return tuple(dict.fromkeys(value for value in (*self.inputs, *self.captured) if value))
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """Every value it makes."""
+        return tuple(value for value in self.outputs if value)
+
+    def attribute(self, name: str) -> Any:
+        """Return the `AttributeProto` called ``name``, or None."""
+        return next((attribute for attribute in self.proto.attribute if attribute.name == name), None)
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A prepared model.
+
+    Attributes:
+        model: the `ModelProto`; not to be changed.
+        title: what messages call the model.
+        dims: the names of the symbolic dimensions, in the order in which inputs have them.
+    """
+
+    model: Any
+    title: str
+    dims: tuple[str, ...] = ()
+    _types: dict[str, ValueType] = field(default_factory=dict)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The operators in order."""
+        return tuple(
+            Node(index, proto, tuple(proto.input), captured_by(proto), tuple(proto.output))
+            for index, proto in enumerate(self.model.graph.node)
+        )
+
+    @cached_property
+    def initializers(self) -> dict[str, Any]:
+        """The constants, as `TensorProto`, by name."""
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(value.name for value in self.model.graph.input)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs."""
+        return tuple(value.name for value in self.model.graph.output)
+
+    @cached_property
+    def producer(self) -> dict[str, Node]:
+        """The node that makes each value."""
+        return {value: node for node in self.nodes for value in node.makes}
+
+    @cached_property
+    def users(self) -> dict[str, list[Node]]:
+        """The nodes that read each value, in order."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for value in node.reads:
+                found.setdefault(value, []).append(node)
+        return found
+
+    @cached_property
+    def opset(self) -> int:
+        """The version of ONNX's own operators."""
+        return max((int(entry.version) for entry in self.model.opset_import if entry.domain in DOMAINS), default=1)
+
+    @cached_property
+    def types(self) -> dict[str, ValueType]:
+        """What shape inference found of each value; an unlisted value is unknown."""
+        graph = self.model.graph
+        found = {tensor.name: ValueType(DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)) for tensor in graph.initializer}
+        for info in (*graph.value_info, *graph.output, *graph.input):
+            found[info.name] = value_type(info.type, self.dims)
+        return {**found, **self._types}
+
+    def type_of(self, value: str) -> ValueType:
+        """Return what is known of ``value``."""
+        return self.types.get(value, ValueType())
+
+    def require(self, names: Iterable[str], what: str, known: Sequence[str] | None = None) -> None:
+        """Check that every name is one of a value in this graph.
+
+        Raises:
+            ModelError: one is not; the hint has the closest that is.
+        """
+        values = known if known is not None else (*self.inputs, *self.producer, *self.initializers)
+        for name in names:
+            if name not in values:
+                raise unknown_name(name, what, values, self.title)
+
+
+def unknown_name(name: str, what: str, known: Iterable[str], title: str) -> ModelError:
+    """Return the error that says that nothing is called ``name``, with the closest known name as its hint."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(names)[:8]) or 'none'}"
+    return ModelError(f"no {what} is called '{name}'", at=title, hint=hint)
+
+
+def captured_by(proto: Any) -> tuple[str, ...]:
+    """Return the values of the outer graph that the subgraphs of a node read, in order."""
+    found: dict[str, None] = {}
+    for attribute in proto.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            found.update(dict.fromkeys(_free_values(graph)))
+    return tuple(found)
+
+
+def _free_values(graph: Any) -> list[str]:
+    bound = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    bound |= {sparse.values.name for sparse in graph.sparse_initializer}
+    free: list[str] = []
+    for node in graph.node:
+        free.extend(value for value in (*node.input, *captured_by(node)) if value and value not in bound)
+        bound.update(node.output)
+    free.extend(value.name for value in graph.output if value.name not in bound)
+    return free
+
+
+def value_type(proto: Any, dims: Sequence[str] | Mapping[str, Any] = ()) -> ValueType:
+    """Return what a `TypeProto` says; symbolic extents that are not in ``dims`` are unknown."""
+    if not proto.HasField("tensor_type"):
+        return ValueType(
+            tensor=not any(proto.HasField(kind) for kind in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"))
+        )
+    tensor = proto.tensor_type
+    dtype = DTYPES.get(tensor.elem_type, "")
+    if not tensor.HasField("shape"):
+        return ValueType(dtype)
+    return ValueType(dtype, tuple(_extent(dim, dims) for dim in tensor.shape.dim))
+
+
+def _extent(dim: Any, dims: Sequence[str] | Mapping[str, Any]) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value) if dim.dim_value >= 0 else None
+    return str(dim.dim_param) if dim.dim_param in dims else None

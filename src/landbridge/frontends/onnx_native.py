@@ -1,0 +1,199 @@
+"""Import one ONNX operator at a time through TVM's importer, and try whether TVM can lower what came out.
+
+Each node is converted in a function of its own, so that a node that fails takes no other with it, keeps no half-made bindings,
+and every value gets the user's name. `Declined` says why a node cannot be native.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, tirx
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+from landbridge.frontends.onnx_graph import Node
+from landbridge.ir.body import MAIN, Binding, Body
+from landbridge.ir.sizes import shape_of
+from landbridge.runtime.errors import PassError
+
+_LATE = "its output's shape is known only when it runs"
+
+
+class Declined(Exception):  # it is not an error: it is why a node goes to the fallback
+    """A node that cannot be native.
+
+    Attributes:
+        reason: why.
+        types: the Relax types of its outputs, where the importer found them.
+    """
+
+    def __init__(self, reason: str, types: Sequence[Any] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.types = types
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a node became.
+
+    Attributes:
+        bindings: in order; their variables have no names of the user yet.
+        outputs: for each output of the node, as far as the importer gives them: a variable (of ``bindings`` or an argument), a
+            constant, or a shape.
+        functions: TensorIR functions that the bindings call, by their variable.
+    """
+
+    bindings: tuple[Binding, ...]
+    outputs: tuple[Any, ...]
+    functions: dict[Any, Any] = field(default_factory=dict)
+
+
+class Converter:
+    """Converts nodes of one graph."""
+
+    def __init__(self, opset: int, dims: Sequence[Any]) -> None:
+        """Take the version of ONNX's operators and the variables of the symbolic dimensions."""
+        self._opset = opset
+        self._dims = tuple(dims)
+        self._lowered: dict[str, str] = {}
+
+    def convert(self, node: Node, arguments: Sequence[Any]) -> Converted:
+        """Return the node in Relax.
+
+        Args:
+            arguments: for each input a variable, a constant, a shape, or None where it is left out.
+
+        Raises:
+            Declined: it cannot be native.
+        """
+        module, pattern = self._import(node, arguments)
+        body = _body(module)
+        functions = {var: function for var, function in module.functions.items() if var.name_hint != MAIN}
+        bindings = tuple(binding for binding in body.bindings if not isinstance(binding.value, relax.Tuple))
+        flat = iter(body.outputs)
+        outputs = tuple(next(flat) if part is None else part for part in pattern)
+        types = [output.ty if isinstance(output.ty, relax.TensorType) else None for output in outputs]
+        _check_bindings(bindings, types)
+        self._check_lowering(module, types)
+        return Converted(bindings, outputs, functions)
+
+    def _import(self, node: Node, arguments: Sequence[Any]) -> tuple[tvm.IRModule, list[Any]]:
+        """Return a module whose main function is the node, and its outputs, None for those that the function returns."""
+        importer = ONNXGraphImporter({}, "float32", sanitize=False)
+        importer.opset = self._opset
+        values = {name: argument for name, argument in zip(node.inputs, arguments, strict=True) if name}
+        importer._nodes = dict(values)
+        params = list(dict.fromkeys(value for value in values.values() if isinstance(value, relax.Var)))
+        dims = relax.Var("landbridge_dims", relax.ShapeType(list(self._dims)))
+        try:
+            with _quiet(), importer.bb.function(MAIN, [*params, dims]):
+                with importer.bb.dataflow():
+                    importer._construct_nodes(tvm_graph(node))
+                    made = [importer.bb.normalize(importer._nodes[name]) for name in node.makes]
+                    returned = [value for value in made if not isinstance(value.ty, relax.ShapeType) and not tvm.ir.is_prim_expr(value)]
+                    result = importer.bb.emit_output(relax.Tuple(returned))
+                importer.bb.emit_func_output(result)
+            module = relax.transform.CanonicalizeBindings()(importer.bb.finalize())
+        except Exception as error:  # TVM raises anything; whatever it is becomes the reason
+            raise Declined(f"TVM's importer refuses it: {first_line(error)}") from error
+        pattern = []
+        for value in made:
+            if isinstance(value.ty, relax.ShapeType) or tvm.ir.is_prim_expr(value):
+                if isinstance(value, relax.Var):
+                    raise Declined(_LATE)
+                pattern.append(value)
+            else:
+                pattern.append(None)
+        return relax.transform.DeadCodeElimination([MAIN])(module), pattern
+
+    def _check_lowering(self, module: tvm.IRModule, types: Sequence[Any]) -> None:
+        key = module.script(show_meta=False)
+        if key not in self._lowered:
+            self._lowered[key] = lowering_problem(module)
+        if self._lowered[key]:
+            raise Declined(self._lowered[key], types)
+
+
+def tvm_graph(node: Node) -> Any:
+    """Return what `ONNXGraphImporter` takes for a graph, with only this node in it."""
+    return _OneNode([node.proto])
+
+
+@dataclass
+class _OneNode:
+    node: list[Any]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the most telling line of an exception from TVM, whose last lines often are its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith(("File ", "at ", "---"))]
+    text = lines[-1] if lines else type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def lowering_problem(module: tvm.IRModule) -> str:
+    """Return why TVM does not lower a module to native functions only, or "" where it does."""
+    try:
+        with _quiet():
+            lowered = relax.transform.LegalizeOps()(relax.transform.DecomposeOpsForInference(MAIN)(module))
+    except Exception as error:  # TVM raises anything; whatever it is becomes the reason
+        return f"TVM cannot lower it: {first_line(error)}"
+    for binding in _body(lowered).bindings:
+        value = binding.value
+        if isinstance(value, relax.Call) and getattr(value.op, "name", "") != "relax.call_tir":
+            return f"TVM does not lower {getattr(value.op, 'name', None) or value.op}"
+    functions = [function for function in lowered.functions.values() if isinstance(function, tirx.PrimFunc)]
+    calls = sorted({call for function in functions for call in _outside_calls(function)})
+    return f"it calls {calls[0]}, which is a part of TVM's runtime" if calls else ""
+
+
+def _body(module: tvm.IRModule) -> Body:
+    if any(isinstance(binding, relax.MatchCast) for block in module[MAIN].body.blocks for binding in block.bindings):
+        raise Declined(_LATE)
+    return Body.of(module)
+
+
+def _outside_calls(function: Any) -> list[str]:
+    """Return the functions of TVM's runtime that a TensorIR function calls."""
+    found: list[str] = []
+
+    def visit(node: Any) -> None:
+        if getattr(node.op, "name", "") in _RUNTIME_CALLS:
+            found.append(str(node.args[0].value) if node.args and isinstance(node.args[0], tvm.tirx.StringImm) else str(node.op.name))
+
+    tvm_ffi.structural_walk(function.body, (tvm.ir.Call, visit))
+    return found
+
+
+_RUNTIME_CALLS = ("tirx.tvm_call_packed", "tirx.tvm_call_cpacked", "tirx.call_packed", "tirx.call_cpacked", "tirx.call_extern")
+
+
+def _check_bindings(bindings: Sequence[Binding], types: Sequence[Any]) -> None:
+    for binding in bindings:
+        if not isinstance(binding.value, relax.Call | relax.TupleGetItem):
+            raise Declined(_LATE)
+        fields = binding.var.ty.fields if isinstance(binding.var.ty, tvm.ir.TupleType) else [binding.var.ty]
+        if not all(isinstance(part, relax.TensorType) for part in fields):
+            raise Declined(_LATE)
+        try:
+            shapes = [shape_of(part) for part in fields]
+        except PassError as error:
+            raise Declined(f"TVM gives it a shape that cannot be computed: {error.message}", types) from error
+        if None in shapes:
+            raise Declined(_LATE)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TVM's importer from printing and warning; what it has to say is in its exceptions."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

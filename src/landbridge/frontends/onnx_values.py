@@ -1,0 +1,276 @@
+"""What each ONNX value is while a model is imported: a variable, a constant, or the extents of a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import tvm
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from tvm import relax, tirx
+
+from landbridge.frontends.names import NameTable
+from landbridge.frontends.onnx_extract import extract
+from landbridge.frontends.onnx_graph import DOMAINS, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_shapes import MAX_ELEMENTS, Extents, evaluate, is_static, shape_extents
+from landbridge.frontends.onnx_support import NATIVE_DTYPES, is_random
+from landbridge.ir.body import Binding, infer_type
+from landbridge.ir.sizes import dims_in, dtype_of, shape_of
+
+MAX_FOLDED = 65536
+"""The most elements that an operator on constants may read for its result to be worked out at once."""
+
+
+@dataclass(frozen=True)
+class Symbolic:
+    """A small integer tensor of extents, known but for the symbolic dimensions."""
+
+    extents: Extents
+    dtype: str = "int64"
+
+
+class Values:
+    """The values of one graph, by the user's names.
+
+    Attributes:
+        dims: the variable of each symbolic dimension.
+        table: hands out identifiers.
+        variables: what is a tensor of the program.
+        alias: for a value that is the same as another, that other.
+    """
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self.graph = graph
+        self.table = NameTable()
+        self.dims = {name: tirx.Var(self.table.identifier(name), "int64") for name in graph.dims}
+        self.variables: dict[str, Any] = {}
+        self.alias: dict[str, str] = {}
+        self._constants: dict[str, Any] = dict(graph.initializers)
+        self._exprs: dict[str, Any] = {}
+        self._name_of: dict[Any, str] = {}
+        self._symbolic: dict[str, Symbolic] = {}
+        self._opaque: set[str] = set()
+
+    def variable(self, name: str, relax_type: Any) -> Any:
+        """Return a new variable for the value ``name``."""
+        self.variables[name] = relax.Var(self.table.identifier(name), relax_type)
+        self._name_of[self.variables[name]] = name
+        return self.variables[name]
+
+    def part(self, name: str, relax_type: Any) -> Any:
+        """Return a new variable for a value on the way to ``name``."""
+        return relax.Var(self.table.identifier(name), relax_type)
+
+    def canonical(self, name: str) -> str:
+        """Return the value that ``name`` is another name of, or ``name``."""
+        return self.alias.get(name, name)
+
+    def set_alias(self, name: str, variable: Any) -> None:
+        """Make ``name`` another name of the value of ``variable``."""
+        self.alias[name] = self._name_of[variable]
+        self.variables[name] = variable
+
+    def is_constant(self, name: str) -> bool:
+        """Return whether the value is known."""
+        return name in self._constants
+
+    def is_symbolic(self, name: str) -> bool:
+        """Return whether the value is a shape and no tensor of the program."""
+        return name in self._symbolic
+
+    def is_opaque(self, name: str) -> bool:
+        """Return whether the value is none that a program can have: a sequence, an optional, strings."""
+        return name in self._opaque
+
+    def set_opaque(self, name: str) -> None:
+        """Note that the value cannot be one of the program."""
+        self._opaque.add(name)
+
+    def set_constant(self, name: str, value: Any) -> None:
+        """Make ``name`` a constant: an array or a Relax constant."""
+        self._constants[name] = value
+
+    def set_extents(self, name: str, found: Extents, dtype: str) -> None:
+        """Make ``name`` a shape; one without symbolic extents is a constant."""
+        if is_static(found):
+            self._constants[name] = np.array(found.tolist(), dtype=dtype).reshape(found.shape)
+        else:
+            self._symbolic[name] = Symbolic(found, dtype)
+
+    def array(self, name: str) -> np.ndarray[Any, Any]:
+        """Return the array of a constant."""
+        value = self._constants[name]
+        if isinstance(value, onnx.TensorProto):
+            return np.asarray(numpy_helper.to_array(value))
+        result: np.ndarray[Any, Any] = value if isinstance(value, np.ndarray) else value.value.numpy()
+        return result
+
+    def tensor(self, name: str) -> Any:
+        """Return a constant as a `TensorProto`."""
+        value = self._constants[name]
+        return value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.ascontiguousarray(self.array(name)), name)
+
+    def constant(self, name: str) -> Any:
+        """Return a constant as a Relax expression, one object for all its uses."""
+        if name not in self._exprs:
+            value = self._constants[name]
+            self._exprs[name] = constant_of(self.array(name)) if isinstance(value, onnx.TensorProto | np.ndarray) else value
+        return self._exprs[name]
+
+    def element_type(self, name: str) -> str:
+        """Return the dtype of a value."""
+        if name in self.variables:
+            return dtype_of(self.variables[name].ty)
+        return self._symbolic[name].dtype if name in self._symbolic else str(self.array(name).dtype)
+
+    def extents(self, name: str) -> Extents | None:
+        """Return a small integer value as extents, or None where it is not known or no such tensor."""
+        if name in self._symbolic:
+            return self._symbolic[name].extents
+        if name not in self._constants:
+            return None
+        array = self.array(name)
+        if array.size > MAX_ELEMENTS or array.dtype.kind not in "iu":
+            return None
+        result = np.empty(array.shape, dtype=object)
+        for index in np.ndindex(array.shape):
+            result[index] = int(array[index])
+        return result
+
+    def shape(self, name: str) -> Sequence[Any] | None:
+        """Return the shape of a value, or None where only the data will tell it."""
+        if name in self._symbolic:
+            return tuple(self._symbolic[name].extents.shape)
+        if name in self._constants:
+            return tuple(self.array(name).shape)
+        shape = self.variables[name].ty.shape if name in self.variables else None
+        return None if shape is None else list(shape.values)
+
+    def fold(self, node: Node) -> bool:
+        """Work out a node on constants; return whether that was possible."""
+        if node.proto.domain not in DOMAINS or node.captured or is_random(node):
+            return False
+        if not all(self.is_constant(name) for name in node.reads):
+            return False
+        feeds = {name: self.array(name) for name in node.reads}
+        types = {name: ValueType(str(array.dtype), array.shape) for name, array in feeds.items()}
+        results = {name: self.graph.type_of(name) for name in node.makes}
+        small = sum(array.size for array in feeds.values()) <= MAX_FOLDED
+        if not small or not all(found.tensor and found.dtype in NATIVE_DTYPES for found in (*types.values(), *results.values())):
+            return False
+        try:
+            arrays = ReferenceEvaluator(extract(self.graph, [node.proto], types, results)).run(None, feeds)
+        except Exception:  # the reference evaluator raises anything; the node is then imported like any other
+            return False
+        for name, array in zip(node.makes, arrays, strict=True):
+            self.set_constant(name, np.asarray(array, dtype=results[name].dtype))
+        return True
+
+    def follow(self, node: Node) -> bool:
+        """Work out a node on shapes; return whether that was possible."""
+        if node.proto.domain not in DOMAINS or len(node.makes) != 1:
+            return False
+        found: Extents | None
+        if node.proto.op_type in ("Shape", "Size"):
+            found = self._shape_of(node)
+        elif any(name in self._symbolic for name in node.reads):
+            inputs = [self.extents(name) if name else None for name in node.inputs]
+            if any(value is None and name for value, name in zip(inputs, node.inputs, strict=True)):
+                return False
+            found = evaluate(node, self.graph.opset, inputs)
+        else:
+            return False
+        if found is None:
+            return False
+        self.set_extents(node.makes[0], found, self.graph.type_of(node.makes[0]).dtype or "int64")
+        return True
+
+    def _shape_of(self, node: Node) -> Extents | None:
+        shape = self.shape(node.inputs[0])
+        if shape is None:
+            return None
+        if node.proto.op_type == "Size":
+            product: Any = 1
+            for extent in shape:
+                product = product * extent
+            return shape_extents([product]).reshape(())
+        start, end = node.attribute("start"), node.attribute("end")
+        return shape_extents(list(shape)[None if start is None else start.i : None if end is None else end.i])
+
+    def materialise(self, name: str) -> list[Binding]:
+        """Make a tensor of a shape, and return the bindings that compute it; it is a variable from then on."""
+        found = self._symbolic[name]
+        shape = found.extents.shape
+        result = self.variable(name, relax.TensorType(shape, found.dtype))
+        bindings: list[Binding] = []
+
+        def bind(value: Any) -> Any:
+            bindings.append(Binding(self.part(name, infer_type(value)), value))
+            return bindings[-1].var
+
+        parts = [
+            constant_of(np.array([extent], np.int64)) if isinstance(extent, int) else bind(relax.op.arange(extent, extent + 1, 1, "int64"))
+            for extent in found.extents.flat
+        ]
+        value = bind(relax.op.concat(parts, axis=0)) if len(parts) > 1 else parts[0]
+        if found.dtype != "int64":
+            value = bind(relax.op.astype(value, found.dtype))
+        if len(shape) != 1:
+            value = bind(relax.op.reshape(value, shape))
+        bindings[-1] = Binding(result, bindings[-1].value)
+        return bindings
+
+    def relax_type(self, found: ValueType) -> Any:
+        """Return the Relax type of a tensor; extents that only the data will tell make the shape unknown."""
+        if found.known and found.shape is not None:
+            return relax.TensorType([self.dims[e] if isinstance(e, str) else e for e in found.shape], found.dtype)
+        return relax.TensorType(dtype=found.dtype, ndim=-1 if found.shape is None else len(found.shape))
+
+    def computable(self, relax_type: Any) -> bool:
+        """Return whether a type's shape follows from the inputs' shapes."""
+        return shape_of(relax_type) is not None and dims_in([relax_type]).keys() <= {str(var.name) for var in self.dims.values()}
+
+
+def constant_of(array: np.ndarray[Any, Any]) -> Any:
+    """Return an array as a Relax constant of its own dtype; `relax.const` alone narrows 64-bit numbers."""
+    return relax.const(tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape)))
+
+
+def contradiction(relax_type: Any, found: ValueType) -> str:
+    """Return in what the type of an imported value differs from the one that ONNX infers, or ""."""
+    if found.dtype and dtype_of(relax_type) != found.dtype:
+        return f"TVM's importer gives it {dtype_of(relax_type)}, ONNX says {found.dtype}"
+    shape = shape_of(relax_type)
+    if found.shape is None or shape is None:
+        return ""
+    differs = len(shape) != len(found.shape) or any(
+        isinstance(ours, int) and isinstance(theirs, int) and ours != theirs for ours, theirs in zip(shape, found.shape, strict=True)
+    )
+    return f"TVM's importer gives it the shape {list(shape)}, ONNX says {list(found.shape)}" if differs else ""
+
+
+def named_dims(types: Sequence[Any], dims: Mapping[str, Any]) -> list[tuple[int | str | None, ...] | None]:
+    """Return the shapes of tensor types with a name for every extent that is neither a number nor a dimension.
+
+    Equal extents get equal names; an extent that only the data will tell is None, an unknown rank is None as a whole.
+    """
+    names: dict[str, str] = {}
+    known = {str(var.name) for var in dims.values()}
+
+    def extent(size: Any) -> int | str:
+        if isinstance(size, int) or (isinstance(size, str) and size in known):
+            return size
+        return names.setdefault(str(size), f"size_{len(names)}")
+
+    result: list[tuple[int | str | None, ...] | None] = []
+    for relax_type in types:
+        shape = shape_of(relax_type)
+        if shape is not None:
+            result.append(tuple(extent(size) for size in shape))
+        else:
+            result.append(None if relax_type.ndim < 0 else (None,) * relax_type.ndim)
+    return result
