@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from landbridge.ir.body import Binding, Body, extern_symbol, is_copy, is_extern, substitute
-from landbridge.ir.devices import VDevices
+from landbridge.ir.devices import VDevices, same_vdevice
 from landbridge.ir.program import ModuleInfo
 from landbridge.passes.rewrite import destination, home
 from landbridge.runtime.device import CPU, Device
@@ -63,7 +63,7 @@ def _with_listed_device(value: Any, vdevices: VDevices) -> Any:
     """Return ``value``; a copy with the module's own object of the device it goes to."""
     if is_copy(value):
         listed = vdevices.get(destination(value))
-        return value if value.attrs.dst_vdevice == listed else relax.op.to_vdevice(value.args[0], listed)
+        return value if same_vdevice(value.attrs.dst_vdevice, listed) else relax.op.to_vdevice(value.args[0], listed)
     return value
 
 
@@ -72,9 +72,10 @@ def _on(value_type: Any, device: Device, vdevices: VDevices) -> Any:
     if isinstance(value_type, tvm.ir.TupleType):
         fields = [_on(field, device, vdevices) for field in value_type.fields]
         return value_type if all(map(_same, fields, value_type.fields)) else tvm.ir.TupleType(fields)
-    if not isinstance(value_type, relax.TensorType) or value_type.vdevice == vdevices.get(device):
+    if not isinstance(value_type, relax.TensorType):
         return value_type
-    return vdevices.on(value_type, device)
+    is_there = value_type.vdevice is not None and same_vdevice(value_type.vdevice, vdevices.get(device))
+    return value_type if is_there else vdevices.on(value_type, device)
 
 
 def _same(left: Any, right: Any) -> bool:
