@@ -143,14 +143,17 @@ def substitute(value: Any, replacements: dict[Any, Any]) -> Any:
     if isinstance(value, relax.Var | tvm.ir.Constant):
         return replacements.get(value, value)
     if isinstance(value, relax.Tuple):
-        fields = [substitute(field, replacements) for field in value.fields]
-        return value if all(new is old for new, old in zip(fields, value.fields, strict=True)) else relax.Tuple(fields)
+        before = list(value.fields)  # read once: TVM makes a new Python object at each access
+        fields = [substitute(field, replacements) for field in before]
+        return value if all(new is old for new, old in zip(fields, before, strict=True)) else relax.Tuple(fields)
     if isinstance(value, relax.TupleGetItem):
-        source = substitute(value.tuple_value, replacements)
-        return value if source is value.tuple_value else relax.TupleGetItem(source, value.index)
+        whole = value.tuple_value
+        source = substitute(whole, replacements)
+        return value if source is whole else relax.TupleGetItem(source, value.index)
     if isinstance(value, relax.Call):
-        arguments = [substitute(argument, replacements) for argument in value.args]
-        if all(new is old for new, old in zip(arguments, value.args, strict=True)):
+        before = list(value.args)
+        arguments = [substitute(argument, replacements) for argument in before]
+        if all(new is old for new, old in zip(arguments, before, strict=True)):
             return value
         return relax.Call(value.op, arguments, value.attrs, value.ty_args)
     return value

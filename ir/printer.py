@@ -17,9 +17,9 @@ import tvm
 from tvm import relax
 from tvm.script import from_source
 
-from landbridge.ir.body import Binding, Body, is_constant, is_copy, operands, substitute
+from landbridge.ir.body import Binding, Body, is_constant, is_copy, operands
 from landbridge.ir.devices import VDevices, on_vdevice
-from landbridge.ir.sizes import dims_in
+from landbridge.ir.sizes import dims_in, dtype_of
 from landbridge.runtime.errors import ModelError
 
 RENAMED = "landbridge.renamed"
@@ -58,7 +58,7 @@ def parse(text: str) -> tvm.IRModule:
         tree = ast.parse(mark + source)
         places = _Places()
         stripped = ast.unparse(places.visit(tree))
-        module = from_source(prefix + stripped)
+        module = from_source(prefix + stripped, check_well_formed=False)  # it checks types with devices in its own way
     except (SyntaxError, tvm.error.DiagnosticError, TypeError, ValueError) as error:
         raise ModelError(f"not the text of a module: {error}", hint="landbridge.ir.print_module writes one") from error
     return _located(module, places)
@@ -127,24 +127,24 @@ def _keyword(node: ast.Call, name: str) -> str:
 def _located(module: tvm.IRModule, places: _Places) -> tvm.IRModule:
     """Return ``module`` with the devices that its text had, and without what the parser added: spans."""
     by_text = _vdevices_by_text(module)
-    vdevices = VDevices(module)
     names = {str(key): str(value) for key, value in (module.attrs or {}).get(RENAMED, {}).items()}
     body = Body.of(module)
-    fresh: dict[Any, Any] = {}
+    used = [leaf for binding in body.bindings for leaf in operands(binding.value)]
+    fresh: dict[Any, Any] = {leaf: relax.const(leaf.value, dtype_of(leaf.ty)) for leaf in (*used, *body.outputs) if is_constant(leaf)}
+    by_name: dict[str, Any] = {}
     for variable in (*body.params, *(binding.var for binding in body.bindings)):
         name = str(variable.name)
-        devices = iter(places.annotations.get(name, ()))
-        fresh[variable] = relax.Var(names.get(name, name), _with_devices(variable.ty, devices, by_text))
-    constants = {leaf: relax.const(leaf.value) for binding in body.bindings for leaf in operands(binding.value) if is_constant(leaf)}
-    constants.update({output: relax.const(output.value) for output in body.outputs if is_constant(output)})
+        variable_type = _with_devices(variable.ty, iter(places.annotations.get(name, ())), by_text)
+        fresh[variable] = by_name[name] = relax.Var(names.get(name, name), variable_type)
+    # Where a declared type is not the inferred one, the parser makes another variable of the same name for use outside the block.
+    fresh.update({leaf: by_name[str(leaf.name)] for leaf in (*used, *body.outputs) if leaf not in fresh})
     bindings = []
     for binding in body.bindings:
-        value = substitute(binding.value, constants)
+        value = binding.value
         if is_copy(value):
             value = relax.op.to_vdevice(operands(value)[0], by_text[places.copies[str(binding.var.name)]])
         bindings.append(Binding(binding.var, value))
-    outputs = tuple(constants.get(output, output) for output in body.outputs)
-    result = Body(body.params, tuple(bindings), outputs).renamed(fresh).write(module, vdevices)
+    result = Body(body.params, tuple(bindings), body.outputs).renamed(fresh).write(module, VDevices(module))
     return result.without_attr(RENAMED) if names else result
 
 

@@ -85,7 +85,7 @@ def test_strict_mode_accepts_what_auto_mode_makes(placed: Placed) -> None:
 
 
 def test_text_parses_back_to_an_equal_module(placed: Placed) -> None:
-    for program, module in placed[::2]:
+    for program, module in placed[::4]:
         for each in (program.module, module):
             text = print_module(each)
             again = parse(text)
@@ -96,11 +96,11 @@ def test_text_parses_back_to_an_equal_module(placed: Placed) -> None:
 
 def test_the_verifier_catches_every_corruption(placed: Placed) -> None:
     tried: Counter[str] = Counter()
-    for seed, (_, module) in enumerate(placed):
+    for seed, (_, module) in enumerate(placed[::2]):
         for name, wrong in corrupted(module, seed):
             tried[name] += 1
-            assert diagnose(wrong, "placed") != (), f"{name} of the program of seed {SIZES[seed]} is not noticed"
-    assert all(tried[corruption.__name__] >= 20 for corruption in CORRUPTIONS), tried
+            assert diagnose(wrong, "placed") != (), f"{name} of the program {SIZES[2 * seed]} is not noticed"
+    assert all(tried[corruption.__name__] >= 10 for corruption in CORRUPTIONS), tried
 
 
 def test_the_minimum_notices_a_superfluous_copy(placed: Placed) -> None:
