@@ -23,8 +23,8 @@ DTYPES: dict[str, int] = {
     "string": onnx.TensorProto.STRING,
 }
 
-Value = tuple[str, Sequence[Any]]
-"""A value's dtype and shape; a str in the shape is a named dimension, None one without a name."""
+Value = tuple[str, Sequence[Any] | None]
+"""A value's dtype and shape; a str in the shape is a named dimension, None one without a name; the shape of an output may be None."""
 
 OPSET = 17
 
@@ -38,7 +38,7 @@ def small_model(
     name: str = "small",
     opset: int = OPSET,
 ) -> Any:
-    """Return a checked ``ModelProto``."""
+    """Return a checked ``ModelProto``; outputs whose shape is None get it by ONNX's inference."""
     graph = helper.make_graph(
         list(nodes),
         name,
@@ -47,6 +47,8 @@ def small_model(
         [numpy_helper.from_array(np.asarray(array), key) for key, array in (constants or {}).items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    if any(shape is None for _, shape in outputs.values()):
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     onnx.checker.check_model(model)
     return model
 

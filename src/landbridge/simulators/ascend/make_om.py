@@ -95,7 +95,7 @@ def _check_translatable(model: Prepared) -> None:
 
 def _check_shapes(model: Prepared, proto: Any) -> None:
     for node in model.nodes:
-        for name in filter(None, (*node.input, node.output[0])):
+        for name in filter(None, (*node.input, *node.output)):
             if name not in model.constants and any(name not in shapes for shapes in model.shapes):
                 raise explain_missing_shape(proto, name)
 
@@ -147,8 +147,8 @@ class _Maker:
                 TRANSLATORS[node.op_type](call)
             except UnsupportedError as error:
                 refused.append(f"{call.name} ({node.op_type}): {error.message}")
-                name = node.output[0]
-                self.state.tensors[name] = Tensor(name, 0, self.state.dtype(name), call.shape())  # so that the others are looked at too
+                for name in filter(None, node.output):  # so that those that read them are looked at too
+                    self.state.tensors[name] = Tensor(name, 0, self.state.dtype(name), self.model.shapes[-1][name])
         if refused:
             raise UnsupportedError(f"nodes that cannot be translated: {'; '.join(refused)}", at=self.model.name)
 

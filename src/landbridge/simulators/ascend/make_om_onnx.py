@@ -151,8 +151,10 @@ def _specialise(model: Any, inputs: tuple[Value, ...], gear: int, opset: int) ->
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     del fixed.graph.value_info[:]
+    made = {name for node in fixed.graph.node for name in node.output}
     for output in fixed.graph.output:
-        output.type.tensor_type.ClearField("shape")
+        if output.name in made:  # it says "n" where inference finds the gear
+            output.type.tensor_type.ClearField("shape")
     for value, shape in ((value, entry.shape) for entry in inputs for value in fixed.graph.input if value.name == entry.name):
         for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
             dim.dim_value = gear if extent is None else extent

@@ -229,8 +229,6 @@ def _window(call: Call, kernel: Sequence[int]) -> dict[str, Attribute]:
             total = max((-(-extent // strides[axis]) - 1) * strides[axis] + reach - extent, 0)
             small, large = total // 2, total - total // 2
             begin[axis], end[axis] = (small, large) if auto == "SAME_UPPER" else (large, small)
-    if min(*begin, *end) < 0:
-        raise UnsupportedError(f"negative pads {pads}")
     return {
         "strides": [1, 1, *strides],
         "pads": [begin[0], end[0], begin[1], end[1]],
