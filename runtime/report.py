@@ -117,6 +117,12 @@ class Report:
             "launches": dict(self.launches),
         }
 
+    def render(self) -> str:
+        """Return the report as text, as ``landbridge report`` prints it."""
+        from landbridge.runtime.render_report import render_report  # noqa: PLC0415 - it is written in terms of this module's types
+
+        return render_report(self)
+
     @staticmethod
     def from_json(data: Any, path: str = "report") -> Report:
         """Return the report that `to_json` wrote.
