@@ -50,33 +50,45 @@ class OfflineCall:
     entry: dict[str, Any]
 
 
-def call_offline(model: ExternModel, device: Device, symbol: str, arguments: Sequence[Any], outputs: int, place: Place) -> OfflineCall:
+def call_offline(
+    model: ExternModel, device: Device, symbol: str, arguments: Sequence[Any], results: int | Sequence[Any], place: Place
+) -> OfflineCall:
     """Return the call of ``model`` on ``arguments``.
 
     Args:
-        outputs: how many results the program takes.
+        results: how many results the program takes, or the types of the values that they replace, whose shapes they get.
 
     Raises:
-        SignatureError: number, dtypes or shapes of the arguments are not what the model takes.
+        SignatureError: number, dtypes or shapes are not those of the signature.
         UsageError: ``device`` is not of the vendor's kind.
     """
     entry = extern_entry(model, device)
     ports = model.signature.outputs
-    if outputs != len(ports):
+    count = results if isinstance(results, int) else len(results)
+    if count != len(ports):
         names = ", ".join(f"'{port.name}'" for port in ports)
-        raise SignatureError(f"{model.name}, outputs: found {outputs}, expected {len(ports)}: {names}", at=str(place))
+        raise SignatureError(f"{model.name}, outputs: found {count}, expected {len(ports)}: {names}", at=str(place))
     info = ModuleInfo({EXTERNS: {symbol: entry}, NAMES: {**place.names, symbol: place.value}, MODEL: place.model})
-    unchecked = relax.Var(symbol, tvm.ir.TupleType([]))
-    call = relax.call_dps_packed(symbol, relax.Tuple(list(arguments)), out_ty=[])
-    problems = [found for found in call_mismatches(info, Binding(unchecked, call), converting=True) if found.aspect != "output"]
-    if problems:
-        lines = "; ".join(found.message for found in problems)
-        raise SignatureError(lines, at=problems[0].at, hint="; ".join(dict.fromkeys(found.fix for found in problems)))
-    types = output_types(model.signature, arguments, at=model.name)
-    call = relax.call_dps_packed(symbol, relax.Tuple(list(arguments)), out_ty=types)
+    _check(info, _bind(symbol, arguments, []), ("symbol", "arity", "dtype", "shape", "gears", "image"))
+    if isinstance(results, int):
+        types = output_types(model.signature, arguments, at=model.name)
+    else:
+        types = [relax.TensorType(replaced.shape, port.dtype) for replaced, port in zip(results, ports, strict=True)]
+    whole = _bind(symbol, arguments, types)
+    _check(info, whole, ("output",))
     if len(types) == 1:
-        whole = relax.Var(symbol, types[0])
-        return OfflineCall((Binding(whole, call),), (whole,), entry)
-    whole = relax.Var(symbol, tvm.ir.TupleType(types))
-    parts = [Binding(relax.Var(f"{symbol}_{i}", found), relax.TupleGetItem(whole, i)) for i, found in enumerate(types)]
-    return OfflineCall((Binding(whole, call), *parts), tuple(part.var for part in parts), entry)
+        return OfflineCall((whole,), (whole.var,), entry)
+    parts = [Binding(relax.Var(f"{symbol}_{i}", found), relax.TupleGetItem(whole.var, i)) for i, found in enumerate(types)]
+    return OfflineCall((whole, *parts), tuple(part.var for part in parts), entry)
+
+
+def _bind(symbol: str, arguments: Sequence[Any], types: Sequence[Any]) -> Binding:
+    result_type = types[0] if len(types) == 1 else tvm.ir.TupleType(list(types))
+    return Binding(relax.Var(symbol, result_type), relax.call_dps_packed(symbol, relax.Tuple(list(arguments)), out_ty=list(types)))
+
+
+def _check(info: ModuleInfo, binding: Binding, aspects: Sequence[str]) -> None:
+    problems = [found for found in call_mismatches(info, binding, converting=True) if found.aspect in aspects]
+    if problems:
+        fixes = dict.fromkeys("end the region at a value of that shape" if found.aspect == "output" else found.fix for found in problems)
+        raise SignatureError("; ".join(found.message for found in problems), at=problems[0].at, hint="; ".join(fixes))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax
 
 from landbridge.frontends import ep_context
@@ -284,8 +285,8 @@ class Functions:
         return tuple(Binding(binding.var, _recalled(binding.value, found)) for binding in converted.bindings)
 
     def _entry(self, var: Any, function: Any) -> Any:
-        key = tvm.ir.structural_hash(function)
-        entry = next((g for g, f in self._found.get(key, ()) if tvm.ir.structural_equal(f, function)), None)
+        key = tvm_ffi.structural_hash(function)
+        entry = next((g for g, f in self._found.get(key, ()) if tvm_ffi.structural_equal(f, function)), None)
         if entry is None:
             entry = tvm.ir.GlobalVar(self._table.identifier(var.name_hint))
             self._found.setdefault(key, []).append((entry, function))

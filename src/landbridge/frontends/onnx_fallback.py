@@ -11,7 +11,7 @@ import tvm
 from tvm import relax
 
 from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import DOMAINS, DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_graph import DOMAINS, DTYPES, Node, OnnxGraph, ValueType, is_program_dtype
 from landbridge.frontends.onnx_values import Values, named_dims
 from landbridge.ir.body import Binding
 from landbridge.ir.program import ExternModel
@@ -21,8 +21,6 @@ from landbridge.runtime.signature import Port, Signature
 
 VENDOR = "onnxruntime"
 """Who runs fallback regions."""
-
-_UNREPRESENTABLE = ("string", "complex64", "complex128")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def value_problem(found: ValueType) -> str:
     """Return why a value cannot be one of a program, or ""."""
     if not found.tensor:
         return "it is no tensor"
-    if found.dtype in _UNREPRESENTABLE:
+    if found.dtype and not is_program_dtype(found.dtype):
         return f"its elements are of type {found.dtype}"
     if not found.dtype:
         return "its type is not known"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from landbridge.runtime.dtypes import is_dtype
 from landbridge.runtime.errors import ModelError
 
 DOMAINS = ("", "ai.onnx")
@@ -42,11 +43,18 @@ DTYPES: dict[int, str] = {
     22: "int4",
     23: "float4_e2m1fn",
     24: "float8_e8m0fnu",
+    25: "uint2",
+    26: "int2",
 }
 """The name of each element type of `TensorProto.DataType`; types that came later are unknown here."""
 
 ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()}
 """The number of each element type."""
+
+
+def is_program_dtype(dtype: str) -> bool:
+    """Return whether a program can have tensors of an element type; it has no strings and no complex numbers."""
+    return is_dtype(dtype) and not dtype.startswith("complex")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
-from landbridge.frontends.onnx_graph import OnnxGraph, unknown_name, value_type
+from landbridge.frontends.onnx_graph import OnnxGraph, is_program_dtype, unknown_name, value_type
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]
@@ -192,7 +192,7 @@ def _check_interface(graph: OnnxGraph) -> None:
         for value in values:
             found = value_type(value.type, graph.dims)
             at = f"{graph.title}: {kind} '{value.name}'"
-            if not found.tensor or found.dtype in ("string", "complex64", "complex128"):
+            if not found.tensor or (found.dtype and not is_program_dtype(found.dtype)):
                 raise UnsupportedError(
                     f"a {found.dtype + ' tensor' if found.tensor else 'sequence, optional or map'}, expected a tensor of numbers", at=at
                 )

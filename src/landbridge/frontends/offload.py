@@ -1,0 +1,65 @@
+"""Have a region of a model compiled by a vendor's own compiler, and put the blob in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
+from landbridge.frontends.onnx_values import named_dims
+from landbridge.frontends.replace import Names, replace
+from landbridge.frontends.split import cut
+from landbridge.ir.program import ExternModel, Program
+from landbridge.ir.sizes import dims_in, dtype_of
+from landbridge.runtime.device import Device
+from landbridge.runtime.errors import UnsupportedError, UsageError
+from landbridge.runtime.vendors import registry
+
+
+def offload(
+    model: Program, device: str | Device, *, inputs: Sequence[str], outputs: Sequence[str], options: Mapping[str, str] | None = None
+) -> Program:
+    """Return the program with the region between named values compiled for a device.
+
+    Args:
+        model: a program that came from an ONNX model.
+        device: where the region is to run; the compiler is that of its vendor.
+        inputs: the user's names of the values at which the region begins.
+        outputs: the values that it gives.
+        options: for the vendor's compiler and driver.
+
+    Raises:
+        UnsupportedError: the program did not come from an ONNX model, or the vendor has no compiler here.
+        UsageError: no vendor's models run on such a device.
+        ModelError: as `landbridge.replace`.
+
+    Example:
+        >>> model = lb.offload(model, "openvino0", inputs=["pool1"], outputs=["feat"])  # doctest: +SKIP
+    """
+    where = Device.parse(device)
+    names = Names.of(model)
+    if model.source is None:
+        raise UnsupportedError(
+            "only a program that came from an ONNX model can be offloaded",
+            at=names.info.model,
+            hint="compile the blob yourself and use it as a module",
+        )
+    vendor = next((found for found in registry.vendors().values() if found.device_kind == where.kind), None)
+    if vendor is None:
+        kinds = ", ".join(dict.fromkeys(found.device_kind for found in registry.vendors().values()))
+        raise UsageError(f"no vendor's offline models run on {where}", hint=f"kinds of devices with vendors: {kinds}")
+    part = _region(model.source, names, inputs, outputs)
+    blob = vendor.compile(part.SerializeToString(deterministic=True), options or {})
+    title = f"{'_'.join(outputs)} for {vendor.name}"
+    extern = ExternModel.from_bytes(blob, vendor.name, options=options, name=title)
+    return replace(model, inputs=inputs, outputs=outputs, by=extern, device=where)
+
+
+def _region(source: bytes, names: Names, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Return the region as ONNX, with the types that the program's values have."""
+    variables = [names.find(name) for name in (*inputs, *outputs)]
+    types = [variable.ty for variable in variables]
+    shapes = named_dims(types, dims_in(types))
+    known = {name: ValueType(dtype_of(t), shape) for name, t, shape in zip((*inputs, *outputs), types, shapes, strict=True)}
+    return cut(OnnxGraph(onnx.ModelProto.FromString(source), names.info.model, tuple(dims_in(types))), inputs, outputs, known)

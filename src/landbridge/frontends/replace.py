@@ -1,0 +1,214 @@
+"""Put an offline model in the place of a region of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace as with_fields
+from typing import Any
+
+from tvm import relax
+
+from landbridge.frontends.names import NameTable
+from landbridge.frontends.offline_call import Place, call_offline
+from landbridge.frontends.onnx_assemble import ALIASES
+from landbridge.frontends.onnx_graph import unknown_name
+from landbridge.frontends.regions import in_order
+from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
+from landbridge.ir.devices import VDevices
+from landbridge.ir.dtypes import convertible
+from landbridge.ir.program import DERIVED, EXTERNS, ExternModel, ModuleInfo, Program, attribute
+from landbridge.ir.sizes import dtype_of, render_type
+from landbridge.runtime.device import Device
+from landbridge.runtime.errors import ModelError, SignatureError
+
+
+def replace(
+    model: Program, *, inputs: Sequence[str], outputs: Sequence[str], by: ExternModel, device: str | Device | None = None
+) -> Program:
+    """Return the program with an offline model in the place of the region between named values.
+
+    Where an output of the offline model has another floating type than the value it replaces, a conversion back follows it.
+
+    Args:
+        model: the program.
+        inputs: the user's names of the values that the offline model gets, in the order of its signature.
+        outputs: the values that it gives in place of the region, in the order of its signature.
+        by: the offline model.
+        device: where it runs; the vendor's first device by default.
+
+    Raises:
+        ModelError: an unknown name, or a region that is not closed: something else leads into it, or a value inside it is needed
+            outside and is not among ``outputs``.
+        SignatureError: number, dtypes or shapes are not those of the signature.
+        UsageError: ``device`` is not of the vendor's kind.
+
+    Example:
+        >>> backbone = lb.ExternModel.from_file("backbone.om")  # doctest: +SKIP
+        >>> model = lb.replace(model, inputs=["pool1"], outputs=["feat"], by=backbone, device="atlas0")  # doctest: +SKIP
+    """
+    where = Device(by.device_kind) if device is None else Device.parse(device)
+    names = Names.of(model)
+    arguments = [names.find(name) for name in inputs]
+    results = [names.find(name) for name in outputs]
+    body = Body.of(model.module)
+    live = _remaining(body, arguments, results, names)
+    bindings, symbol, entry = _call(model, names, by, where, arguments, results)
+    pieces = [[binding] for binding in live] + [bindings]
+    rank = [body.bindings.index(binding) for binding in live] + [min(_position(body, result) for result in results)]
+    reads = [[str(part.name) for b in piece for part in operands(b.value) if isinstance(part, relax.Var)] for piece in pieces]
+    made = [[str(binding.var.name) for binding in piece] for piece in pieces]
+    flat = tuple(binding for number in in_order(reads, made, rank) for binding in pieces[number])
+    plain = {result: relax.Var(result.name, relax.TensorType(result.ty.shape, result.ty.dtype)) for result in results}
+    edited = Body(body.params, flat, body.outputs).renamed(plain)
+    called = {extern_symbol(binding.value) for binding in flat if is_extern(binding.value)}
+    entries = {**attribute(model.module, EXTERNS, {}), symbol: entry}
+    module = edited.write(model.module, VDevices(model.module)).with_attr(EXTERNS, {s: e for s, e in entries.items() if s in called})
+    return with_fields(
+        model,
+        module=module,
+        externs={s: found for s, found in {**model.externs, symbol: by}.items() if s in called},
+        fallbacks={s: found for s, found in model.fallbacks.items() if s in called},
+    )
+
+
+@dataclass(frozen=True)
+class Names:
+    """The values of a program by the user's names."""
+
+    program: Program
+    info: ModuleInfo
+    variables: dict[str, Any]
+
+    @staticmethod
+    def of(program: Program) -> Names:
+        """Return the names of ``program``'s values."""
+        info, body = ModuleInfo.of(program.module), Body.of(program.module)
+        own = [var for var in (*body.params, *(binding.var for binding in body.bindings)) if DERIVED not in var.name]
+        by_identifier = {str(var.name): var for var in own}
+        further = {name: by_identifier[found] for name, found in info.attributes.get(ALIASES, {}).items() if found in by_identifier}
+        tensors = {info.user_name(var): var for var in own if isinstance(var.ty, relax.TensorType)}
+        return Names(program, info, {**further, **tensors})
+
+    def find(self, name: str) -> Any:
+        """Return the variable of the value that the user calls ``name``.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if name not in self.variables:
+            raise unknown_name(name, "value", self.variables, self.info.model or "model")
+        return self.variables[name]
+
+    def at(self, variable: Any) -> str:
+        """Return what messages call the place of a value."""
+        name = self.info.user_name(variable)
+        return f"{self.info.model}:{name}" if self.info.model else name
+
+
+def _position(body: Body, variable: Any) -> int:
+    return next(number for number, binding in enumerate(body.bindings) if binding.var.same_as(variable))
+
+
+def _remaining(body: Body, arguments: Sequence[Any], results: Sequence[Any], names: Names) -> list[Binding]:
+    """Return the bindings that are needed beside the offline model, in order.
+
+    Raises:
+        ModelError: the region is not closed.
+    """
+    by_var = {binding.var: binding for binding in body.bindings}
+    region = _region(by_var, arguments, results, names)
+    for argument in arguments:
+        _check_order(by_var, argument, results, names)
+    fixed = _independent(by_var, region)
+    needed: set[Any] = set()
+    waiting = [*body.outputs, *arguments]
+    while waiting:
+        value = waiting.pop()
+        if value in needed or value in results or value not in by_var:
+            continue
+        if value in region and value not in fixed:
+            raise ModelError(
+                "this value is inside the region and is needed outside of it",
+                at=names.at(value),
+                hint="add it to the outputs, or end the region before it",
+            )
+        needed.add(value)
+        waiting.extend(operands(by_var[value].value))
+    return [binding for binding in body.bindings if binding.var in needed]
+
+
+def _region(by_var: dict[Any, Binding], arguments: Sequence[Any], results: Sequence[Any], names: Names) -> set[Any]:
+    """Return the variables that are computed on the way from ``arguments`` to ``results``."""
+    region: set[Any] = set()
+    waiting = list(results)
+    for result in results:
+        if result in arguments or result not in by_var:
+            raise ModelError("there is no operator between the inputs and this output", at=names.at(result))
+    while waiting:
+        value = waiting.pop()
+        if value in arguments or value in region or not isinstance(value, relax.Var):
+            continue
+        if value not in by_var:
+            name = names.info.user_name(value)
+            raise ModelError(
+                f"the outputs also depend on the model's input '{name}'",
+                at=names.info.model,
+                hint=f"add '{name}' to the inputs, or a value after it",
+            )
+        region.add(value)
+        waiting.extend(operands(by_var[value].value))
+    return region
+
+
+def _check_order(by_var: dict[Any, Binding], argument: Any, results: Sequence[Any], names: Names) -> None:
+    seen: set[Any] = set()
+    waiting = [argument]
+    while waiting:
+        value = waiting.pop()
+        if value in seen or value not in by_var:
+            continue
+        if value in results:
+            raise ModelError(f"this input is computed from the output '{names.info.user_name(value)}'", at=names.at(argument))
+        seen.add(value)
+        waiting.extend(operands(by_var[value].value))
+
+
+def _independent(by_var: dict[Any, Binding], region: set[Any]) -> set[Any]:
+    """Return the variables of a region that depend on no input of the program: they may be computed outside of it as well."""
+    found: set[Any] = set()
+    for var, binding in by_var.items():
+        parts = [part for part in operands(binding.value) if isinstance(part, relax.Var)]
+        if var in region and all(part in found for part in parts):
+            found.add(var)
+    return found
+
+
+def _call(
+    model: Program, names: Names, by: ExternModel, device: Device, arguments: Sequence[Any], results: Sequence[Any]
+) -> tuple[list[Binding], str, dict[str, Any]]:
+    """Return the bindings that give ``results``, the symbol that they call, and its entry in the table of offline models."""
+    table = NameTable()
+    for taken in (
+        *(str(binding.var.name) for binding in Body.of(model.module).bindings),
+        *(str(p.name) for p in Body.of(model.module).params),
+    ):
+        table.identifier(taken)
+    for taken in (*model.externs, *(str(var.name_hint) for var in model.module.functions)):
+        table.identifier(taken)
+    symbol = table.identifier(by.name.rsplit(".", 1)[0])
+    place = Place(names.info.model, names.info.names, names.info.user_name(results[0]))
+    call = call_offline(by, device, symbol, arguments, [result.ty for result in results], place)
+    renamed: dict[Any, Any] = {}
+    casts = []
+    for result, output in zip(results, call.outputs, strict=True):
+        given, wanted = dtype_of(output.ty), dtype_of(result.ty)
+        if given == wanted:
+            renamed[output] = result
+            continue
+        if not convertible(given, wanted):
+            message = f"{by.name} gives {render_type(output.ty)} for a value that is {render_type(result.ty)}"
+            raise SignatureError(message, at=names.at(result), hint=f"end the region at a value of the type {given}")
+        renamed[output] = relax.Var(f"{result.name}{DERIVED}{given}", output.ty)
+        casts.append(Binding(result, relax.op.astype(renamed[output], wanted)))
+    return [*Body((), call.bindings, ()).renamed(renamed).bindings, *casts], symbol, call.entry
