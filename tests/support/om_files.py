@@ -1,4 +1,4 @@
-"""Write small OM files of any form, for tests of the reader; nothing in them can be run."""
+"""Write small OM files of any form, for tests of the reader and the driver."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ class Op:
         parts = [put(OpDef.NAME, self.name), put(OpDef.TYPE, self.type)]
         parts += [put(OpDef.INPUT_DESC, descriptor(*tensor)) for tensor in self.inputs]
         parts += [put(OpDef.ATTR, entry(key, value)) for key, value in self.attributes.items()]
+        parts += [put(OpDef.INPUT, f"{name}:{index}") for name, index in self.sources]
         parts += [put(OpDef.SRC_NAME, name) for name, _ in self.sources]
         if self.sources:
             parts.append(put(OpDef.SRC_INDEX, b"".join(varint(index) for _, index in self.sources)))
@@ -178,10 +179,10 @@ def data(name: str, shape: Sequence[int], *, dtype: int = 1, layout: str = "NCHW
     return Op(name, "Data", [(dtype, shape, layout)], attributes)
 
 
-def result(*shapes: Sequence[int], dtype: int = 1, **attributes: Value) -> Op:
-    """Return the output operator."""
+def result(*shapes: Sequence[int], dtype: int = 1, source: str = "last", **attributes: Value) -> Op:
+    """Return the output operator, fed by ``source``."""
     inputs = [(dtype, shape, "NCHW") for shape in shapes]
-    return Op("out", "NetOutput", inputs, attributes, [("last", index) for index in range(len(shapes))])
+    return Op("out", "NetOutput", inputs, attributes, [(source, index) for index in range(len(shapes))])
 
 
 def simple_file(*operators: Op, attributes: Mapping[str, Value] | None = None) -> bytes:

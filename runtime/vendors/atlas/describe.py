@@ -9,7 +9,7 @@ from landbridge.runtime.vendors.atlas.format import AIPP_INPUT, GEAR_INPUT, VERS
 from landbridge.runtime.vendors.atlas.graph import Graph, read_graph
 from landbridge.runtime.vendors.atlas.interface import read_interface, read_versions
 from landbridge.runtime.vendors.atlas.om import Container, read_kernels
-from landbridge.runtime.vendors.atlas.protobuf import Message
+from landbridge.runtime.vendors.protobuf import Message
 
 _MOST_LISTED = 16
 

@@ -75,6 +75,8 @@ def read_description(acl: Acl, handle: int) -> Description:
     )
     found = c_size_t()
     has_gears = acl.get("aclmdlGetInputIndexByName", handle, GEAR_INPUT.encode(), byref(found)) == SUCCESS
+    if not has_gears:
+        acl.recent_text()  # dropped: a model without gears is no failure
     return Description(inputs, outputs, found.value if has_gears else None)
 
 

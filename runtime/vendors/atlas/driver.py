@@ -108,11 +108,15 @@ class AtlasDriver(Driver):
 
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the host to the device."""
+        if not nbytes:
+            return  # the vendor calls this a wrong parameter
         self.bind()
         self.acl.call("aclrtMemcpy", destination, nbytes, source, nbytes, self._copy_in_kind)
 
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the device to the host."""
+        if not nbytes:
+            return
         self.bind()
         self.acl.call("aclrtMemcpy", destination, nbytes, source, nbytes, self._copy_out_kind)
 
@@ -154,6 +158,8 @@ class AtlasDriver(Driver):
         for memory in (1, 0):  # HBM, then DDR: a device has one of them
             if self.acl.get("aclrtGetMemInfo", memory, byref(free), byref(total)) == SUCCESS and total.value:
                 return free.value
+        acl_text = self.acl.recent_text()
+        _log.debug("free memory is unknown: %s", acl_text)
         return None
 
     def _check_versions(self, signature: Signature) -> None:
@@ -185,6 +191,7 @@ class _Process:
                 code = acl.get("aclInit", None)
                 if code not in (SUCCESS, REPEAT_INITIALIZE):
                     raise acl.failure("aclInit", code)
+                acl.recent_text()  # dropped: that somebody else initialised it is no failure
                 if code == SUCCESS and not self._finalise:
                     self._finalise = True
                     atexit.register(self._at_exit, acl)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
+from landbridge.runtime.vendors.protobuf import MapEntry as MapEntry
+
 MAGIC = b"IMOD"
 """The first four bytes of a file."""
 
@@ -233,13 +235,6 @@ class NamedAttrs(IntEnum):
 
     NAME = 1
     ATTR = 2
-
-
-class MapEntry(IntEnum):
-    """Field numbers of an entry of any protobuf map."""
-
-    KEY = 1
-    VALUE = 2
 
 
 class ModelTaskDef(IntEnum):

@@ -23,7 +23,7 @@ from landbridge.runtime.vendors.atlas.format import (
     TensorDescriptor,
 )
 from landbridge.runtime.vendors.atlas.om import Container
-from landbridge.runtime.vendors.atlas.protobuf import Message
+from landbridge.runtime.vendors.protobuf import Message
 
 
 class Attributes:

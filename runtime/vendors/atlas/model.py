@@ -105,12 +105,13 @@ class AtlasCall(PreparedCall):
         self._model = model
         extents = _bind_extents(model.signature, inputs)
         pieces = _split(model.signature, extents)
+        gears: list[tuple[int, ...]] = [(piece,) for piece in pieces] or [_gear(model.signature, extents)]
         self.launches = pieces if len(pieces) > 1 else ()
         execute = model.driver.acl.function("aclmdlExecute")
         self._execute = partial(execute, model.model_id)
         with ExitStack() as stack:
             hidden = self._allocate_gear(stack)
-            self._launches = tuple(self._make_launches(inputs, outputs, pieces, extents, hidden, stack))
+            self._launches = tuple(self._make_launches(inputs, outputs, pieces or (0,), gears, hidden, stack))
             self._stack = stack.pop_all()
 
     def __call__(self) -> None:
@@ -148,7 +149,7 @@ class AtlasCall(PreparedCall):
         inputs: Sequence[TensorRef],
         outputs: Sequence[TensorRef],
         pieces: tuple[int, ...],
-        extents: dict[str, int],
+        gears: Sequence[tuple[int, ...]],
         hidden: int,
         stack: ExitStack,
     ) -> Iterator[_Launch]:
@@ -156,7 +157,7 @@ class AtlasCall(PreparedCall):
         if len(pieces) > 1:
             _check_divisible(signature)
         row = 0
-        for piece in pieces or (0,):
+        for piece, gear in zip(pieces, gears, strict=True):
             sources = iter(zip(signature.inputs, inputs, strict=True))
             arguments = [
                 (hidden, tensor.nbytes) if index == description.gear_index else _input_slice(*next(sources), row, piece, tensor.nbytes)
@@ -166,7 +167,6 @@ class AtlasCall(PreparedCall):
                 _output_slice(port, ref, row, tensor.nbytes)
                 for port, ref, tensor in zip(signature.outputs, outputs, description.outputs, strict=True)
             ]
-            gear = (piece,) if piece else _gear(signature, extents)
             yield _Launch(self._make_dataset(arguments, stack), self._make_dataset(results, stack), gear)
             row += piece
 
