@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-from landbridge.runtime.vendors.protobuf import MapEntry as MapEntry
+from landbridge.runtime.vendors.protobuf import MapEntry as MapEntry  # noqa: PLC0414 - belongs to the numbers here, and to every reader of protobuf
 
 MAGIC = b"IMOD"
 """The first four bytes of a file."""

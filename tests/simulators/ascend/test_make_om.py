@@ -30,7 +30,7 @@ RNG = np.random.default_rng(3)
 
 
 def rand(*shape: int) -> NDArray[np.float32]:
-    return (RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:], initial=1))).astype(np.float32)
+    return np.asarray(RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:], initial=1)), np.float32)
 
 
 def lenet(batch: Any = "n") -> Any:
@@ -136,7 +136,7 @@ def test_an_image_of_bytes_is_cast_inside(driver: Driver) -> None:
         [node("Cast", "image", "f", to=1), node("Mul", "f scale", "y")],
         {"image": ("uint8", [2, 3])},
         {"y": ("float32", [2, 3])},
-        {"scale": np.float32(0.5)},
+        {"scale": np.array(0.5, np.float32)},
     )
     image = np.array([[0, 1, 2], [100, 254, 255]], np.uint8)
     np.testing.assert_array_equal(run_om(driver, make_om(model), [image])[0], image * np.float32(0.5))
@@ -159,7 +159,7 @@ def test_an_input_and_a_constant_may_be_outputs(driver: Driver) -> None:
 
 
 def test_what_float16_cannot_hold_becomes_its_largest(driver: Driver) -> None:
-    model = small_model([node("Min", "x c", "y")], {"x": ("float32", [2])}, {"y": ("float32", [2])}, {"c": np.float32(1e9)})
+    model = small_model([node("Min", "x c", "y")], {"x": ("float32", [2])}, {"y": ("float32", [2])}, {"c": np.array(1e9, np.float32)})
     np.testing.assert_array_equal(run_om(driver, make_om(model), [np.array([1, 60000], np.float32)])[0], [1, 60000])
 
 

@@ -28,7 +28,6 @@ from landbridge.runtime.vendors.atlas.format import (
     AttrDef,
     AttrList,
     GraphDef,
-    MapEntry,
     ModelDef,
     ModelTaskDef,
     ModelType,
@@ -40,6 +39,7 @@ from landbridge.runtime.vendors.atlas.format import (
     TensorDescriptor,
     Tlv,
 )
+from landbridge.runtime.vendors.protobuf import MapEntry
 from landbridge.simulators.ascend.make_om_graph import ALIGNMENT, Attribute, Graph, Op, Tensor, WeightRef
 
 MAKER_VERSION = "0.1"
