@@ -20,7 +20,6 @@ from landbridge.runtime.vendors.atlas.format import (
     AttrDef,
     AttrList,
     GraphDef,
-    MapEntry,
     ModelDef,
     NamedAttrs,
     Offset,
@@ -30,6 +29,7 @@ from landbridge.runtime.vendors.atlas.format import (
     TensorDescriptor,
     Tlv,
 )
+from landbridge.runtime.vendors.protobuf import MapEntry
 
 Value = int | str | Sequence[int] | Sequence[str] | Mapping[str, int]
 
