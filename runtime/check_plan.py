@@ -201,8 +201,10 @@ def _check_steps(plan: Plan, path: str) -> None:
     for index, step in enumerate(plan.steps):
         at = f"{path}.steps[{index}]"
         _check_members(plan, step, index, at)
+        # the kernels of a segment read what earlier kernels of the same segment wrote, through views too
+        own = {memory_of[buffer] for buffer in step.writes} if isinstance(step, Segment) else set()
         for buffer in step.reads:
-            if memory_of[buffer] not in written:
+            if memory_of[buffer] not in written | own:
                 _fail(at, f"reads buffer {buffer} ('{plan.buffers[buffer].name}'), which no earlier step writes")
         for buffer in step.writes:
             if memory_of[buffer] in read_only:
