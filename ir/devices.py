@@ -7,7 +7,6 @@ global infos; `VDevices` hands them out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import tvm
@@ -86,8 +85,3 @@ def on_vdevice(tensor_type: Any, vdevice: Any) -> Any:
     if tensor_type.shape is None:
         return relax.TensorType(dtype=tensor_type.dtype, vdevice=vdevice, ndim=tensor_type.ndim)
     return relax.TensorType(tensor_type.shape, tensor_type.dtype, vdevice)
-
-
-def devices_in(types: Iterable[Any]) -> tuple[Device, ...]:
-    """Return the devices in ``types``, each once, in the order of their names."""
-    return tuple(sorted({device for t in types if (device := device_of(t)) is not None}))

@@ -104,6 +104,8 @@ class _Places(ast.NodeTransformer):
         elif ast.unparse(node.func) == "R.to_vdevice":
             for keyword in node.keywords:
                 keyword.value = ast.Constant("vdevice:0") if keyword.arg == "dst_vdevice" else keyword.value
+        elif ast.unparse(node.func) == "R.call_dps_packed":
+            node = _as_pure_call(node)
         return self.generic_visit(node)
 
     def _keep(self, name: str, node: ast.expr | None) -> None:
@@ -113,6 +115,24 @@ class _Places(ast.NodeTransformer):
     def _keep_copy(self, name: str, node: ast.expr | None) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "R.to_vdevice":
             self.copies[name] = _keyword(node, "dst_vdevice")
+
+
+def _as_pure_call(node: ast.Call) -> ast.Call:
+    """Return the call in a form whose results may have shapes that only the data will tell; `_as_dps_call` is the way back."""
+    symbol, arguments = node.args
+    fields = arguments.elts if isinstance(arguments, ast.Tuple) else [arguments]
+    out_type = node.keywords[0].value
+    if isinstance(out_type, ast.List):
+        out_type = ast.Call(ast.Attribute(ast.Name("R"), "Tuple"), list(out_type.elts), [])
+    return ast.Call(ast.Attribute(ast.Name("R"), "call_pure_packed"), [symbol, *fields], [ast.keyword("ty_args", out_type)])
+
+
+def _as_dps_call(value: Any) -> Any:
+    if not (isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_pure_packed"):
+        return value
+    symbol, *fields = value.args
+    whole = len(fields) == 1 and isinstance(fields[0].ty, tvm.ir.TupleType)
+    return relax.Call(tvm.ir.Op.get("relax.call_dps_packed"), [symbol, fields[0] if whole else relax.Tuple(fields)], None, value.ty_args)
 
 
 def _is_tensor(node: ast.Call) -> bool:
@@ -140,7 +160,7 @@ def _located(module: tvm.IRModule, places: _Places) -> tvm.IRModule:
     fresh.update({leaf: by_name[str(leaf.name)] for leaf in (*used, *body.outputs) if leaf not in fresh})
     bindings = []
     for binding in body.bindings:
-        value = binding.value
+        value = _as_dps_call(binding.value)
         if is_copy(value):
             value = relax.op.to_vdevice(operands(value)[0], by_text[places.copies[str(binding.var.name)]])
         bindings.append(Binding(binding.var, value))

@@ -230,8 +230,8 @@ def _entry(symbol: str, data: Mapping[str, Any]) -> ExternEntry:
 
 
 def attribute(module: tvm.IRModule, name: str, default: Any) -> Any:
-    """Return a module attribute as plain Python data, or ``default``; not to be changed in place."""
-    return ModuleInfo.of(module).attributes.get(name, default)
+    """Return a module attribute as plain Python data of the caller's own, or ``default``; `ModuleInfo` reads it only once."""
+    return plain(module.attrs[name]) if module.attrs and name in module.attrs else default
 
 
 def plain(value: Any) -> Any:

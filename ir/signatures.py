@@ -164,7 +164,7 @@ class _Call:
             return
         for index, (port, result) in enumerate(zip(ports, types, strict=True)):
             shape = shape_of(result)
-            fits = len(port.shape) == result.ndim if shape is None else self._bind(port.shape, shape)
+            fits = result.ndim in (-1, len(port.shape)) if shape is None else self._bind(port.shape, shape)
             if not fits or dtype_of(result) != port.dtype:
                 expected = f"{port.dtype} {render_shape(self._substituted(port.shape))}"
                 yield self._output(f"output {index} '{port.name}'", expected, render_type(result), "declare it as the model gives it")

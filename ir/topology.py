@@ -34,7 +34,7 @@ class Topology:
         """Return the topology with the links between the named devices.
 
         Raises:
-            PlacementError: a link does not touch the CPU: data crosses only between the CPU and one device.
+            PlacementError: there is none, or a link does not touch the CPU: data crosses only between the CPU and one device.
         """
         pairs = set()
         for left, right in links:
@@ -44,6 +44,8 @@ class Topology:
                     f"link {pair[0]} - {pair[1]} does not join the CPU and a device", hint="devices are bridged over the CPU only"
                 )
             pairs.add((pair[0], pair[1]))
+        if not pairs:
+            raise PlacementError("a topology without links", hint="leave it out for a star around the CPU")
         return Topology(tuple(sorted(pairs)))
 
     def linked(self, left: Device, right: Device) -> bool:
