@@ -128,25 +128,31 @@ class _Facts:
 
     def cast(self, binding: Binding) -> Cast:
         source_value = operands(binding.value)[0]
+        root = self.root(source_value)
         before, after = nbytes_of(source_value.ty), nbytes_of(binding.var.ty)
-        inserted = DERIVED in str(binding.var.name)
-        consumers = list(dict.fromkeys(name for name, _ in self.consumers(binding.var)))
-        if inserted:
-            reason = f"{', '.join(consumers)} expects {dtype_of(binding.var.ty)}; converted on the CPU"
-            crosses = [user for user in self.users.get(binding.var, ()) if is_copy(user.value)]
-            reason += f" before the copy, so that {render(after)} bytes cross and not {render(before)}" if crosses else ""
-        else:
-            reason = "the model converts here; conversions run on the CPU"
-        narrower = min(before, after) if isinstance(before, int) and isinstance(after, int) else after
         return Cast(
-            value=self.name(self.root(source_value)),
-            nbytes=narrower,
+            value=self.name(root),
+            nbytes=min(before, after) if isinstance(before, int) and isinstance(after, int) else after,
             source=dtype_of(source_value.ty),
             destination=dtype_of(binding.var.ty),
-            producer=self.producer(self.root(source_value)),
-            consumer=", ".join(consumers),
-            reason=reason,
+            producer=self.producer(root),
+            consumer=", ".join(dict.fromkeys(name for name, _ in self.consumers(binding.var))),
+            reason=self.cast_reason(binding, root),
         )
+
+    def cast_reason(self, binding: Binding, root: Any) -> str:
+        """Why a conversion is there, and which copy is the cheaper for it."""
+        before, after = render(nbytes_of(root.ty)), render(nbytes_of(binding.var.ty))
+        if DERIVED in str(binding.var.name):
+            narrowed = any(is_copy(user.value) for user in self.users.get(binding.var, ()))
+            saved = f" before the copy, so that {after} bytes cross and not {before}" if narrowed else ""
+            readers = ", ".join(dict.fromkeys(name for name, _ in self.consumers(binding.var)))
+            return f"{readers} expects {dtype_of(binding.var.ty)}; converted on the CPU{saved}"
+        if not is_constant(root) and str(root.name).split(DERIVED)[0] == str(binding.var.name):
+            copied = not root.same_as(operands(binding.value)[0])
+            saved = f" after the copy, so that {before} bytes cross and not {after}" if copied else ""
+            return f"{self.producer(root)} gives {dtype_of(root.ty)}, the model goes on with {dtype_of(binding.var.ty)}; converted on the CPU{saved}"
+        return "the model converts here; conversions run on the CPU"
 
     def minimum_copies(self) -> int:
         """Count the links that values must cross, from where each is made and where it is read, without looking at the copies.
