@@ -151,7 +151,8 @@ class _Facts:
         if not is_constant(root) and str(root.name).split(DERIVED)[0] == str(binding.var.name):
             copied = not root.same_as(operands(binding.value)[0])
             saved = f" after the copy, so that {before} bytes cross and not {after}" if copied else ""
-            return f"{self.producer(root)} gives {dtype_of(root.ty)}, the model goes on with {dtype_of(binding.var.ty)}; converted on the CPU{saved}"
+            change = f"{self.producer(root)} gives {dtype_of(root.ty)}, the model goes on with {dtype_of(binding.var.ty)}"
+            return f"{change}; converted on the CPU{saved}"
         return "the model converts here; conversions run on the CPU"
 
     def minimum_copies(self) -> int:
