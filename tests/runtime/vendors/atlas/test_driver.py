@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from landbridge.runtime.errors import DeviceError, UnsupportedError
+from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.atlas import AtlasVendor, acl
 from landbridge.runtime.vendors.atlas.driver import AtlasDriver
@@ -17,6 +21,7 @@ from support.atlas_device import OnDevice, Simulator
 from support.om_data import om_data_dir
 
 VENDOR = AtlasVendor()
+SOURCES = str(Path(__file__).resolve().parents[4] / "src")
 
 
 @pytest.fixture
@@ -152,13 +157,6 @@ def test_a_model_for_another_chip_is_refused_with_both_names(simulator: Simulato
     opened.close()
 
 
-def test_chips_of_one_family_run_each_others_models(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LANDBRIDGE_SIM_ATLAS_SOC", "Ascend310")
-    opened = AtlasDriver(0, simulate=True)
-    opened.load(*static_model(), {}).close()
-    opened.close()
-
-
 class Library:
     """A library that lacks some functions, or answers some in another way."""
 
@@ -178,7 +176,7 @@ def test_a_real_device_does_not_run_the_simulators_files(simulator: Simulator, m
     assert not opened.simulated
     data, signature = static_model()
     with pytest.raises(DeviceError) as caught:
-        opened.load(data, type(signature)(signature.inputs, signature.outputs, versions={"platform": "landbridge-sim 1"}), {})
+        opened.load(data, replace(signature, versions={"platform": "landbridge-sim 1"}), {})
     assert str(caught.value) == (
         "atlas0: this offline model was made by Landbridge for its simulator; a real device cannot run it\n"
         "  hint: compile the model with ATC: atc --soc_version=Ascend310"
@@ -280,6 +278,32 @@ def test_the_library_is_looked_for_where_the_vendors_environment_says(monkeypatc
     assert hasattr(acl.open_library("atlas0"), "aclInit")
 
 
-def test_an_unknown_simulator_is_an_error() -> None:
-    with pytest.raises(UnsupportedError, match="there is no simulator of 'abacus'\n  hint: simulators here: atlas"):
-        registry.simulator("abacus")
+@pytest.mark.parametrize("close", ["driver.close()", "pass"])
+def test_a_process_ends_quietly_whether_it_closed_the_device_or_not(close: str) -> None:
+    code = f"from landbridge.runtime.vendors.atlas.driver import AtlasDriver; driver = AtlasDriver(0, simulate=True); {close}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": SOURCES}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("built", "here", "same"),
+    [
+        ("Ascend310", "Ascend310", True),
+        ("Ascend310P1", "Ascend310P3", True),
+        ("Ascend910B1", "Ascend910B4", True),
+        ("Ascend310", "Ascend310P3", False),
+        ("Ascend910", "Ascend910B1", False),
+        ("Kirin", "Ascend310", False),
+    ],
+)
+def test_a_chips_family_is_its_number_and_letter(driver: AtlasDriver, built: str, here: str, same: bool) -> None:
+    data, signature = static_model()
+    driver.versions = {"soc": here}
+    other = replace(signature, versions={"soc": built})
+    if same:
+        driver.load(data, other, {}).close()
+    else:
+        with pytest.raises(DeviceError, match=f"the offline model was compiled for {built}, this device is {here}"):
+            driver.load(data, other, {})

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from landbridge.runtime.errors import UnsupportedError, UsageError
+from landbridge.runtime.vendors import registry
+
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
+
+
+def test_the_built_in_vendors_and_simulators_are_the_entry_points() -> None:
+    assert PROJECT["entry-points"][registry.GROUP] == registry.BUILT_IN
+    assert PROJECT["entry-points"][registry.SIMULATORS_GROUP] == registry.BUILT_IN_SIMULATORS
+
+
+def test_vendors_are_found_by_name_and_by_bytes() -> None:
+    assert registry.vendor("atlas").device_kind == "atlas"
+    found = registry.recognise(b"IMOD" + bytes(300))
+    assert found is not None
+    assert found.name == "atlas"
+    assert registry.recognise(b"nobody's") is None
+
+
+def test_an_unknown_vendor_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="unknown vendor 'abacus'\n  hint: vendors here: atlas, onnxruntime, openvino"):
+        registry.vendor("abacus")
+
+
+def test_an_unknown_simulator_names_the_known_ones() -> None:
+    with pytest.raises(UnsupportedError, match="there is no simulator of 'abacus'\n  hint: simulators here: atlas"):
+        registry.simulator("abacus")
+
+
+def test_the_ascend_simulator_is_a_library() -> None:
+    assert registry.simulator("atlas").name == "libascendcl.so"
