@@ -270,6 +270,16 @@ def test_models_that_cannot_be_made_are_refused(model: Any, gears: tuple[int, ..
         make_om(model, gears=gears)
 
 
+def test_names_that_nothing_makes_are_a_model_error() -> None:
+    model = relu([2, 4])
+    model.graph.output[0].name = "z"
+    with pytest.raises(ModelError, match="nothing makes the output 'z'"):
+        make_om(model)
+    model.graph.node[0].input[0] = "gone"
+    with pytest.raises(ModelError, match="'relu_y' reads 'gone', which nothing before it makes"):
+        make_om(model)
+
+
 def test_shapes_that_contradict_each_other_are_a_model_error() -> None:
     model = relu([2, 4])
     model.graph.node.append(node("MatMul", "y y", "z"))

@@ -102,6 +102,7 @@ def prepare(model: Any, gears: Sequence[int]) -> Prepared:
         raise UnsupportedError(f"opset {opset}, expected {MIN_OPSET} or later", at=name, hint="convert the model (onnx.version_converter)")
     gears = tuple(sorted(gears))
     inputs = tuple(_read_inputs(model, name, gears))
+    _check_names(model.graph, name)
     special = [_specialise(model, inputs, gear, opset) for gear in gears or (0,)]
     _check_same(special, gears)
     nodes, constants, _, dtypes = special[-1]
@@ -141,6 +142,19 @@ def _read_inputs(model: Any, at: str, gears: tuple[int, ...]) -> Iterator[Value]
         raise ModelError(
             "gears for a model without a dynamic batch", at=at, hint="give the inputs' first dimension a name in place of a number"
         )
+
+
+def _check_names(graph: Any, at: str) -> None:
+    """Check that whatever is read is made before."""
+    known = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
+    for node in graph.node:
+        missing = next((name for name in node.input if name not in known), None)
+        if missing is not None:
+            raise ModelError(f"'{node.name or node.op_type}' reads '{missing}', which nothing before it makes", at=at)
+        known.update(node.output)
+    missing = next((value.name for value in graph.output if value.name not in known), None)
+    if missing is not None:
+        raise ModelError(f"nothing makes the output '{missing}'", at=at)
 
 
 _Special = tuple[list[Any], dict[str, NDArray[Any]], dict[str, tuple[int, ...]], dict[str, str]]
@@ -200,7 +214,7 @@ def _fold(node: Any, constants: dict[str, NDArray[Any]], shapes: dict[str, tuple
     if not standard or node.op_type in _NOT_FOLDED or any(attribute.g.ByteSize() or attribute.graphs for attribute in node.attribute):
         return None
     names = [name for name in node.input if name]
-    if node.op_type == "Shape" and names[0] in shapes:
+    if node.op_type == "Shape" and names and names[0] in shapes:
         feeds = {names[0]: np.broadcast_to(np.float32(0), shapes[names[0]])}
     elif all(name in constants for name in names):
         feeds = {name: constants[name] for name in names}
