@@ -125,7 +125,7 @@ class _Assembler:
                 calls.append(())
         outputs = tuple(Interface(name, self.buffer(index)) for name, index in self.graph.outputs)
         steps = self.with_dependences(steps, accesses)
-        self.settle_roots()
+        self.settle_sizes()
         arenas = self.place(steps, accesses, {interface.buffer for interface in outputs})
         plan = Plan(self.graph.dims, tuple(self.buffers), tuple(steps), inputs, outputs, arenas)
         return Assembled(plan, tuple(accesses), tuple(calls), self.buffer_of, self.constants.data())
@@ -152,7 +152,7 @@ class _Assembler:
         if found is not None and self.slack.get(index, 0) == 0:
             self.buffer_of[index] = found
             return found
-        base = self.buffer(root) if root != index else -1
+        base = self.buffer(self.same[index]) if index in self.same else -1
         self.buffers.append(self.make_buffer(index, base))
         self.buffer_of[index] = self.keys[key] = len(self.buffers) - 1
         return self.buffer_of[index]
@@ -196,7 +196,7 @@ class _Assembler:
         if node.kind == "extern":
             device = self.values[node.outputs[0]].device
             return Extern(node.symbol, device, inputs, outputs, ())
-        once = self.values[self.root(node.inputs[0])].constant is not None
+        once = self.buffers[inputs[0]].storage == "constant"
         return Copy(inputs[0], outputs[0], (), once)
 
     def memory_of(self, buffer: int) -> int:
@@ -215,15 +215,13 @@ class _Assembler:
             result.append(replace(step, after=tuple(sorted(needs - {number}))))
         return result
 
-    def settle_roots(self) -> None:
+    def settle_sizes(self) -> None:
         """Make every buffer as large as the largest that shows its memory."""
-        wanted: dict[int, list[Size]] = {}
-        for index, buffer in enumerate(self.buffers):
-            if buffer.storage == "alias":
-                wanted.setdefault(self.memory_of(index), []).append(buffer.nbytes)
-        for index, sizes in wanted.items():
-            if self.buffers[index].storage in ("arena", "input"):
-                self.buffers[index] = replace(self.buffers[index], nbytes=largest([self.buffers[index].nbytes, *sizes]))
+        for index in reversed(range(len(self.buffers))):  # what shows a buffer is made after it
+            base = self.buffers[index].base
+            if base >= 0:
+                nbytes = largest([self.buffers[base].nbytes, self.buffers[index].nbytes])
+                self.buffers[base] = replace(self.buffers[base], nbytes=nbytes)
 
     def place(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[str, Size]:
         """Give arena buffers their offsets; return the size of each arena."""

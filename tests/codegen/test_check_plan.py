@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.placed_programs import signature
 
 from landbridge.codegen.check_plan import Access, check_plan
 from landbridge.runtime.errors import PlanError
 from landbridge.runtime.plan import Buffer, Copy, Extern, Interface, Plan, Segment
+from support.placed_programs import signature
 
 ROW = 64  # bytes of a row of 16 float32
 

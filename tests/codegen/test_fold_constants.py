@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
-from support.placed_programs import build_main
 from tvm import relax
 from tvm.relax import op
 
 from landbridge.codegen.fold_constants import fold_constants
 from landbridge.ir.body import Body, is_constant
+from support.placed_programs import build_main
 
-LEFT, RIGHT = (relax.const(np.array(a, "float32")) for a in ([[1, 2], [3, 5]], [[7, -2], [0.5, 3]]))
+A, B = np.array([[1, 2], [3, 5]], "float32"), np.array([[7, -2], [0.5, 3]], "float32")
+LEFT, RIGHT = relax.const(A), relax.const(B)
 
 
 def _folded(expr: Any) -> Any:
@@ -27,8 +28,8 @@ def _folded(expr: Any) -> Any:
         (op.add(LEFT, RIGHT), [[8, 0], [3.5, 8]]),
         (op.subtract(LEFT, RIGHT), [[-6, 4], [2.5, 2]]),
         (op.multiply(LEFT, RIGHT), [[7, -4], [1.5, 15]]),
-        (op.divide(LEFT, RIGHT), np.float32([[1, 2], [3, 5]]) / np.float32([[7, -2], [0.5, 3]])),
-        (op.sqrt(LEFT), np.sqrt(np.float32([[1, 2], [3, 5]]))),
+        (op.divide(LEFT, RIGHT), A / B),
+        (op.sqrt(LEFT), np.sqrt(A)),
         (op.negative(LEFT), [[-1, -2], [-3, -5]]),
         (op.permute_dims(LEFT), [[1, 3], [2, 5]]),
         (op.expand_dims(LEFT, 0), [[[1, 2], [3, 5]]]),

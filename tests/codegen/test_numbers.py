@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
-from support.host_library import HostRun
-from support.placed_programs import build_main, placed
 from tvm import relax, tirx
 from tvm.relax import op
 
 from landbridge.codegen import build
+from support.host_library import HostRun
+from support.placed_programs import build_main, placed
 
 Array = np.ndarray[Any, Any]
 _random = np.random.default_rng(7)
@@ -45,17 +45,17 @@ class Case:
 def _conv(x: Array, w: Array, padding: int = 0, stride: int = 1) -> Array:
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
-    return np.einsum("nchwij,ocij->nohw", windows, w, optimize=True)
+    return np.asarray(np.einsum("nchwij,ocij->nohw", windows, w, optimize=True))
 
 
 def _softmax(x: Array) -> Array:
     e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    return np.asarray(e / e.sum(-1, keepdims=True))
 
 
 def _batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array) -> Array:
     gamma, beta, mean, variance = (a[:, None, None] for a in (gamma, beta, mean, variance))
-    return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+    return np.asarray((x - mean) / np.sqrt(variance + 1e-5) * gamma + beta)
 
 
 def _relax_batch_norm(emit: Any, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
@@ -82,17 +82,46 @@ CASES = (
     Case("mean_all", (_floats(4, 50),), lambda e, x: op.mean(x), lambda x: x.mean(), 1e-4),
     Case("max", (_floats(4, 5, 6),), lambda e, x: op.max(x, axis=[0, 2], keepdims=True), lambda x: x.max((0, 2), keepdims=True), 0),
     Case("conv2d", (_IMAGE, _floats(4, 3, 3, 3)), lambda e, x, w: op.nn.conv2d(x, w, padding=1), lambda x, w: _conv(x, w, 1), 1e-4, True),
-    Case("conv2d_stride", (_IMAGE, _floats(4, 3, 3, 3)), lambda e, x, w: op.nn.conv2d(x, w, strides=2), lambda x, w: _conv(x, w, 0, 2), 1e-4),
-    Case("conv_relu", (_IMAGE, _floats(4, 3, 1, 1)), lambda e, x, w: op.nn.relu(e(op.nn.conv2d(x, w))), lambda x, w: np.maximum(_conv(x, w), 0), 1e-4),
+    Case(
+        "conv2d_stride", (_IMAGE, _floats(4, 3, 3, 3)), lambda e, x, w: op.nn.conv2d(x, w, strides=2), lambda x, w: _conv(x, w, 0, 2), 1e-4
+    ),
+    Case(
+        "conv_relu",
+        (_IMAGE, _floats(4, 3, 1, 1)),
+        lambda e, x, w: op.nn.relu(e(op.nn.conv2d(x, w))),
+        lambda x, w: np.maximum(_conv(x, w), 0),
+        1e-4,
+    ),
     Case("matmul", (_floats(BATCH, 17), _floats(17, 9)), lambda e, x, y: op.matmul(x, y), lambda x, y: x @ y, 1e-4, True),
     Case("matmul_batched", (_floats(2, 4, 5), _floats(2, 5, 3)), lambda e, x, y: op.matmul(x, y), lambda x, y: x @ y, 1e-4),
     Case("softmax", (_floats(BATCH, 11),), lambda e, x: op.nn.softmax(x), _softmax, 1e-5, True),
     Case("argmax", (_floats(BATCH, 11),), lambda e, x: op.argmax(x, axis=1), lambda x: x.argmax(1), 0, True),
     Case("transpose", (_floats(BATCH, 4, 5),), lambda e, x: op.permute_dims(x, [0, 2, 1]), lambda x: x.transpose(0, 2, 1), 0, True),
-    Case("flatten_then_add", (_floats(BATCH, 4, 5),), lambda e, x: op.add(e(op.flatten(x)), relax.const(1.0)), lambda x: x.ravel() + 1, 0, True),
+    Case(
+        "flatten_then_add",
+        (_floats(BATCH, 4, 5),),
+        lambda e, x: op.add(e(op.flatten(x)), relax.const(1.0)),
+        lambda x: x.ravel() + 1,
+        0,
+        True,
+    ),
     Case("add_then_reshape", (_floats(4, 6),), lambda e, x: op.reshape(e(op.add(x, x)), (3, 8)), lambda x: (x + x).reshape(3, 8), 0),
-    Case("unit_transpose", (_floats(BATCH, 1, 4, 5),), lambda e, x: op.permute_dims(x, [0, 2, 3, 1]), lambda x: x.transpose(0, 2, 3, 1), 0, True),
-    Case("uint8_to_float32", (_PIXELS,), lambda e, x: op.multiply(e(op.astype(x, "float32")), relax.const(1 / 255)), lambda x: x.astype("f4") * np.float32(1 / 255), 0, True),
+    Case(
+        "unit_transpose",
+        (_floats(BATCH, 1, 4, 5),),
+        lambda e, x: op.permute_dims(x, [0, 2, 3, 1]),
+        lambda x: x.transpose(0, 2, 3, 1),
+        0,
+        True,
+    ),
+    Case(
+        "uint8_to_float32",
+        (_PIXELS,),
+        lambda e, x: op.multiply(e(op.astype(x, "float32")), relax.const(1 / 255)),
+        lambda x: x.astype("f4") * np.float32(1 / 255),
+        0,
+        True,
+    ),
     Case("float32_to_float16", (_floats(4, 33),), lambda e, x: op.astype(x, "float16"), lambda x: x.astype("f2"), 0),
     Case("float16_to_float32", (_floats(4, 33, dtype="float16"),), lambda e, x: op.astype(x, "float32"), lambda x: x.astype("f4"), 0),
     Case("float16_add", (_floats(4, 33, dtype="float16"),), lambda e, x: op.add(x, x), lambda x: x + x, 0),
@@ -104,8 +133,21 @@ CASES = (
     Case("where", (_floats(4, 5), _floats(4, 5)), lambda e, x, y: op.where(e(op.less(x, y)), x, y), np.minimum, 0),
     Case("bool_input", (np.array([True, False]),), lambda e, x: op.logical_not(x), np.logical_not, 0),
     Case("take", (_floats(4, 5), _INDICES), lambda e, x, i: op.take(x, i, axis=0, mode="clip"), lambda x, i: x[i], 0),
-    Case("gather", (_floats(4, 5), np.array([[1, 0, 3, 2, 1]], "int64")), lambda e, x, i: op.gather_elements(x, i, axis=0), lambda x, i: np.take_along_axis(x, i, 0), 0),
-    Case("concat", (_floats(BATCH, 4), _floats(BATCH, 2)), lambda e, x, y: op.concat([x, y], axis=1), lambda x, y: np.concatenate([x, y], 1), 0, True),
+    Case(
+        "gather",
+        (_floats(4, 5), np.array([[1, 0, 3, 2, 1]], "int64")),
+        lambda e, x, i: op.gather_elements(x, i, axis=0),
+        lambda x, i: np.take_along_axis(x, i, 0),
+        0,
+    ),
+    Case(
+        "concat",
+        (_floats(BATCH, 4), _floats(BATCH, 2)),
+        lambda e, x, y: op.concat([x, y], axis=1),
+        lambda x, y: np.concatenate([x, y], 1),
+        0,
+        True,
+    ),
     Case("pad", (_floats(3, 4),), lambda e, x: op.nn.pad(x, [0, 1, 2, 0]), lambda x: np.pad(x, ((0, 1), (2, 0))), 0),
     Case("strided_slice", (_floats(6, 7),), lambda e, x: op.strided_slice(x, [0, 1], [1, 0], [6, 7], [2, 3]), lambda x: x[1:6:2, 0:7:3], 0),
     Case("split", (_floats(6, 4),), lambda e, x: relax.TupleGetItem(e(op.split(x, 3, axis=0)), 1), lambda x: x[2:4], 0),
@@ -115,7 +157,7 @@ CASES = (
     Case("zeros_like_n", (_floats(BATCH, 4),), lambda e, x: op.add(op.zeros(x.ty.shape, "float32"), x), lambda x: x, 0, True),
     Case("large_and_parallel", (_BIG,), lambda e, x: op.add(x, x), lambda x: x + x, 0),
     Case("large_reduction", (_BIG,), lambda e, x: op.sum(x, axis=[1]), lambda x: x.sum(1), 1e-3),
-)  # fmt: skip
+)
 
 
 def _inputs(case: Case) -> dict[str, tuple[list[int | str], str]]:

@@ -68,7 +68,14 @@ def test_a_chain_over_a_named_dimension_needs_two_places() -> None:
 
 
 def test_a_small_tensor_goes_into_the_smallest_gap_that_takes_it() -> None:
-    lifetimes = [Lifetime(512, 0, 9), Lifetime(256, 0, 1), Lifetime(192, 0, 9), Lifetime(128, 0, 1), Lifetime(120, 0, 9), Lifetime(100, 5, 6)]
+    lifetimes = [
+        Lifetime(512, 0, 9),
+        Lifetime(256, 0, 1),
+        Lifetime(192, 0, 9),
+        Lifetime(128, 0, 1),
+        Lifetime(120, 0, 9),
+        Lifetime(100, 5, 6),
+    ]
     offsets, total = plan_arena(lifetimes)
     assert offsets[5] == offsets[3]  # 128 bytes, not the 256 before it
     assert total == 512 + 256 + 192 + 128 + 128

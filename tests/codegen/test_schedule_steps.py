@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.placed_programs import build_main, call_model, copy_to, placed, signature
 from tvm import relax
 
 from landbridge.codegen.graph import read_graph
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.ir.program import ExternModel
+from support.placed_programs import build_main, call_model, copy_to, placed, signature
 
 TYPE = relax.TensorType([4], "float32")
 MODEL = (ExternModel("atlas", b"blob", signature([(4,)], [(4,)])), "atlas0")

@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact
+from landbridge.runtime.container import Blob
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.plan import Buffer, Copy, Plan, Segment
 
@@ -23,18 +23,13 @@ OfflineModel = Callable[..., Sequence[Array]]
 _GUARD = 0xA5
 
 
-def load_library(data: bytes) -> ctypes.CDLL:
+def load_library(data: Blob) -> ctypes.CDLL:
     """Load a shared library from its bytes."""
     fd = os.memfd_create("host")  # kept open: the path of a library that is loaded must not be used again
     os.write(fd, data)
     library = ctypes.CDLL(f"/proc/self/fd/{fd}", mode=os.RTLD_NOW)
     library.lb_error.restype = ctypes.c_char_p
     return library
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the NumPy type of a plan's element type."""
-    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
 class HostRun:
@@ -95,7 +90,7 @@ class _Memory:
         if buffer.storage == "late":
             return self.late[index]
         shape = [evaluate(size, self.dims) for size in buffer.shape]
-        dtype = numpy_dtype(buffer.dtype)
+        dtype = np.dtype(buffer.dtype)
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return self.raw(index)[:count].view(dtype).reshape(shape)
 
@@ -103,13 +98,13 @@ class _Memory:
         """Return the bytes of a buffer."""
         buffer = self.plan.buffers[index]
         start = evaluate(buffer.offset, self.dims)
-        memory = {
-            "input": lambda: self.inputs[index],
-            "constant": lambda: self.sections[buffer.section][start:],
-            "arena": lambda: self.arenas[buffer.device][start:],
-            "alias": lambda: self.raw(buffer.base)[start:],
-        }[buffer.storage]()
-        return memory[: self.nbytes(buffer)]
+        if buffer.storage == "alias":
+            memory = self.raw(buffer.base)
+        elif buffer.storage == "constant":
+            memory = self.sections[buffer.section]
+        else:
+            memory = self.inputs[index] if buffer.storage == "input" else self.arenas[buffer.device]
+        return memory[start : start + self.nbytes(buffer)]
 
     def write(self, index: int, result: Array) -> None:
         """Put what an offline model returned into its buffer; the slack behind it gets overwritten, as a device would."""
@@ -120,7 +115,7 @@ class _Memory:
         self.view(index)[...] = result
 
 
-def aligned(nbytes: int, data: bytes = b"", fill: int = 0) -> Array:
+def aligned(nbytes: int, data: Blob = b"", fill: int = 0) -> Array:
     """Return ``nbytes`` bytes at an address that is a multiple of 64."""
     memory = np.full(nbytes + 64, fill, np.uint8)
     start = -memory.ctypes.data % 64

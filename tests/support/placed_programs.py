@@ -20,7 +20,9 @@ _VDEVICES = VDevices()
 Inputs = Mapping[str, tuple[Sequence[Any], str]]
 
 
-def signature(inputs: Sequence[Sequence[Any]], outputs: Sequence[Sequence[Any]], dtype: str = "float32", gears: Sequence[int] = ()) -> Signature:
+def signature(
+    inputs: Sequence[Sequence[Any]], outputs: Sequence[Sequence[Any]], dtype: str = "float32", gears: Sequence[int] = ()
+) -> Signature:
     """Return a signature; each port is given by its shape."""
     ports = [tuple(Port(f"p{i}", dtype, tuple(shape)) for i, shape in enumerate(shapes)) for shapes in (inputs, outputs)]
     return Signature(ports[0], ports[1], gears=Gears("batch", tuple((gear,) for gear in gears)) if gears else None)
