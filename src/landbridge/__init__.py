@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+COMPILER_PACKAGES = ("tvm", "tvm_ffi", "onnx", "networkx")
+"""What the runtime does without; the extra ``compiler`` installs them."""
+
 _HOME = {
     # make a program
     "from_onnx": "landbridge.frontends.onnx:from_onnx",
@@ -118,7 +121,7 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(home)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("tvm", "tvm_ffi", "onnx", "networkx"):
+        if (error.name or "").partition(".")[0] not in COMPILER_PACKAGES:
             raise
         raise ImportError(f"landbridge.{name} needs the compiler: pip install 'landbridge[compiler]'", name=error.name) from error
     return getattr(module, attribute) if attribute else module

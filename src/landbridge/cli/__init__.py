@@ -13,9 +13,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from landbridge import COMPILER_PACKAGES, __version__
 from landbridge.cli import compile as compile_verb
 from landbridge.cli import demo, inspect, report, run, split
-from landbridge.runtime.errors import BugError, LandbridgeError
+from landbridge.runtime.errors import BugError, LandbridgeError, UserError
 
 VERBS = (compile_verb, run, inspect, report, split, demo)
 """One module a verb, in the order of the help: each has ``add(subparsers)`` and ``execute(arguments)``."""
@@ -24,7 +25,7 @@ VERBS = (compile_verb, run, inspect, report, split, demo)
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     top = argparse.ArgumentParser(prog="landbridge", description=__doc__.splitlines()[0] if __doc__ else "", allow_abbrev=False)
-    top.add_argument("--version", action="version", version=_version())
+    top.add_argument("--version", action="version", version=f"landbridge {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="log what happens to standard error")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for module in VERBS:
@@ -48,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BugError:
         traceback.print_exc()
         return BugError.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in COMPILER_PACKAGES:
+            raise
+        return _fail(arguments, UserError(f"{arguments.verb} needs the compiler", hint="pip install 'landbridge[compiler]'"))
     except (LandbridgeError, ImportError, OSError) as error:
         return _fail(arguments, error)
     return int(status)
@@ -63,9 +68,3 @@ def _fail(arguments: argparse.Namespace, error: Exception) -> int:
         print(json.dumps({"error": details}, indent=2))
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code if isinstance(error, LandbridgeError) else 1
-
-
-def _version() -> str:
-    from landbridge import __version__
-
-    return f"landbridge {__version__}"
