@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import tvm
-import tvm_ffi
 from tvm import relax
 
 from landbridge.frontends import ep_context
@@ -275,27 +274,17 @@ class Functions:
     """TensorIR functions of the program: equal ones once, each with a name of its own."""
 
     def __init__(self) -> None:
-        self._table = NameTable()
-        self._table.identifier("main")
-        self._found: dict[Any, Any] = {}
+        self._builder = relax.BlockBuilder()
 
     def adopt(self, converted: Converted) -> tuple[Binding, ...]:
         """Return the bindings of a node with the functions that they call as the program has them."""
-        found = {var: self._entry(var, function) for var, function in converted.functions.items()}
+        found = {var: self._builder.add_func(function, var.name_hint) for var, function in converted.functions.items()}
         return tuple(Binding(binding.var, _recalled(binding.value, found)) for binding in converted.bindings)
-
-    def _entry(self, var: Any, function: Any) -> Any:
-        key = tvm_ffi.structural_hash(function)
-        entry = next((g for g, f in self._found.get(key, ()) if tvm_ffi.structural_equal(f, function)), None)
-        if entry is None:
-            entry = tvm.ir.GlobalVar(self._table.identifier(var.name_hint))
-            self._found.setdefault(key, []).append((entry, function))
-        return entry
 
     def used(self, bindings: Iterable[Binding]) -> dict[Any, Any]:
         """Return the functions that ``bindings`` call."""
         called = {b.value.args[0] for b in bindings if isinstance(b.value, relax.Call) and b.value.args}
-        return {var: function for entries in self._found.values() for var, function in entries if var in called}
+        return {var: function for var, function in self._builder.get().functions.items() if var in called}
 
 
 def _recalled(value: Any, functions: dict[Any, Any]) -> Any:
