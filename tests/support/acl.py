@@ -211,7 +211,7 @@ class Acl:
 
     def live(self) -> dict[str, int]:
         """The kinds of objects that live, with how many."""
-        kinds = "buffer host context stream model desc dataset databuffer tensordesc config bytes".split()
+        kinds = ["buffer", "host", "context", "stream", "model", "desc", "dataset", "databuffer", "tensordesc", "config", "bytes"]
         counts = {kind: int(self.lib.sim_live(kind.encode())) for kind in kinds}
         return {kind: count for kind, count in counts.items() if count}
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from landbridge.runtime.errors import DeviceError
 
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra")
+FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra")
 LIBRARIES = ("-lm", "-ldl")
 CANDIDATES = ("cc", "gcc", "clang")
 TIMEOUT_S = 300

@@ -118,8 +118,8 @@ static aclError input_at(uint32_t id, size_t index, struct model **model, const 
 API aclError aclmdlGetAippType(uint32_t id, size_t index, int *type, size_t *attached) {
     ENTER_ERROR(NEEDS_INIT);
     LOCKED;
-    struct model *model;
-    const struct op *op;
+    struct model *model = NULL;
+    const struct op *op = NULL;
     aclError error = input_at(id, index, &model, &op);
     if (error != ACL_SUCCESS) return error;
     if (type == NULL || attached == NULL) return fail(ACL_ERROR_INVALID_PARAM, "type or dynamicAttachedDataIndex is NULL");
@@ -136,8 +136,8 @@ API aclError aclmdlGetAippType(uint32_t id, size_t index, int *type, size_t *att
 API aclError aclmdlGetFirstAippInfo(uint32_t id, size_t index, aclAippInfo *info) {
     ENTER_ERROR(NEEDS_INIT);
     LOCKED;
-    struct model *model;
-    const struct op *op;
+    struct model *model = NULL;
+    const struct op *op = NULL;
     aclError error = input_at(id, index, &model, &op);
     if (error != ACL_SUCCESS) return error;
     if (info == NULL) return fail(ACL_ERROR_INVALID_PARAM, "aippInfo is NULL");

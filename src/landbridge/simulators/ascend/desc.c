@@ -59,8 +59,8 @@ API aclError aclmdlGetDescFromMem(aclmdlDesc *desc, const void *bytes, size_t si
 API aclError aclmdlGetDescFromFile(aclmdlDesc *desc, const char *path) {
     ENTER_ERROR(NEEDS_INIT);
     LOCKED;
-    unsigned char *bytes;
-    size_t size;
+    unsigned char *bytes = NULL;
+    size_t size = 0;
     aclError error = read_file(path, &bytes, &size);
     if (error != ACL_SUCCESS) return error;
     error = fill(desc, bytes, size, 0);

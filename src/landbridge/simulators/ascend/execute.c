@@ -33,8 +33,8 @@ static aclError hidden_view(const struct model *model, const aclmdlDataset *data
 
 static aclError set_gear(uint32_t id, const aclmdlDataset *dataset, size_t index, enum gear_kind kind, const int64_t *values) {
     static const char *const CALLS[] = {"", "aclmdlSetDynamicBatchSize", "aclmdlSetDynamicHWSize", "aclmdlSetInputDynamicDims"};
-    struct model *model;
-    unsigned char *bytes;
+    struct model *model = NULL;
+    unsigned char *bytes = NULL;
     aclError error = model_here(id, &model);
     if (error == ACL_SUCCESS) error = hidden_view(model, dataset, index, &bytes);
     if (error != ACL_SUCCESS) return error;
@@ -68,7 +68,7 @@ API aclError aclmdlSetDynamicHWSize(uint32_t id, aclmdlDataset *dataset, size_t 
 API aclError aclmdlSetInputDynamicDims(uint32_t id, aclmdlDataset *dataset, size_t index, const aclmdlIODims *dims) {
     ENTER_ERROR(NEEDS_CONTEXT);
     LOCKED;
-    struct model *model;
+    struct model *model = NULL;
     aclError error = model_here(id, &model);
     if (error != ACL_SUCCESS) return error;
     if (dims == NULL || dims->dimCount > ACL_MAX_DIM_CNT) return fail(ACL_ERROR_INVALID_PARAM, "dims is NULL or has too many");
@@ -91,7 +91,7 @@ API aclError aclmdlSetInputDynamicDims(uint32_t id, aclmdlDataset *dataset, size
 static aclError read_gear(const struct model *model, const aclmdlDataset *dataset, int *gear) {
     const struct om *om = &model->om;
     int64_t values[GEAR_WIDTH];
-    unsigned char *bytes;
+    unsigned char *bytes = NULL;
     *gear = -1;
     if (om->gears.kind == GEAR_NONE) return ACL_SUCCESS;
     aclError error = hidden_view(model, dataset, (size_t)om->hidden, &bytes);

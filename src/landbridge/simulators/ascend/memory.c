@@ -10,6 +10,7 @@
 #include "sim.h"
 
 #define PAGE 4096u
+#define ALIGNMENT 64u
 #define FRESH 0xCD
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
@@ -143,11 +144,11 @@ static uintptr_t find_gap(int device, size_t size, size_t *index) {
     uintptr_t start = devices[device].base + PAGE;
     for (*index = 0; *index < devices[device].count; ++*index) {
         const struct allocation *next = &devices[device].allocations[*index];
-        if (next->address - start >= size + 2 * PAGE) break;
+        if (next->address - start >= ALIGNMENT + size + PAGE) break;
         start = ROUND_UP(next->address + next->size, PAGE) + PAGE;
     }
     uintptr_t end = devices[device].base + devices[device].range;
-    return end - start >= size + 2 * PAGE ? start + 64 : 0;
+    return end > start && end - start >= ALIGNMENT + size + PAGE ? start + ALIGNMENT : 0;
 }
 
 API aclError aclrtMalloc(void **pointer, size_t size, int policy) {

@@ -76,8 +76,8 @@ aclError model_load(const void *bytes, size_t size, const struct given_memory *w
 }
 
 aclError model_load_file(const char *path, const struct given_memory *work, const struct given_memory *weight, uint32_t *id) {
-    unsigned char *bytes;
-    size_t size;
+    unsigned char *bytes = NULL;
+    size_t size = 0;
     aclError error = read_file(path, &bytes, &size);
     if (error != ACL_SUCCESS) return error;
     error = model_load(bytes, size, work, weight, id);
@@ -121,7 +121,7 @@ API aclError aclmdlLoadFromFile(const char *path, uint32_t *id) {
 API aclError aclmdlUnload(uint32_t id) {
     ENTER_ERROR(NEEDS_CONTEXT);
     LOCKED;
-    struct model *model;
+    struct model *model = NULL;
     aclError error = model_here(id, &model);
     if (error != ACL_SUCCESS) return error;
     if (model->busy) return fail(ACL_ERROR_GE_FAILURE, "model %u is executing on another thread", id);

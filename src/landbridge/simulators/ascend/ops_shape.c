@@ -12,14 +12,15 @@ struct tensor *op_cast(const struct call *call) {
     return tensor_cast(call->in[0], (int)dtype);
 }
 
+static bool batch_first(int format) { return format == ACL_FORMAT_NCHW || format == ACL_FORMAT_NHWC || format == ACL_FORMAT_NC1HWC0; }
+
 struct tensor *op_trans_data(const struct call *call) {
     const struct tensor *x = call->in[0];
     if (call->op->n_out_desc == 0) return op_error(call, "it has no output descriptor");
     const struct desc *desc = &call->op->out_desc[0];
     int64_t dims[RANK];
     memcpy(dims, desc->dims, sizeof dims);
-    bool has_batch = desc->format != ACL_FORMAT_FRACTAL_Z && x->format != ACL_FORMAT_FRACTAL_Z && desc->format != ACL_FORMAT_HWCN;
-    if (has_batch && desc->ndim > 0 && x->ndim > 0) dims[0] = x->dims[0]; /* a smaller gear than the descriptor's */
+    if (batch_first(desc->format) && batch_first(x->format)) dims[0] = x->dims[0]; /* maybe a smaller gear than the descriptor's */
     return tensor_transform(x, desc->format, desc->ndim, dims);
 }
 
