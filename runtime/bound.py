@@ -26,7 +26,14 @@ class BoundRun:
     must stay alive and must not be reshaped; the extents are those they had.
     """
 
-    def __init__(self, binding: Binding, values: list[Value], outputs: Mapping[str, Any], lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        binding: Binding,
+        values: list[Value],
+        outputs: Mapping[str, Any],
+        lock: threading.RLock,
+        abandon: Callable[[Binding], None],
+    ) -> None:
         """Place everything.
 
         Args:
@@ -34,12 +41,14 @@ class BoundRun:
             values: the inputs in the plan's order, from the gate.
             outputs: where to write, by name.
             lock: of the session.
+            abandon: is handed the binding when this is collected without `close`, from any thread and at any time.
 
         Raises:
             InputError: an output is missing, unknown, of another dtype or shape, not writable, or overlaps an input.
         """
-        self._binding: Binding | None = binding
+        self._binding: Binding | None = None
         self._lock = lock
+        self._abandon = abandon
         self._kept = (values, dict(outputs))
         targets = _check_outputs(binding, values, outputs)
         before = [feed(binding, entry.buffer, value, prepare=True) for entry, value in zip(binding.plan.inputs, values, strict=True)]
@@ -48,6 +57,7 @@ class BoundRun:
             extern.prepare()
         steps = [call for _, calls in binding.groups for call in calls]
         self._calls: list[Call] = [*(call for call in before if call is not None), *steps, *after]
+        self._binding = binding
 
     def __call__(self) -> None:
         """Read the inputs, run, write the outputs.
@@ -66,8 +76,12 @@ class BoundRun:
         """Give its memory back. Idempotent."""
         with self._lock:
             binding, self._binding, self._calls = self._binding, None, []
-        if binding is not None:
-            binding.close()
+            if binding is not None:
+                binding.close()
+
+    def __del__(self) -> None:
+        if self._binding is not None:
+            self._abandon(self._binding)
 
 
 def _check_outputs(binding: Binding, values: list[Value], outputs: Mapping[str, Any]) -> list[tuple[Interface, Value]]:

@@ -88,6 +88,8 @@ class Field:
             raise ArtifactLimit(f"a string of {len(self.value)} characters, at most {MAX_TEXT} are allowed", at=self.path)
         if not self.value and not empty:
             self.fail("an empty string")
+        if not self.value.isascii() and any("\ud800" <= character <= "\udfff" for character in self.value):
+            self.fail("half of a character (a lone surrogate)")
         return self.value
 
     def texts(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Memory that tensors live in: the host's, and a device's.
 
-A `Block` is memory at a fixed address, aligned to 64 bytes, given back when nobody refers to it any more. `DeviceTensor` is what a
+A `Block` is memory at a fixed address, aligned to 64 bytes, given back after nobody refers to it any more. `DeviceTensor` is what a
 caller holds of a tensor on a device.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +90,8 @@ class OpenDevice:
         self.closed = False
         self._live: dict[int, int] = {}
         self._spare: dict[int, list[int]] = {}
-        self._lock = threading.RLock()  # a block may be collected, and so come back, while its own thread is in here
+        self._returned: deque[int] = deque()
+        self._lock = threading.Lock()
 
     def allocate(self, nbytes: int) -> Block:
         """Return memory of the device, perhaps memory that was given back; its contents are arbitrary.
@@ -100,39 +102,37 @@ class OpenDevice:
         size = max(-(-nbytes // ALIGNMENT) * ALIGNMENT, ALIGNMENT)
         with self._lock:
             self.check_open()
+            self._take_back()
             spare = self._spare.get(size)
             address = spare.pop() if spare else self._fresh(size)
             self._live[address] = size
-        return Block(address, size, _Lease(self, address))
+        return Block(address, size, _Lease(self._returned, address))
 
     def _fresh(self, size: int) -> int:
         try:
             return self.driver.allocate(size)
         except DeviceError:
-            if not self._spare:
+            if not any(self._spare.values()):
                 raise
-        self.trim()
+        self._free_spare()
         return self.driver.allocate(size)
 
-    def trim(self) -> None:
-        """Give the memory back that is kept for the next run."""
-        with self._lock:
-            while self._spare:
-                _, addresses = self._spare.popitem()
-                for address in addresses:
-                    self.driver.free(address)
-
-    def release(self, address: int) -> None:
-        """Take a block back; nothing after the device was closed."""
-        with self._lock:
-            size = self._live.pop(address, None)
-            if size is None:
-                return
+    def _take_back(self) -> None:
+        """Make spare or free what was collected."""
+        while self._returned:
+            address = self._returned.popleft()
+            size = self._live.pop(address)
             spare = self._spare.setdefault(size, [])
             if len(spare) < _SPARE:
                 spare.append(address)
-                return
-            self.driver.free(address)
+            else:
+                self.driver.free(address)
+
+    def _free_spare(self) -> None:
+        while self._spare:
+            _, addresses = self._spare.popitem()
+            for address in addresses:
+                self.driver.free(address)
 
     def check_open(self) -> None:
         """Raise `SessionClosed` after `close`."""
@@ -160,25 +160,25 @@ class OpenDevice:
                 return
             self.closed = True
             try:
-                self.trim()
-                for address in list(self._live):
-                    del self._live[address]
-                    self.driver.free(address)
+                self._take_back()
+                self._free_spare()
+                while self._live:
+                    self.driver.free(self._live.popitem()[0])
             finally:
                 self.driver.close()
 
 
 class _Lease:
-    """Gives a block back to its device when it is collected."""
+    """Tells its device when a block is collected. No more than that: it may happen at any time, also while the vendor holds a lock."""
 
-    __slots__ = ("_address", "_device")
+    __slots__ = ("_address", "_returned")
 
-    def __init__(self, device: OpenDevice, address: int) -> None:
-        self._device = device
+    def __init__(self, returned: deque[int], address: int) -> None:
+        self._returned = returned
         self._address = address
 
     def __del__(self) -> None:
-        self._device.release(self._address)
+        self._returned.append(self._address)
 
 
 class DeviceTensor:

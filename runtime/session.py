@@ -10,8 +10,8 @@ import logging
 import os
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,8 +93,9 @@ class Session:
         self._runners: OrderedDict[tuple[int, ...], Runner] = OrderedDict()
         self._bound: weakref.WeakSet[BoundRun] = weakref.WeakSet()
         self._phases = dict.fromkeys(PHASES, 0)
+        self._abandoned: deque[Binding] = deque()
         self._lock = threading.RLock()
-        self._closed = False
+        self._shut_down = weakref.finalize(self, _shut_down, self._opened, self._runners, self._bound, self._abandoned)
 
     @property
     def report(self) -> Report:
@@ -146,9 +147,10 @@ class Session:
                 )
         with self._lock:
             self._check_open()
+            _close_abandoned(self._abandoned)
             binding = Binding(self._opened, dims)
             try:
-                bound = BoundRun(binding, values, outputs, self._lock)
+                bound = BoundRun(binding, values, outputs, self._lock, self._abandoned.append)
             except BaseException:
                 binding.close()
                 raise
@@ -206,14 +208,7 @@ class Session:
     def close(self) -> None:
         """Wait for a run in progress, then give everything back, device tensors that callers still hold included. Idempotent."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            for bound in list(self._bound):
-                bound.close()
-            while self._runners:
-                self._runners.popitem()[1].binding.close()
-            self._opened.close()
+            self._shut_down()
 
     def __enter__(self) -> Session:
         return self
@@ -226,12 +221,13 @@ class Session:
         return f"Session('{self.artifact.name}'{simulated})"
 
     def _check_open(self) -> None:
-        if self._closed:
+        if not self._shut_down.alive:
             raise SessionClosed(f"the session on '{self.artifact.name}' is closed", hint="load the artifact again")
 
     def _runner(self, dims: tuple[int, ...]) -> Runner:
         """Return what runs these extents: one of the last few, or a new one."""
         self._check_open()
+        _close_abandoned(self._abandoned)
         runner = self._runners.get(dims)
         if runner is not None:
             self._runners.move_to_end(dims)
@@ -280,3 +276,24 @@ class Session:
         extents = {name: extent for name, extent in zip(info.shape, shape, strict=True) if isinstance(name, str)}
         known = all(dim in extents for dim in dims_of(plan.buffers[entry.buffer].nbytes))
         return evaluate(plan.buffers[entry.buffer].nbytes, extents) if known else 0
+
+
+def _shut_down(
+    opened: OpenArtifact,
+    runners: MutableMapping[tuple[int, ...], Runner],
+    bound: weakref.WeakSet[BoundRun],
+    abandoned: deque[Binding],
+) -> None:
+    """Give everything back: at `Session.close`, else when the session is collected or the process ends."""
+    for run in list(bound):
+        run.close()
+    _close_abandoned(abandoned)
+    while runners:
+        runners.popitem()[1].binding.close()
+    opened.close()
+
+
+def _close_abandoned(abandoned: deque[Binding]) -> None:
+    """Close the bindings of bound runs that were collected. Not done while they are collected: a vendor may hold a lock then."""
+    while abandoned:
+        abandoned.popleft().close()

@@ -211,6 +211,7 @@ def test_device_memory_comes_back_when_tensors_are_collected(toys: Toys) -> None
         assert len(driver.memory.blocks) >= blocks + 11
         np.testing.assert_array_equal(held[3].numpy(), 2 * image(3))
         del held
+        session.run({"x": x})
         assert len(driver.memory.blocks) <= blocks + 4
 
 

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from landbridge.runtime import save_file as module
+from landbridge.runtime.save_file import save_file
+
+SRC = Path(__file__).parents[2] / "src"
+
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from landbridge.runtime.save_file import save_file
+print("ready", flush=True)
+i = 0
+while True:
+    save_file(sys.argv[2], [bytes([i % 251]) * 4096] * 64)
+    i += 1
+"""
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_new_contents_replace_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.lbr"
+    for contents in (b"old", b"new and longer", b""):
+        save_file(path, [contents[:2], memoryview(contents[2:])])
+        assert path.read_bytes() == contents
+    assert left(tmp_path) == ["a.lbr"]
+
+
+def test_it_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    save_file(tmp_path / "a.lbr", [b"x"])
+    assert (tmp_path / "a.lbr").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "a.lbr").symlink_to(tmp_path / "there" / "b.lbr")
+    save_file(tmp_path / "a.lbr", [b"x"])
+    assert (tmp_path / "a.lbr").is_symlink()
+    assert (tmp_path / "there" / "b.lbr").read_bytes() == b"x"
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        raise ZeroDivisionError
+
+    path = tmp_path / "a.lbr"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError):
+        save_file(path, chunks())
+    assert path.read_bytes() == b"old"
+    assert left(tmp_path) == ["a.lbr"]
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "a.lbr"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_file(path, [b"new"])
+    assert path.read_bytes() == b"old"
+    assert left(tmp_path) == ["a.lbr"]
+
+
+def test_a_directory_that_cannot_be_synced_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(directory: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "_sync_directory", broken)
+    path = tmp_path / "a.lbr"
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        save_file(path, [b"new"])
+    assert path.read_bytes() == b"new"
+    assert caught.value.__notes__ == [f"{path} is complete and in place, but might not survive a loss of power"]
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        save_file(tmp_path / "none" / "a.lbr", [b"x"])
+
+
+def test_killed_writers_leave_the_old_or_the_new_file_and_the_next_save_cleans_up(tmp_path: Path) -> None:
+    path = tmp_path / "a.lbr"
+    for round_ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(SRC), str(path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(0.01 + 0.004 * round_)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if path.exists():
+            data = path.read_bytes()
+            assert len(data) == 4096 * 64
+            assert set(data) == {data[0]}
+    save_file(path, [b"last"])
+    assert left(tmp_path) == ["a.lbr"]
+    assert path.read_bytes() == b"last"
+
+
+def test_a_writer_that_lives_is_not_swept(tmp_path: Path) -> None:
+    path = tmp_path / "a.lbr"
+    inside, go_on = threading.Event(), threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"slow"
+        inside.set()
+        assert go_on.wait(20)
+
+    thread = threading.Thread(target=save_file, args=(path, chunks()))
+    thread.start()
+    assert inside.wait(20)
+    (tmp_path / ".a.lbr.1.dead.tmp").write_bytes(b"of a dead writer")
+    (tmp_path / ".a.lbr.notes").write_bytes(b"not ours")
+    save_file(path, [b"quick"])
+    names = left(tmp_path)
+    assert path.read_bytes() == b"quick"
+    go_on.set()
+    thread.join()
+    assert [name for name in names if name.endswith(".tmp")] == [name for name in names if f".{os.getpid()}." in name]
+    assert len(names) == 3
+    assert path.read_bytes() == b"slow"
+    assert left(tmp_path) == [".a.lbr.notes", "a.lbr"]
+
+
+def test_many_writers_and_a_reader_see_whole_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.lbr"
+    save_file(path, [b"\0" * 65536])
+
+    def work(value: int) -> None:
+        for _ in range(10):
+            save_file(path, [bytes([value]) * 4096] * 16)
+
+    threads = [threading.Thread(target=work, args=(value,)) for value in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        data = path.read_bytes()
+        assert len(data) == 65536
+        assert len(set(data)) == 1
+    for thread in threads:
+        thread.join()
+    assert left(tmp_path) == ["a.lbr"]
