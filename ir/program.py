@@ -17,8 +17,10 @@ import tvm
 
 from landbridge.ir.topology import Topology
 from landbridge.runtime.device import Device
+from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import ModelError, SignatureError, UsageError
 from landbridge.runtime.report import Fallback
+from landbridge.runtime.sidecar import Sidecar, read_sidecar, sidecar_path
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 
@@ -96,14 +98,26 @@ class ExternModel:
     ) -> ExternModel:
         """Return the offline model in the file at ``path``; otherwise as `from_bytes`.
 
+        Where the format does not tell the signature and the caller does not give it, a sidecar beside the file does
+        (`landbridge.runtime.sidecar`). What the bytes do not tell of the vendor, the sidecar or the file's name may.
+
         Raises:
             ModelError: the file cannot be read.
+            SignatureError: as `from_bytes`; or the sidecar is damaged, of another blob, or was made with other options.
         """
         path = Path(path)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the offline model: {error.strerror}", at=str(path)) from error
+        options = dict(options or {})
+        found = registry.vendor(vendor) if vendor is not None else registry.recognise(data)
+        if signature is None and (found is None or not found.tells_signature) and sidecar_path(path).exists():
+            sidecar = _read_sidecar(path, data, found, options)
+            vendor, signature, options = sidecar.vendor, sidecar.signature, {**sidecar.options, **options}
+        if vendor is None and found is None:
+            named = [other for other in registry.vendors().values() if path.suffix and path.suffix in other.suffixes]
+            vendor = named[0].name if len(named) == 1 else None
         return ExternModel.from_bytes(data, vendor, signature=signature, options=options, name=path.name)
 
     @cached_property
@@ -115,6 +129,20 @@ class ExternModel:
     def device_kind(self) -> str:
         """The kind of device it runs on."""
         return registry.vendor(self.vendor).device_kind
+
+
+def _read_sidecar(blob: Path, data: bytes, vendor: Vendor | None, options: Mapping[str, str]) -> Sidecar:
+    """Return what the sidecar of the file ``blob`` says, which must not contradict what the caller says."""
+    path = sidecar_path(blob)
+    sidecar = read_sidecar(path, data)
+    if vendor is not None and sidecar.vendor != vendor.name:
+        raise SignatureError(f"a sidecar of a {sidecar.vendor} blob, expected {vendor.name}", at=str(path))
+    for name, value in options.items():
+        if sidecar.options.get(name, value) != value:
+            raise SignatureError(
+                f"made for {name} '{sidecar.options[name]}', expected '{value}'", at=str(path), hint=f"make a sidecar for {name} '{value}'"
+            )
+    return sidecar
 
 
 @dataclass(frozen=True)
@@ -258,7 +286,7 @@ def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
     if device.kind != model.device_kind:
         raise UsageError(
             f"{model.name} is a blob of {model.vendor}, which runs on {model.device_kind}, not on {device}",
-            hint=f"give a {model.device_kind} device",
+            hint=f"name one of its own, such as {model.device_kind}0",
         )
     return {
         "vendor": model.vendor,

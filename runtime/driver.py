@@ -128,12 +128,15 @@ class Vendor(ABC):
         device_kind: the kind of device its models run on.
         suffixes: usual file name endings of its blobs, such as (".om",).
         host_memory: its devices work in the host's memory: addresses are host addresses and a copy in the IR is an alias.
+        tells_signature: its blobs tell their signature themselves; else it comes from the caller, a sidecar
+            (`landbridge.runtime.sidecar`) or the vendor's own software, where that is installed.
     """
 
     name: ClassVar[str]
     device_kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     host_memory: ClassVar[bool] = False
+    tells_signature: ClassVar[bool] = True
 
     @abstractmethod
     def recognises(self, data: bytes) -> bool:
