@@ -202,7 +202,7 @@ class Acl:
         return code, self.message()
 
     def message(self) -> str:
-        return (self.lib.aclGetRecentErrMsg() or b"").decode()
+        return (self.lib.aclGetRecentErrMsg() or b"").decode(errors="replace")
 
     def __call__(self, function: str, *arguments: Any) -> None:
         code = self.code(function, *arguments)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.acl import Acl
 
 from landbridge.simulators.ascend import library
+from support.acl import Acl
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+
+from landbridge.simulators.ascend import library
 from support.acl import (
     CONTEXT_NULL,
     D2D,
@@ -29,8 +32,6 @@ from support.acl import (
     UNINITIALIZE,
     Acl,
 )
-
-from landbridge.simulators.ascend import library
 
 
 def on_thread(call: Callable[[], Any]) -> Any:
@@ -218,7 +219,7 @@ def test_freed_addresses_are_used_again_and_buffers_never_touch(acl: Acl) -> Non
     again = [acl.malloc(100) for _ in range(100)]
     assert sorted(again) == sorted(pointers[::2])
     everything = sorted(pointers[1::2] + again)
-    assert min(b - a for a, b in zip(everything, everything[1:], strict=False)) > 4096
+    assert min(b - a for a, b in pairwise(everything)) > 4096
     for pointer in everything:
         acl("aclrtFree", pointer)
     assert acl.live() == {"context": 1}

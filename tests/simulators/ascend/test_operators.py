@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from support.acl import MODEL_EXECUTE, Acl, AclError
 from support.ge_graph import GE_DTYPES, Array, GeGraph, Value, half
 
@@ -96,7 +97,13 @@ CONVOLUTIONS = [
 def test_conv2d(acl: Acl, x_shape: Any, w_shape: Any, strides: Any, pads: Any, dilations: Any, groups: int, biased: bool) -> None:
     x, w, bias = rand(*x_shape), rand(*w_shape), rand(w_shape[0])
     expected = conv2d(x, w, strides, pads, dilations, groups, bias if biased else None)
-    attrs = {"strides": [1, 1, *strides], "pads": list(pads), "dilations": [1, 1, *dilations], "groups": groups, "data_format": "NCHW"}
+    attrs: dict[str, Any] = {
+        "strides": [1, 1, *strides],
+        "pads": list(pads),
+        "dilations": [1, 1, *dilations],
+        "groups": groups,
+        "data_format": "NCHW",
+    }
     found = apply(acl, "Conv2D", [x, w, *([bias] if biased else [])], expected.shape, layout="NCHW", **attrs)
     close(found, expected)
 
@@ -104,7 +111,7 @@ def test_conv2d(acl: Acl, x_shape: Any, w_shape: Any, strides: Any, pads: Any, d
 def test_conv2d_rounds_only_its_result(acl: Acl) -> None:
     """The sum 2048 + 1 is no float16, but 2048 + 1 - 2048 is: products are not summed in float16."""
     x = np.array([2048, 1, -2048], np.float16).reshape(1, 3, 1, 1)
-    attrs = {"strides": [1] * 4, "pads": [0] * 4}
+    attrs: dict[str, Any] = {"strides": [1] * 4, "pads": [0] * 4}
     assert apply(acl, "Conv2D", [x, np.ones((1, 3, 1, 1), np.float16)], (1, 1, 1, 1), layout="NCHW", **attrs).item() == 1
 
 
@@ -130,7 +137,7 @@ def test_conv2d_in_the_devices_layouts_between_trans_datas(acl: Acl) -> None:
     plain = graph.data("x", "float16", x.shape, "NCHW")
     stored = graph.op("TransData", [plain], Value("t", "float16", to_5hd(x).shape, "NC1HWC0"))
     filter_ = graph.const("w", to_fractal_z(w), "FRACTAL_Z", origin=w.shape)
-    attrs = {"strides": [1] * 4, "pads": [1] * 4, "dilations": [1] * 4, "groups": 1, "data_format": "NCHW"}
+    attrs: dict[str, Any] = {"strides": [1] * 4, "pads": [1] * 4, "dilations": [1] * 4, "groups": 1, "data_format": "NCHW"}
     result = graph.op("Conv2D", [stored, filter_], Value("c", "float16", (2, 2, 6, 5, 16), "NC1HWC0"), attrs)
     graph.output(graph.op("TransData", [result], Value("y", "float16", expected.shape, "NCHW")))
     close(run(acl, graph, x), expected)
@@ -141,7 +148,7 @@ def test_depthwise_conv2d(acl: Acl, shape: tuple[int, ...]) -> None:
     x, w = rand(2, 4, 7, 7), rand(*shape)
     grouped = w if shape[1] == 1 else w.transpose(1, 0, 2, 3).reshape(8, 1, 3, 3)
     expected = conv2d(x, grouped, (2, 2), (1, 1, 1, 1), (1, 1), 4, None)
-    attrs = {"strides": [1, 1, 2, 2], "pads": [1] * 4, "dilations": [1] * 4, "data_format": "NCHW"}
+    attrs: dict[str, Any] = {"strides": [1, 1, 2, 2], "pads": [1] * 4, "dilations": [1] * 4, "data_format": "NCHW"}
     close(apply(acl, "DepthwiseConv2D", [x, w], expected.shape, layout="NCHW", **attrs), expected)
 
 
@@ -184,8 +191,14 @@ POOLS = [
 def test_pooling_of_the_v2_family(acl: Acl, type_: str, kernel: Any, strides: Any, pads: Any, ceil: bool, exclusive: bool) -> None:
     x = rand(2, 3, 8, 7)
     expected = pool(x, kernel, strides, pads, ceil, type_ == "AvgPoolV2", exclusive)
-    attrs = {"ksize": [1, 1, *kernel], "strides": [1, 1, *strides], "pads": list(pads), "padding_mode": "CALCULATED", "ceil_mode": ceil}
-    close(apply(acl, type_, [x], expected.shape, layout="NCHW", exclusive=exclusive, data_format="NCHW", **attrs), expected)
+    attrs: dict[str, Any] = {
+        "ksize": [1, 1, *kernel],
+        "strides": [1, 1, *strides],
+        "pads": list(pads),
+        "padding_mode": "CALCULATED",
+        "ceil_mode": ceil,
+    }
+    close(apply(acl, type_, [x], expected.shape, layout="NCHW", ceil_mode=ceil, exclusive=exclusive, **attrs), expected)
 
 
 @pytest.mark.parametrize(("type_", "average"), [("MaxPool", False), ("AvgPool", True)])
@@ -195,7 +208,7 @@ def test_pooling_of_tensorflow(acl: Acl, type_: str, average: bool, padding: str
     x = x[:, :, :, :5] if padding == "SAME" else x
     expected = pool(x, (3, 3), (2, 2), pads, False, average, True)
     assert expected.shape == shape
-    attrs = {"ksize": [1, 1, 3, 3], "strides": [1, 1, 2, 2], "padding": padding, "data_format": "NCHW"}
+    attrs: dict[str, Any] = {"ksize": [1, 1, 3, 3], "strides": [1, 1, 2, 2], "padding": padding, "data_format": "NCHW"}
     close(apply(acl, type_, [np.ascontiguousarray(x)], shape, layout="NCHW", **attrs), expected)
 
 
@@ -222,7 +235,7 @@ def test_pooling_in_the_devices_layout(acl: Acl) -> None:
     expected = to_5hd(pool(x, (2, 2), (2, 2), (0, 0, 0, 0), False, False, True))
     graph = GeGraph()
     data = graph.data("x", "float16", (1, 2, 4, 4, 16), "NC1HWC0")
-    attrs = {"ksize": [1, 1, 2, 2], "strides": [1, 1, 2, 2], "pads": [0] * 4, "padding_mode": "CALCULATED"}
+    attrs: dict[str, Any] = {"ksize": [1, 1, 2, 2], "strides": [1, 1, 2, 2], "pads": [0] * 4, "padding_mode": "CALCULATED"}
     graph.output(graph.op("MaxPoolV3", [data], Value("y", "float16", expected.shape, "NC1HWC0"), attrs))
     close(run(acl, graph, to_5hd(x)), expected)
 

@@ -100,8 +100,10 @@ static bool read_shape(struct view text, int *format, int *dtype, aclmdlIODims *
     dims->dimCount = 0;
     for (char *next = fields[5]; *next != '\0' && dims->dimCount < ACL_MAX_DIM_CNT;) {
         dims->dims[dims->dimCount++] = strtoll(next, &next, 10);
-        if (*next == ',') next++;
-        else if (*next != '\0') return false;
+        if (*next == ',')
+            next++;
+        else if (*next != '\0')
+            return false;
     }
     return true;
 }
@@ -110,7 +112,8 @@ static bool read_shape(struct view text, int *format, int *dtype, aclmdlIODims *
 static aclError input_at(uint32_t id, size_t index, struct model **model, const struct op **op) {
     *model = model_find(id);
     if (*model == NULL) return ACL_ERROR_GE_EXEC_MODEL_ID_INVALID;
-    if (index >= (size_t)(*model)->om.n_inputs) return fail(ACL_ERROR_INVALID_PARAM, "input index %zu is not below %d", index, (*model)->om.n_inputs);
+    if (index >= (size_t)(*model)->om.n_inputs)
+        return fail(ACL_ERROR_INVALID_PARAM, "input index %zu is not below %d", index, (*model)->om.n_inputs);
     *op = &(*model)->om.ops[(*model)->om.inputs[index].op];
     return ACL_SUCCESS;
 }
@@ -149,9 +152,12 @@ API aclError aclmdlGetFirstAippInfo(uint32_t id, size_t index, aclAippInfo *info
     int format, dtype;
     for (; info->shapeCount < 128; info->shapeCount++) {
         aclAippDims *dims = &info->outDims[info->shapeCount];
-        if (!attr_string_at(op->raw, OP_ATTRS, "_aipp_inputs", (int)info->shapeCount, &text) || !read_shape(text, &format, &dtype, &dims->srcDims, &dims->srcSize)) break;
+        if (!attr_string_at(op->raw, OP_ATTRS, "_aipp_inputs", (int)info->shapeCount, &text) ||
+            !read_shape(text, &format, &dtype, &dims->srcDims, &dims->srcSize))
+            break;
         info->srcFormat = format, info->srcDatatype = dtype, info->srcDimNum = dims->srcDims.dimCount;
-        if (attr_string_at(op->raw, OP_ATTRS, "_aipp_outputs", (int)info->shapeCount, &text)) read_shape(text, &format, &dtype, &dims->aippOutdims, &dims->aippOutSize);
+        if (attr_string_at(op->raw, OP_ATTRS, "_aipp_outputs", (int)info->shapeCount, &text))
+            read_shape(text, &format, &dtype, &dims->aippOutdims, &dims->aippOutSize);
     }
     return ACL_SUCCESS;
 }

@@ -50,7 +50,8 @@ API aclError aclmdlSetConfigOpt(aclmdlConfigHandle *handle, int attribute, const
         default: return fail(ACL_ERROR_INVALID_PARAM, "simulator: config attribute %d is not simulated", attribute);
     }
     size_t expected = field != NULL ? sizeof(size_t) : attribute == ACL_MDL_PRIORITY_INT32 ? sizeof(int32_t) : size;
-    if (value == NULL || size != expected) return fail(ACL_ERROR_INVALID_PARAM, "config attribute %d: the value has %zu bytes, expected %zu", attribute, size, expected);
+    if (value == NULL || size != expected)
+        return fail(ACL_ERROR_INVALID_PARAM, "config attribute %d: the value has %zu bytes, expected %zu", attribute, size, expected);
     if (field != NULL) memcpy(field, value, sizeof(size_t));
     return ACL_SUCCESS;
 }
@@ -66,7 +67,8 @@ API aclError aclmdlLoadWithConfig(const aclmdlConfigHandle *handle, uint32_t *id
         case ACL_MDL_LOAD_FROM_FILE_WITH_MEM: return model_load_file(handle->path, &handle->work, &handle->weight, id);
         case ACL_MDL_LOAD_FROM_MEM: return model_load(handle->model, handle->model_size, &NONE, &NONE, id);
         case ACL_MDL_LOAD_FROM_MEM_WITH_MEM: return model_load(handle->model, handle->model_size, &handle->work, &handle->weight, id);
-        default: return fail(ACL_ERROR_INVALID_PARAM, "the load type %zu is not one of 1 to 4; set ACL_MDL_LOAD_TYPE_SIZET", handle->load_type);
+        default:
+            return fail(ACL_ERROR_INVALID_PARAM, "the load type %zu is not one of 1 to 4; set ACL_MDL_LOAD_TYPE_SIZET", handle->load_type);
     }
 }
 

@@ -80,12 +80,12 @@ static const struct io *io_at(const aclmdlDesc *desc, bool output, size_t index)
 }
 
 /* An API function that reads one member of an input or output. */
-#define GETTER(type, function, output, otherwise, expression)                                                                \
-    API type function(const aclmdlDesc *desc, size_t index) {                                                                \
-        ENTER(NEEDS_NOTHING, otherwise);                                                                                     \
-        LOCKED;                                                                                                              \
-        const struct io *io = io_at(desc, output, index);                                                                    \
-        return io == NULL ? otherwise : (expression);                                                                        \
+#define GETTER(type, function, output, otherwise, expression) \
+    API type function(const aclmdlDesc *desc, size_t index) { \
+        ENTER(NEEDS_NOTHING, otherwise);                      \
+        LOCKED;                                               \
+        const struct io *io = io_at(desc, output, index);     \
+        return io == NULL ? otherwise : (expression);         \
     }
 
 GETTER(size_t, aclmdlGetInputSizeByIndex, false, 0, io->size)
@@ -236,7 +236,8 @@ API aclError aclmdlGetInputDynamicDims(const aclmdlDesc *desc, size_t index, acl
     if (check(desc) != ACL_SUCCESS || dims == NULL) return ACL_ERROR_INVALID_PARAM;
     const struct om *om = &desc->om;
     if (index != (size_t)-1 || om->gears.kind != GEAR_DIMS || count < (size_t)om->gears.count)
-        return fail(ACL_ERROR_INVALID_PARAM, "index must be -1 and gearCount at least %d", om->gears.kind == GEAR_DIMS ? om->gears.count : 0);
+        return fail(ACL_ERROR_INVALID_PARAM, "index must be -1 and gearCount at least %d",
+                    om->gears.kind == GEAR_DIMS ? om->gears.count : 0);
     for (int gear = 0; gear < om->gears.count; gear++) {
         memset(&dims[gear], 0, sizeof dims[gear]);
         for (int i = 0; i < om->n_inputs; i++) {

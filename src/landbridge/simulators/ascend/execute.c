@@ -19,15 +19,18 @@ static aclError hidden_view(const struct model *model, const aclmdlDataset *data
     aclError error = dataset_check(dataset, "dataset");
     if (error != ACL_SUCCESS) return error;
     if (index != (size_t)om->hidden)
-        return fail(ACL_ERROR_INVALID_PARAM, "index %zu is not that of input '%s', which is %d", index, ACL_DYNAMIC_TENSOR_NAME, om->hidden);
+        return fail(ACL_ERROR_INVALID_PARAM, "index %zu is not that of input '%s', which is %d", index, ACL_DYNAMIC_TENSOR_NAME,
+                    om->hidden);
     if (index >= dataset->count)
-        return fail(ACL_ERROR_INVALID_PARAM, "the dataset has %zu buffers, none at index %zu; add the buffer of input '%s' first", dataset->count, index,
-                    ACL_DYNAMIC_TENSOR_NAME);
+        return fail(ACL_ERROR_INVALID_PARAM, "the dataset has %zu buffers, none at index %zu; add the buffer of input '%s' first",
+                    dataset->count, index, ACL_DYNAMIC_TENSOR_NAME);
     const aclDataBuffer *buffer = dataset->entries[index].buffer;
     size_t needed = (size_t)om->gears.width * sizeof(int64_t);
     if (!handle_is(K_DATABUFFER, buffer) || buffer->size < needed)
-        return fail(ACL_ERROR_GE_DYNAMIC_INPUT_LENGTH_INVALID, "the buffer of input '%s' has less than %zu bytes", ACL_DYNAMIC_TENSOR_NAME, needed);
-    *bytes = memory_view(buffer->address, needed, model->device, ACL_ERROR_GE_DYNAMIC_INPUT_LENGTH_INVALID, "the buffer of the hidden input");
+        return fail(ACL_ERROR_GE_DYNAMIC_INPUT_LENGTH_INVALID, "the buffer of input '%s' has less than %zu bytes", ACL_DYNAMIC_TENSOR_NAME,
+                    needed);
+    *bytes =
+        memory_view(buffer->address, needed, model->device, ACL_ERROR_GE_DYNAMIC_INPUT_LENGTH_INVALID, "the buffer of the hidden input");
     return *bytes == NULL ? ACL_ERROR_GE_DYNAMIC_INPUT_LENGTH_INVALID : ACL_SUCCESS;
 }
 
@@ -78,7 +81,8 @@ API aclError aclmdlSetInputDynamicDims(uint32_t id, aclmdlDataset *dataset, size
     for (int i = 0; i < model->om.n_inputs; i++)
         for (int d = 0; i != model->om.hidden && d < model->om.inputs[i].ndim; d++, at++) {
             int64_t own = model->om.inputs[i].dims[d], given = at < dims->dimCount ? dims->dims[at] : -1;
-            if (own >= 0 && own != given) return fail(ACL_ERROR_INVALID_PARAM, "dims[%zu] is %" PRId64 ", the model has %" PRId64, at, given, own);
+            if (own >= 0 && own != given)
+                return fail(ACL_ERROR_INVALID_PARAM, "dims[%zu] is %" PRId64 ", the model has %" PRId64, at, given, own);
             if (own < 0 && width < GEAR_WIDTH) values[width++] = given;
         }
     if (at != dims->dimCount) return fail(ACL_ERROR_INVALID_PARAM, "dimCount is %zu, the inputs have %zu", dims->dimCount, at);
@@ -101,12 +105,14 @@ static aclError read_gear(const struct model *model, const aclmdlDataset *datase
     if (*gear >= 0) return ACL_SUCCESS;
     char known[512];
     gears_text(&om->gears, known, sizeof known);
-    return fail(ACL_ERROR_GE_DYNAMIC_BATCH_SIZE_INVALID, "input '%s' holds no gear of model %u (%s); set one after its buffer is added to the dataset",
-                ACL_DYNAMIC_TENSOR_NAME, model->id, known);
+    return fail(ACL_ERROR_GE_DYNAMIC_BATCH_SIZE_INVALID,
+                "input '%s' holds no gear of model %u (%s); set one after its buffer is added to the dataset", ACL_DYNAMIC_TENSOR_NAME,
+                model->id, known);
 }
 
 /* The bytes of one buffer of a dataset, which must have `needed` of them; NULL after fail(). */
-static unsigned char *buffer_view(const struct model *model, const aclmdlDataset *dataset, int index, size_t needed, const char *name, aclError code) {
+static unsigned char *buffer_view(const struct model *model, const aclmdlDataset *dataset, int index, size_t needed, const char *name,
+                                  aclError code) {
     const aclDataBuffer *buffer = dataset->entries[index].buffer;
     if (!handle_is(K_DATABUFFER, buffer)) {
         fail(code, "the data buffer of '%s' (index %d) was destroyed", name, index);
@@ -122,7 +128,8 @@ static unsigned char *buffer_view(const struct model *model, const aclmdlDataset
 static aclError read_inputs(const struct model *model, const aclmdlDataset *dataset, int gear, struct tensor **tensors) {
     const struct om *om = &model->om;
     if (dataset->count != (size_t)om->n_inputs)
-        return fail(ACL_ERROR_MODEL_INPUT_NOT_MATCH, "the dataset has %zu buffers, model %u has %d inputs", dataset->count, model->id, om->n_inputs);
+        return fail(ACL_ERROR_MODEL_INPUT_NOT_MATCH, "the dataset has %zu buffers, model %u has %d inputs", dataset->count, model->id,
+                    om->n_inputs);
     for (int i = 0; i < om->n_inputs; i++) {
         const struct io *io = &om->inputs[i];
         if (i == om->hidden) continue;
@@ -134,7 +141,8 @@ static aclError read_inputs(const struct model *model, const aclmdlDataset *data
         const unsigned char *bytes = buffer_view(model, dataset, i, gear < 0 ? io->size : own, io->name, ACL_ERROR_MODEL_INPUT_NOT_MATCH);
         if (bytes == NULL) return ACL_ERROR_MODEL_INPUT_NOT_MATCH;
         if (own > io->size && gear < 0)
-            return fail(ACL_ERROR_RT_MODEL_EXECUTE, "simulator: input '%s' needs an operator that reads another layout, such as AIPP", io->name);
+            return fail(ACL_ERROR_RT_MODEL_EXECUTE, "simulator: input '%s' needs an operator that reads another layout, such as AIPP",
+                        io->name);
         tensor_decode(tensors[i], bytes);
     }
     return ACL_SUCCESS;
@@ -146,14 +154,16 @@ static aclError write_outputs(const struct model *model, const aclmdlDataset *da
     aclError error = dataset_check(dataset, "output dataset");
     if (error != ACL_SUCCESS) return error;
     if (dataset->count != (size_t)om->n_outputs)
-        return fail(ACL_ERROR_MODEL_OUTPUT_NOT_MATCH, "the dataset has %zu buffers, model %u has %d outputs", dataset->count, model->id, om->n_outputs);
+        return fail(ACL_ERROR_MODEL_OUTPUT_NOT_MATCH, "the dataset has %zu buffers, model %u has %d outputs", dataset->count, model->id,
+                    om->n_outputs);
     for (int i = 0; i < om->n_outputs; i++) {
         const struct io *io = &om->outputs[i];
         unsigned char *bytes = buffer_view(model, dataset, i, io->size, io->name, ACL_ERROR_MODEL_OUTPUT_NOT_MATCH);
         if (bytes == NULL) return ACL_ERROR_MODEL_OUTPUT_NOT_MATCH;
         if (tensors == NULL) continue;
         size_t own = (size_t)tensors[i]->count * dtype_size(io->dtype);
-        if (own > io->size) return fail(ACL_ERROR_RT_MODEL_EXECUTE, "simulator: output '%s' has %zu bytes, the file says %zu", io->name, own, io->size);
+        if (own > io->size)
+            return fail(ACL_ERROR_RT_MODEL_EXECUTE, "simulator: output '%s' has %zu bytes, the file says %zu", io->name, own, io->size);
         tensor_encode(tensors[i], bytes);
         memset(bytes + own, POISON, io->size - own);
     }
@@ -176,7 +186,8 @@ static aclError check_outputs(const struct om *om, int gear, struct tensor *cons
 }
 
 /* Check everything and read the inputs, then mark the model busy. */
-static aclError begin(uint32_t id, const aclmdlDataset *inputs, const aclmdlDataset *outputs, struct model **model, int *gear, struct tensor ***tensors) {
+static aclError begin(uint32_t id, const aclmdlDataset *inputs, const aclmdlDataset *outputs, struct model **model, int *gear,
+                      struct tensor ***tensors) {
     LOCKED;
     aclError error = model_here(id, model);
     if (error == ACL_SUCCESS) error = dataset_check(inputs, "input dataset");

@@ -120,7 +120,8 @@ static aclError refuse_type(const struct op *op) {
     char known[1024] = "";
     for (size_t i = 0, used = 0; i < KERNEL_COUNT && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", KERNELS[i].type);
-    return fail(ACL_ERROR_GE_LOAD_MODEL, "simulator: operator type '%s' (op '%s') is not simulated; simulated are %s", op->type, op->name, known);
+    return fail(ACL_ERROR_GE_LOAD_MODEL, "simulator: operator type '%s' (op '%s') is not simulated; simulated are %s", op->type, op->name,
+                known);
 }
 
 /* A Const's value is a TensorDef: a descriptor that points into the weights, or the bytes themselves. */
@@ -138,8 +139,9 @@ static aclError read_constant(struct om *om, struct op *op) {
     else
         pb_find(desc_field.bytes, 18, &offset);
     if (count < 0 || offset.value > bytes.n || (uint64_t)count * dtype_size(desc->dtype) > bytes.n - offset.value)
-        return fail(ACL_ERROR_GE_LOAD_WEIGHT_PARTITION_FAILED, "constant '%s': its bytes from %" PRIu64 " on are not within the weights of %zu bytes",
-                    op->name, offset.value, bytes.n);
+        return fail(ACL_ERROR_GE_LOAD_WEIGHT_PARTITION_FAILED,
+                    "constant '%s': its bytes from %" PRIu64 " on are not within the weights of %zu bytes", op->name, offset.value,
+                    bytes.n);
     op->constant = tensor_new(desc->dtype, desc->format, desc->ndim, desc->dims);
     if (op->constant == NULL) return ACL_ERROR_GE_LOAD_WEIGHT_PARTITION_FAILED;
     tensor_decode(op->constant, bytes.p + offset.value);
@@ -168,7 +170,8 @@ static int merge_input(const struct om *om, const struct op *op, int gear) {
     struct view found;
     snprintf(label, sizeof label, "Batch_%d", gear);
     for (int i = 0; i < op->n_in; i++)
-        if (op->in[i].op >= 0 && attr_string(om->ops[op->in[i].op].raw, OP_ATTRS, "_batch_label", &found) && view_equals(found, label)) return i;
+        if (op->in[i].op >= 0 && attr_string(om->ops[op->in[i].op].raw, OP_ATTRS, "_batch_label", &found) && view_equals(found, label))
+            return i;
     return gear >= 0 && gear < op->n_in ? gear : 0;
 }
 

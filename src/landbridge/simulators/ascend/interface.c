@@ -123,7 +123,8 @@ static aclError read_gears(struct om *om) {
     struct gears *gears = &om->gears;
     const struct op *op = switch_op(om);
     if ((op == NULL) != (om->hidden < 0))
-        return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the graph has %s", op == NULL ? "an input for gears but no gears" : "gears but no input to choose one");
+        return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the graph has %s",
+                    op == NULL ? "an input for gears but no gears" : "gears but no input to choose one");
     if (op == NULL) return ACL_SUCCESS;
     for (gears->count = 0; gears->count < GEARS; gears->count++) {
         char name[32];
@@ -181,8 +182,10 @@ static bool parse_output_dims(struct view text, int gear, int output, int64_t *d
     copy[text.n] = '\0';
     for (char *rest = copy; *rest != '\0' && count < RANK + 2; count++) {
         numbers[count] = strtoll(rest, &rest, 10);
-        if (*rest == ',') rest++;
-        else if (*rest != '\0') return false;
+        if (*rest == ',')
+            rest++;
+        else if (*rest != '\0')
+            return false;
     }
     if (count < 2 || numbers[0] != gear || numbers[1] != output) return false;
     *ndim = count - 2;

@@ -85,8 +85,8 @@ int64_t memory_live_bytes(void) {
 aclError memory_charge(int device, size_t bytes) {
     LOCKED;
     if (bytes > memory_free_bytes(device))
-        return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "device %d: %zu bytes requested, %zu of %zu free", device, bytes, memory_free_bytes(device),
-                    devices[device].capacity);
+        return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "device %d: %zu bytes requested, %zu of %zu free", device, bytes,
+                    memory_free_bytes(device), devices[device].capacity);
     devices[device].used += bytes;
     return ACL_SUCCESS;
 }
@@ -131,7 +131,8 @@ unsigned char *memory_view(const void *pointer, size_t size, int device, aclErro
     const struct allocation *found = &devices[owner].allocations[index];
     size_t offset = (uintptr_t)pointer - found->address;
     if (size > found->size - offset) {
-        fail(code, "%s %p: %zu bytes from offset %zu on do not fit in the device buffer of %zu bytes", what, pointer, size, offset, found->size);
+        fail(code, "%s %p: %zu bytes from offset %zu on do not fit in the device buffer of %zu bytes", what, pointer, size, offset,
+             found->size);
         return NULL;
     }
     return found->bytes + offset;

@@ -39,7 +39,8 @@ static void destroy(struct model *model) {
 /* Memory that the caller gives must be enough, and on the device. */
 static aclError check_memory(const struct given_memory *given, size_t needed, const char *what) {
     if (given->address == NULL || given->size == 0) return ACL_SUCCESS; /* the model takes its own */
-    if (given->size < needed) return fail(ACL_ERROR_INVALID_PARAM, "%s memory of %zu bytes is less than the %zu needed", what, given->size, needed);
+    if (given->size < needed)
+        return fail(ACL_ERROR_INVALID_PARAM, "%s memory of %zu bytes is less than the %zu needed", what, given->size, needed);
     bool good = memory_view(given->address, needed, context_current()->device, ACL_ERROR_INVALID_PARAM, what) != NULL;
     return good ? ACL_SUCCESS : ACL_ERROR_INVALID_PARAM;
 }
@@ -108,7 +109,8 @@ API aclError aclmdlLoadFromMem(const void *bytes, size_t size, uint32_t *id) {
     return model_load(bytes, size, &NONE, &NONE, id);
 }
 
-API aclError aclmdlLoadFromMemWithMem(const void *bytes, size_t size, uint32_t *id, void *work, size_t work_size, void *weight, size_t weight_size) {
+API aclError aclmdlLoadFromMemWithMem(const void *bytes, size_t size, uint32_t *id, void *work, size_t work_size, void *weight,
+                                      size_t weight_size) {
     ENTER_ERROR(NEEDS_CONTEXT);
     return model_load(bytes, size, &(struct given_memory){work, work_size}, &(struct given_memory){weight, weight_size}, id);
 }

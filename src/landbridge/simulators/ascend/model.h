@@ -9,13 +9,13 @@ struct model {
     uint32_t id;
     uint64_t context; /* where it was loaded, and where alone it runs */
     int device;
-    size_t charged;   /* device memory of its own */
-    int gear;         /* set last, for aclmdlGetCurOutputDims; -1 when none */
-    bool busy;        /* executing, outside the lock */
+    size_t charged; /* device memory of its own */
+    int gear;       /* set last, for aclmdlGetCurOutputDims; -1 when none */
+    bool busy;      /* executing, outside the lock */
     struct om om;
 };
 
-struct model *model_find(uint32_t id);             /* NULL after fail() */
+struct model *model_find(uint32_t id);                  /* NULL after fail() */
 aclError model_here(uint32_t id, struct model **model); /* found, and loaded in the current context */
 aclError dataset_check(const aclmdlDataset *dataset, const char *what);
 

@@ -66,7 +66,8 @@ static aclError check_header(const unsigned char *p, size_t size) {
     uint64_t length = little_endian(p + 184, 8);
     if (length == 0) length = little_endian(p + 76, 4);
     if (length > size - HEADER)
-        return fail(ACL_ERROR_GE_EXEC_MODEL_DATA_SIZE_INVALID, "the model data has %zu bytes, its header tells of %" PRIu64, size, length + HEADER);
+        return fail(ACL_ERROR_GE_EXEC_MODEL_DATA_SIZE_INVALID, "the model data has %zu bytes, its header tells of %" PRIu64, size,
+                    length + HEADER);
     if (little_endian(p + 8, 4) >= 0x20000000 && little_endian(p + 156, 4) > 1)
         return fail(ACL_ERROR_GE_LOAD_MODEL, "%" PRIu64 " models in one file are not supported", little_endian(p + 156, 4));
     return ACL_SUCCESS;
@@ -78,14 +79,16 @@ static aclError read_partitions(struct om *om) {
     uint64_t number = little_endian(p + HEADER, 4);
     size_t row = wide ? 24 : 12, table = HEADER + (wide ? 8 : 4), end = table + number * row;
     if (number == 0 || number > MAX_PARTITIONS || end > om->size)
-        return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the partition table of %" PRIu64 " entries does not fit in the model data", number);
+        return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the partition table of %" PRIu64 " entries does not fit in the model data",
+                    number);
     for (uint64_t i = 0; i < number; i++) {
         const unsigned char *entry = p + table + i * row;
         uint64_t type = little_endian(entry, 4);
         uint64_t offset = wide ? little_endian(entry + 8, 8) : little_endian(entry + 4, 4);
         uint64_t size = wide ? little_endian(entry + 16, 8) : little_endian(entry + 8, 4);
         if (offset > om->size - end || size > om->size - end - offset)
-            return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "partition %" PRIu64 " does not fit in the model data of %zu bytes", type, om->size);
+            return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "partition %" PRIu64 " does not fit in the model data of %zu bytes", type,
+                        om->size);
         struct view view = {p + end + offset, (size_t)size};
         if (type == PARTITION_MODEL_DEF) om->model_def = view;
         if (type == PARTITION_WEIGHTS) om->weights = view;
@@ -155,8 +158,8 @@ static aclError read_op(struct om *om, int index, struct view raw) {
         struct edge edge = {-1, 0};
         if (field.number == OP_INPUT && !is_control(field.bytes)) {
             if (field.bytes.n > 0 && !resolve(om, index, field.bytes, &edge))
-                return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "operator '%s': no operator before it gives its input '%.*s'", op->name,
-                            (int)field.bytes.n, (const char *)field.bytes.p);
+                return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "operator '%s': no operator before it gives its input '%.*s'",
+                            op->name, (int)field.bytes.n, (const char *)field.bytes.p);
             op->in[op->n_in++] = edge;
         }
         bool good = true;
@@ -192,7 +195,8 @@ static aclError check_chip(const struct om *om) {
     struct view chip;
     bool named = attr_string(om->model_def, MODEL_ATTRS, "soc_version", &chip) && chip.n > 0;
     if (named && !view_equals(chip, sim_soc()))
-        return fail(ACL_ERROR_RT_SOC_VERSION, "the model was compiled for %.*s, this device is %s", (int)chip.n, (const char *)chip.p, sim_soc());
+        return fail(ACL_ERROR_RT_SOC_VERSION, "the model was compiled for %.*s, this device is %s", (int)chip.n, (const char *)chip.p,
+                    sim_soc());
     bool mini = !named && attr_string(om->model_def, MODEL_ATTRS, "target_type", &chip) && view_equals(chip, "MINI");
     if (mini && strcmp(sim_soc(), "Ascend310") != 0)
         return fail(ACL_ERROR_RT_SOC_VERSION, "the model was compiled for MINI (Ascend310), this device is %s", sim_soc());
@@ -203,7 +207,8 @@ aclError om_open(struct om *om, const void *bytes, size_t size) {
     memset(om, 0, sizeof *om);
     if (bytes == NULL || size == 0) return fail(ACL_ERROR_INVALID_PARAM, "%s", bytes == NULL ? "model is NULL" : "modelSize is 0");
     if (memory_is_device(bytes))
-        return fail(ACL_ERROR_GE_EXEC_MODEL_ADDR_INVALID, "model %p is device memory; when the run mode is ACL_HOST it must be host memory", bytes);
+        return fail(ACL_ERROR_GE_EXEC_MODEL_ADDR_INVALID, "model %p is device memory; when the run mode is ACL_HOST it must be host memory",
+                    bytes);
     aclError error = check_header(bytes, size);
     if (error != ACL_SUCCESS) return error;
     om->bytes = malloc(size);

@@ -46,7 +46,7 @@ enum gear_kind { GEAR_NONE, GEAR_BATCH, GEAR_HW, GEAR_DIMS };
 
 struct gears {
     enum gear_kind kind;
-    int count, width;                    /* `width` values make a gear */
+    int count, width; /* `width` values make a gear */
     int64_t values[GEARS][GEAR_WIDTH];
 };
 

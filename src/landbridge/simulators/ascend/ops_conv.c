@@ -45,7 +45,8 @@ static struct tensor *plain_filter(const struct call *call, const struct tensor 
         return tensor_transform(w, ACL_FORMAT_NCHW, 4, dims);
     }
     struct view origin = {NULL, 0};
-    bool nchw = call->op->n_in_desc > 1 && attr_string(call->op->in_desc[1].raw, DESC_ATTRS, "origin_format", &origin) && view_equals(origin, "NCHW");
+    bool nchw = call->op->n_in_desc > 1 && attr_string(call->op->in_desc[1].raw, DESC_ATTRS, "origin_format", &origin) &&
+                view_equals(origin, "NCHW");
     if (w->format != ACL_FORMAT_FRACTAL_Z || !nchw || attr_ints(call->op->in_desc[1].raw, DESC_ATTRS, "origin_shape", dims, 4) != 4)
         return op_error(call, "a filter in %s is not simulated; NCHW, HWCN and FRACTAL_Z made from NCHW are", format_name(w->format));
     return tensor_transform(w, ACL_FORMAT_NCHW, 4, dims);
@@ -77,9 +78,11 @@ static struct tensor *convolve(const struct call *call, const struct tensor *x, 
     int64_t outs = filter->dims[0], ins = filter->dims[1];
     int64_t dims[4] = {batch, outs, window_extent(w, 0, height, false), window_extent(w, 1, width, false)};
     if (groups <= 0 || ins * groups != channels || outs % groups != 0)
-        return op_error(call, "%" PRId64 " channels do not fit a filter of %" PRId64 " -> %" PRId64 " in %" PRId64 " groups", channels, ins, outs, groups);
+        return op_error(call, "%" PRId64 " channels do not fit a filter of %" PRId64 " -> %" PRId64 " in %" PRId64 " groups", channels, ins,
+                        outs, groups);
     if (dims[2] <= 0 || dims[3] <= 0) return op_error(call, "the window is larger than the padded input");
-    if (bias != NULL && bias->count < outs) return op_error(call, "the bias has %" PRId64 " numbers for %" PRId64 " channels", bias->count, outs);
+    if (bias != NULL && bias->count < outs)
+        return op_error(call, "the bias has %" PRId64 " numbers for %" PRId64 " channels", bias->count, outs);
     struct tensor *y = tensor_new(op_dtype(call, x->dtype), ACL_FORMAT_NCHW, 4, dims);
     if (y == NULL) return NULL;
     int64_t plane = dims[2] * dims[3], window = w->kernel[0] * w->kernel[1];
@@ -103,8 +106,11 @@ static bool read_window(const struct call *call, const struct tensor *filter, st
     if (!op_ints(call, "strides", strides, 4) || !op_ints(call, "pads", pads, 4)) return false;
     if (attr_ints(call->op->raw, OP_ATTRS, "dilations", dilations, 0) >= 0 && !op_ints(call, "dilations", dilations, 4)) return false;
     int h = nchw ? 2 : 1;
-    *w = (struct window){.kernel = {filter->dims[2], filter->dims[3]}, .stride = {strides[h], strides[h + 1]},
-                         .dilation = {dilations[h], dilations[h + 1]}, .before = {pads[0], pads[2]}, .after = {pads[1], pads[3]}};
+    *w = (struct window){.kernel = {filter->dims[2], filter->dims[3]},
+                         .stride = {strides[h], strides[h + 1]},
+                         .dilation = {dilations[h], dilations[h + 1]},
+                         .before = {pads[0], pads[2]},
+                         .after = {pads[1], pads[3]}};
     return true;
 }
 
@@ -139,7 +145,8 @@ struct tensor *op_depthwise(const struct call *call) {
     if (filter == NULL) return NULL;
     if (filter->dims[1] == 1) return run(call, filter, call->in[0]->format == ACL_FORMAT_NC1HWC0 ? filter->dims[0] : call->in[0]->dims[1]);
     int64_t many = filter->dims[0], channels = filter->dims[1], window = filter->dims[2] * filter->dims[3];
-    struct tensor *grouped = tensor_new(filter->dtype, ACL_FORMAT_NCHW, 4, (int64_t[]){channels * many, 1, filter->dims[2], filter->dims[3]});
+    struct tensor *grouped =
+        tensor_new(filter->dtype, ACL_FORMAT_NCHW, 4, (int64_t[]){channels * many, 1, filter->dims[2], filter->dims[3]});
     for (int64_t m = 0; grouped != NULL && m < many; m++)
         for (int64_t c = 0; c < channels; c++)
             memcpy(grouped->f + (c * many + m) * window, filter->f + (m * channels + c) * window, (size_t)window * sizeof(float));

@@ -12,7 +12,12 @@ static bool is(const struct call *call, const char *type) { return strcmp(call->
 enum binary { ADD, SUB, MUL, DIV, MAX, MIN };
 
 static enum binary binary_of(const struct call *call) {
-    return is(call, "Add") ? ADD : is(call, "Sub") ? SUB : is(call, "Mul") ? MUL : is(call, "RealDiv") ? DIV : is(call, "Maximum") ? MAX : MIN;
+    return is(call, "Add")       ? ADD
+           : is(call, "Sub")     ? SUB
+           : is(call, "Mul")     ? MUL
+           : is(call, "RealDiv") ? DIV
+           : is(call, "Maximum") ? MAX
+                                 : MIN;
 }
 
 static float float_binary(enum binary what, float a, float b) {
@@ -88,9 +93,11 @@ struct tensor *op_binary(const struct call *call) {
 struct tensor *op_bias_add(const struct call *call) {
     const struct tensor *x = call->in[0], *bias = call->in[1];
     struct view format;
-    bool last = x->format == ACL_FORMAT_NHWC || (attr_string(call->op->raw, OP_ATTRS, "data_format", &format) && view_equals(format, "NHWC"));
+    bool last =
+        x->format == ACL_FORMAT_NHWC || (attr_string(call->op->raw, OP_ATTRS, "data_format", &format) && view_equals(format, "NHWC"));
     int axis = last ? x->ndim - 1 : 1;
-    if (x->ndim < 2 || x->format == ACL_FORMAT_NC1HWC0 || bias->count != x->dims[axis] || x->dtype != bias->dtype || !dtype_is_float(x->dtype))
+    if (x->ndim < 2 || x->format == ACL_FORMAT_NC1HWC0 || bias->count != x->dims[axis] || x->dtype != bias->dtype ||
+        !dtype_is_float(x->dtype))
         return op_error(call, "a bias of %" PRId64 " numbers does not fit the input", bias->count);
     struct tensor *y = tensor_cast(x, x->dtype);
     int64_t inner = count_of(x->ndim - axis - 1, x->dims + axis + 1);
@@ -114,8 +121,9 @@ static const struct {
     const char *type;
     float (*of)(float x, float slope);
     bool on_integers;
-} UNARY[] = {{"Relu", relu, true},       {"Relu6", relu6, true},     {"LeakyRelu", relu, false}, {"Sigmoid", sigmoid, false}, {"Tanh", tanh_of, false},
-             {"Exp", exp_of, false},     {"Sqrt", sqrt_of, false},   {"Neg", negate, true},      {"Abs", absolute, true}};
+} UNARY[] = {{"Relu", relu, true},        {"Relu6", relu6, true},   {"LeakyRelu", relu, false},
+             {"Sigmoid", sigmoid, false}, {"Tanh", tanh_of, false}, {"Exp", exp_of, false},
+             {"Sqrt", sqrt_of, false},    {"Neg", negate, true},    {"Abs", absolute, true}};
 
 static int64_t int_unary(const struct call *call, int64_t x) {
     if (is(call, "Neg")) return (int64_t)-(uint64_t)x;
@@ -164,14 +172,16 @@ struct tensor *op_softmax(const struct call *call) {
     if (count <= 0) count = 1;
     for (int i = 0; i < count && i < RANK; i++) {
         if (axes[i] < 0) axes[i] += x->ndim;
-        if (axes[i] < 0 || axes[i] >= x->ndim || (i > 0 && axes[i] != axes[i - 1] + 1)) return op_error(call, "its axes are not neighbouring axes of the input");
+        if (axes[i] < 0 || axes[i] >= x->ndim || (i > 0 && axes[i] != axes[i - 1] + 1))
+            return op_error(call, "its axes are not neighbouring axes of the input");
     }
     if (count > RANK || !dtype_is_float(x->dtype) || x->format == ACL_FORMAT_NC1HWC0)
         return op_error(call, "an input %s in %s is not simulated", dtype_name(x->dtype), format_name(x->format));
     struct tensor *y = tensor_cast(x, x->dtype);
     if (y == NULL) return NULL;
     int first = (int)axes[0];
-    int64_t outer = count_of(first, x->dims), extent = count_of(count, x->dims + first), inner = count_of(x->ndim - first - count, x->dims + first + count);
+    int64_t outer = count_of(first, x->dims), extent = count_of(count, x->dims + first),
+            inner = count_of(x->ndim - first - count, x->dims + first + count);
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < inner; i++) softmax(y->f + o * extent * inner + i, extent, inner);
     tensor_round(y);

@@ -76,7 +76,8 @@ struct tensor *op_batch_matmul(const struct call *call) {
     if (!check(call, 2)) return NULL;
     const struct tensor *a = call->in[0], *b = call->in[1];
     int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
-    int64_t dims[RANK], batches = 1, a_size = a->dims[a->ndim - 2] * a->dims[a->ndim - 1], b_size = b->dims[b->ndim - 2] * b->dims[b->ndim - 1];
+    int64_t dims[RANK], batches = 1, a_size = a->dims[a->ndim - 2] * a->dims[a->ndim - 1],
+                        b_size = b->dims[b->ndim - 2] * b->dims[b->ndim - 1];
     struct matrix left = matrix_of(a->f, a->dims[a->ndim - 2], a->dims[a->ndim - 1], op_bool(call, "adj_x1", false));
     struct matrix right = matrix_of(b->f, b->dims[b->ndim - 2], b->dims[b->ndim - 1], op_bool(call, "adj_x2", false));
     if (left.columns != right.rows) return mismatch(call);

@@ -30,14 +30,17 @@ static float pool_one(const struct pool *p, const float *x, int64_t height, int6
 
 static struct tensor *pool(const struct call *call, struct pool *p, bool global) {
     const struct tensor *input = call->in[0];
-    if (!dtype_is_float(input->dtype)) return op_error(call, "the input is %s; only floating types are simulated", dtype_name(input->dtype));
+    if (!dtype_is_float(input->dtype))
+        return op_error(call, "the input is %s; only floating types are simulated", dtype_name(input->dtype));
     struct tensor *x = op_to_nchw(call, input, 0);
     if (x == NULL) return NULL;
     int64_t height = x->dims[2], width = x->dims[3];
     if (global) p->window = (struct window){.kernel = {height, width}, .stride = {1, 1}};
     p->window.dilation[0] = p->window.dilation[1] = 1;
-    int64_t dims[4] = {x->dims[0], x->dims[1], window_extent(&p->window, 0, height, p->ceil_mode), window_extent(&p->window, 1, width, p->ceil_mode)};
-    struct tensor *y = dims[2] > 0 && dims[3] > 0 ? tensor_new(x->dtype, ACL_FORMAT_NCHW, 4, dims) : op_error(call, "the window is larger than the padded input");
+    int64_t dims[4] = {x->dims[0], x->dims[1], window_extent(&p->window, 0, height, p->ceil_mode),
+                       window_extent(&p->window, 1, width, p->ceil_mode)};
+    struct tensor *y = dims[2] > 0 && dims[3] > 0 ? tensor_new(x->dtype, ACL_FORMAT_NCHW, 4, dims)
+                                                  : op_error(call, "the window is larger than the padded input");
     int64_t to = 0;
     for (int64_t plane = 0; y != NULL && plane < dims[0] * dims[1]; plane++)
         for (int64_t r = 0; r < dims[2]; r++)
@@ -79,7 +82,8 @@ static bool read_pool(const struct call *call, struct pool *p) {
 }
 
 static struct tensor *run(const struct call *call, bool average) {
-    struct pool p = {.average = average, .ceil_mode = op_bool(call, "ceil_mode", false), .count_padding = !op_bool(call, "exclusive", true)};
+    struct pool p = {
+        .average = average, .ceil_mode = op_bool(call, "ceil_mode", false), .count_padding = !op_bool(call, "exclusive", true)};
     bool global = op_bool(call, "global_pooling", false);
     return global || read_pool(call, &p) ? pool(call, &p, global) : NULL;
 }
@@ -94,7 +98,8 @@ struct tensor *op_pooling(const struct call *call) {
     bool global = op_bool(call, "global_pooling", false);
     if (!global && !(op_ints(call, "window", window, 2) && op_ints(call, "stride", stride, 2) && op_ints(call, "pad", pad, 4))) return NULL;
     if (!global)
-        p.window = (struct window){.kernel = {window[0], window[1]}, .stride = {stride[0], stride[1]}, .before = {pad[0], pad[2]}, .after = {pad[1], pad[3]}};
+        p.window = (struct window){
+            .kernel = {window[0], window[1]}, .stride = {stride[0], stride[1]}, .before = {pad[0], pad[2]}, .after = {pad[1], pad[3]}};
     return pool(call, &p, global);
 }
 
@@ -116,8 +121,10 @@ static int read_axes(const struct call *call, int ndim) {
     }
     for (int i = 0; i < count && i < RANK; i++) {
         int64_t axis = axes[i] < 0 ? axes[i] + ndim : axes[i];
-        if (axis < 0 || axis >= ndim) count = -1;
-        else bits |= 1 << axis;
+        if (axis < 0 || axis >= ndim)
+            count = -1;
+        else
+            bits |= 1 << axis;
     }
     if (count < 0 || count > RANK) op_error(call, "its axes are missing or not axes of the input");
     return count < 0 || count > RANK ? -1 : count == 0 ? (1 << ndim) - 1 : bits;
@@ -135,12 +142,16 @@ struct tensor *op_reduce_mean(const struct call *call) {
     for (int i = x->ndim - 1; i >= 0; i--) {
         bool reduced = axes >> i & 1;
         strides[i] = reduced ? 0 : stride;
-        if (reduced) many *= x->dims[i];
-        else stride *= x->dims[i];
+        if (reduced)
+            many *= x->dims[i];
+        else
+            stride *= x->dims[i];
     }
     for (int i = 0; i < x->ndim; i++) {
-        if (!(axes >> i & 1)) dims[ndim++] = x->dims[i];
-        else if (keep) dims[ndim++] = 1;
+        if (!(axes >> i & 1))
+            dims[ndim++] = x->dims[i];
+        else if (keep)
+            dims[ndim++] = 1;
     }
     struct tensor *y = tensor_new(x->dtype, x->format, ndim, dims);
     if (y == NULL) return NULL;

@@ -8,7 +8,8 @@ struct tensor *op_identity(const struct call *call) { return tensor_cast(call->i
 
 struct tensor *op_cast(const struct call *call) {
     int64_t dtype = op_int(call, "dst_type", op_dtype(call, ACL_DT_UNDEFINED));
-    if (!dtype_is_simulated((int)dtype)) return op_error(call, "the dtype %s (%" PRId64 ") is not simulated", dtype_name((int)dtype), dtype);
+    if (!dtype_is_simulated((int)dtype))
+        return op_error(call, "the dtype %s (%" PRId64 ") is not simulated", dtype_name((int)dtype), dtype);
     return tensor_cast(call->in[0], (int)dtype);
 }
 
@@ -24,6 +25,8 @@ struct tensor *op_trans_data(const struct call *call) {
     return tensor_transform(x, desc->format, desc->ndim, dims);
 }
 
+static int result_format(const struct call *call) { return call->op->n_out_desc > 0 ? call->op->out_desc[0].format : call->in[0]->format; }
+
 /* The descriptor's shape; its first extent is what is left for it when the batch is not the descriptor's. */
 static struct tensor *reshape_to(const struct call *call, int ndim, const int64_t *wanted) {
     const struct tensor *x = call->in[0];
@@ -33,7 +36,7 @@ static struct tensor *reshape_to(const struct call *call, int ndim, const int64_
         int64_t rest = count_of(ndim - 1, dims + 1);
         dims[0] = rest > 0 ? x->count / rest : 0;
     }
-    if (count_of(ndim, dims) == x->count) return tensor_reshape(x, call->op->n_out_desc > 0 ? call->op->out_desc[0].format : x->format, ndim, dims);
+    if (count_of(ndim, dims) == x->count) return tensor_reshape(x, result_format(call), ndim, dims);
     char from[128], to[128];
     shape_text(from, sizeof from, x->ndim, x->dims);
     shape_text(to, sizeof to, ndim, wanted);
@@ -51,7 +54,8 @@ struct tensor *op_flatten(const struct call *call) {
     int64_t axis = op_int(call, "axis", 1), end = v2 ? op_int(call, "end_axis", -1) : -1;
     if (axis < 0) axis += x->ndim;
     if (end < 0) end += x->ndim;
-    if (axis < 0 || end >= x->ndim || (v2 && axis > end)) return op_error(call, "axes %" PRId64 " to %" PRId64 " are not axes of the input", axis, end);
+    if (axis < 0 || end >= x->ndim || (v2 && axis > end))
+        return op_error(call, "axes %" PRId64 " to %" PRId64 " are not axes of the input", axis, end);
     int64_t dims[RANK];
     int ndim = 0;
     if (v2) {
@@ -79,17 +83,19 @@ struct tensor *op_transpose(const struct call *call) {
         if (!op_ints(call, "perm", perm, x->ndim)) return NULL;
     } else {
         const struct tensor *given = call->in[1];
-        if (given->count != x->ndim || dtype_is_float(given->dtype)) return op_error(call, "the permutation has %" PRId64 " entries", given->count);
+        if (given->count != x->ndim || dtype_is_float(given->dtype))
+            return op_error(call, "the permutation has %" PRId64 " entries", given->count);
         memcpy(perm, given->i, (size_t)x->ndim * sizeof *perm);
     }
     unsigned seen = 0;
     for (int i = 0; i < x->ndim; i++) {
-        if (perm[i] < 0 || perm[i] >= x->ndim || seen >> perm[i] & 1) return op_error(call, "the permutation is not one of %d axes", x->ndim);
+        if (perm[i] < 0 || perm[i] >= x->ndim || seen >> perm[i] & 1)
+            return op_error(call, "the permutation is not one of %d axes", x->ndim);
         seen |= 1u << perm[i];
         dims[i] = x->dims[perm[i]];
     }
     for (int i = x->ndim - 1; i >= 0; i--) strides[i] = stride, stride *= x->dims[i];
-    struct tensor *result = tensor_new(x->dtype, op_dtype(call, 0) >= 0 && call->op->n_out_desc > 0 ? call->op->out_desc[0].format : x->format, x->ndim, dims);
+    struct tensor *result = tensor_new(x->dtype, result_format(call), x->ndim, dims);
     if (result == NULL) return NULL;
     bool is_float = dtype_is_float(x->dtype);
     for (int64_t to = 0; to < result->count; to++) {

@@ -36,7 +36,7 @@ bool attr_int(struct view owner, uint32_t map, const char *name, int64_t *out);
 bool attr_bool(struct view owner, uint32_t map, const char *name, bool *out);
 bool attr_float(struct view owner, uint32_t map, const char *name, float *out);
 bool attr_string(struct view owner, uint32_t map, const char *name, struct view *out);
-int attr_ints(struct view owner, uint32_t map, const char *name, int64_t *out, int room); /* -1 when missing; else as pb_ints */
+int attr_ints(struct view owner, uint32_t map, const char *name, int64_t *out, int room);            /* -1 when missing; else as pb_ints */
 bool attr_string_at(struct view owner, uint32_t map, const char *name, int index, struct view *out); /* of a list */
 bool attr_float_at(struct view owner, uint32_t map, const char *name, int index, float *out);        /* of a list */
 bool attr_message(struct view owner, uint32_t map, const char *name, uint32_t kind, struct view *out); /* 12 tensor, 10 func */

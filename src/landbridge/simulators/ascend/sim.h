@@ -12,19 +12,7 @@
 
 #define DEVICES 4
 
-enum kind {
-    K_BUFFER,
-    K_HOST,
-    K_CONTEXT,
-    K_STREAM,
-    K_MODEL,
-    K_DESC,
-    K_DATASET,
-    K_DATABUFFER,
-    K_TENSORDESC,
-    K_CONFIG,
-    KINDS
-};
+enum kind { K_BUFFER, K_HOST, K_CONTEXT, K_STREAM, K_MODEL, K_DESC, K_DATASET, K_DATABUFFER, K_TENSORDESC, K_CONFIG, KINDS };
 
 struct context {
     uint64_t id;
@@ -42,14 +30,14 @@ aclError sim_enter(const char *function, int needs);
 /* Store the text of a failure of the current API call on this thread; returns `code`. */
 aclError fail(aclError code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define ENTER(needs, result)                                                                                                 \
-    do {                                                                                                                     \
-        if (sim_enter(__func__, (needs)) != ACL_SUCCESS) return (result);                                                    \
+#define ENTER(needs, result)                                              \
+    do {                                                                  \
+        if (sim_enter(__func__, (needs)) != ACL_SUCCESS) return (result); \
     } while (0)
-#define ENTER_ERROR(needs)                                                                                                   \
-    do {                                                                                                                     \
-        aclError entered_ = sim_enter(__func__, (needs));                                                                    \
-        if (entered_ != ACL_SUCCESS) return entered_;                                                                        \
+#define ENTER_ERROR(needs)                                \
+    do {                                                  \
+        aclError entered_ = sim_enter(__func__, (needs)); \
+        if (entered_ != ACL_SUCCESS) return entered_;     \
     } while (0)
 
 struct guard {
@@ -64,13 +52,13 @@ const char *sim_soc(void);
 
 /* --- handles.c: every object that the caller holds is registered ---------------------------------------------------------- */
 
-bool handle_register(enum kind kind, void *handle);   /* false after fail() */
+bool handle_register(enum kind kind, void *handle); /* false after fail() */
 void handle_forget(enum kind kind, const void *handle);
-void *handle_new(enum kind kind, size_t size);        /* zeroed and registered; NULL after fail() */
-void handle_drop(enum kind kind, void *handle);       /* forgets and frees */
-bool handle_is(enum kind kind, const void *handle);   /* never dereferences */
+void *handle_new(enum kind kind, size_t size);      /* zeroed and registered; NULL after fail() */
+void handle_drop(enum kind kind, void *handle);     /* forgets and frees */
+bool handle_is(enum kind kind, const void *handle); /* never dereferences */
 int64_t handle_count(enum kind kind);
-void *handle_any(enum kind kind);                     /* one live handle, or NULL */
+void *handle_any(enum kind kind); /* one live handle, or NULL */
 
 /* --- device.c: contexts and streams --------------------------------------------------------------------------------------- */
 
@@ -85,7 +73,7 @@ aclError memory_init(size_t bytes_per_device);
 void memory_reset(void);
 bool memory_is_device(const void *pointer);
 size_t memory_free_bytes(int device);
-aclError memory_charge(int device, size_t bytes);  /* account for memory that has no address, such as a model's own */
+aclError memory_charge(int device, size_t bytes); /* account for memory that has no address, such as a model's own */
 void memory_release(int device, size_t bytes);
 int64_t memory_live_bytes(void);
 

@@ -122,8 +122,7 @@ aclError sim_enter(const char *function, int needs) {
     mine.function = function;
     aclError injected = apply_faults(function);
     if (injected != ACL_SUCCESS) return injected;
-    if (needs != NEEDS_NOTHING && !sim_initialised())
-        return fail(ACL_ERROR_UNINITIALIZE, "acl is not initialised; call aclInit first");
+    if (needs != NEEDS_NOTHING && !sim_initialised()) return fail(ACL_ERROR_UNINITIALIZE, "acl is not initialised; call aclInit first");
     if (needs == NEEDS_CONTEXT && context_current() == NULL)
         return fail(ACL_ERROR_RT_CONTEXT_NULL,
                     "this thread has no current context; call aclrtSetDevice or aclrtSetCurrentContext on it first");
@@ -184,8 +183,8 @@ API const char *aclrtGetSocName(void) {
 /* --- the simulator's own entry points ------------------------------------------------------------------------------------- */
 
 static const char *const KIND_NAMES[KINDS] = {
-    [K_BUFFER] = "buffer",   [K_HOST] = "host",           [K_CONTEXT] = "context",       [K_STREAM] = "stream",         [K_MODEL] = "model",
-    [K_DESC] = "desc",       [K_DATASET] = "dataset",     [K_DATABUFFER] = "databuffer", [K_TENSORDESC] = "tensordesc", [K_CONFIG] = "config",
+    [K_BUFFER] = "buffer", [K_HOST] = "host",       [K_CONTEXT] = "context",       [K_STREAM] = "stream",         [K_MODEL] = "model",
+    [K_DESC] = "desc",     [K_DATASET] = "dataset", [K_DATABUFFER] = "databuffer", [K_TENSORDESC] = "tensordesc", [K_CONFIG] = "config",
 };
 
 /* How many objects of a kind live; "bytes" is the device memory in use. -1 for an unknown kind. */

@@ -14,10 +14,10 @@ static const struct {
     size_t size;
     bool simulated, is_float;
 } DTYPES[] = {
-    {ACL_FLOAT, "float32", 4, true, true},    {ACL_FLOAT16, "float16", 2, true, true}, {ACL_INT8, "int8", 1, true, false},
-    {ACL_INT32, "int32", 4, true, false},     {ACL_UINT8, "uint8", 1, true, false},    {ACL_INT16, "int16", 2, true, false},
-    {ACL_UINT16, "uint16", 2, true, false},   {ACL_UINT32, "uint32", 4, true, false},  {ACL_INT64, "int64", 8, true, false},
-    {ACL_BOOL, "bool", 1, true, false},       {ACL_UINT64, "uint64", 8, false, false}, {ACL_DOUBLE, "float64", 8, false, true},
+    {ACL_FLOAT, "float32", 4, true, true},  {ACL_FLOAT16, "float16", 2, true, true}, {ACL_INT8, "int8", 1, true, false},
+    {ACL_INT32, "int32", 4, true, false},   {ACL_UINT8, "uint8", 1, true, false},    {ACL_INT16, "int16", 2, true, false},
+    {ACL_UINT16, "uint16", 2, true, false}, {ACL_UINT32, "uint32", 4, true, false},  {ACL_INT64, "int64", 8, true, false},
+    {ACL_BOOL, "bool", 1, true, false},     {ACL_UINT64, "uint64", 8, false, false}, {ACL_DOUBLE, "float64", 8, false, true},
     {ACL_BF16, "bfloat16", 2, false, true},
 };
 
@@ -25,8 +25,12 @@ static const struct {
     int format;
     const char *name;
 } FORMATS[] = {
-    {ACL_FORMAT_ND, "ND"},           {ACL_FORMAT_NCHW, "NCHW"},           {ACL_FORMAT_NHWC, "NHWC"},
-    {ACL_FORMAT_HWCN, "HWCN"},       {ACL_FORMAT_NC1HWC0, "NC1HWC0"},     {ACL_FORMAT_FRACTAL_Z, "FRACTAL_Z"},
+    {ACL_FORMAT_ND, "ND"},
+    {ACL_FORMAT_NCHW, "NCHW"},
+    {ACL_FORMAT_NHWC, "NHWC"},
+    {ACL_FORMAT_HWCN, "HWCN"},
+    {ACL_FORMAT_NC1HWC0, "NC1HWC0"},
+    {ACL_FORMAT_FRACTAL_Z, "FRACTAL_Z"},
     {ACL_FORMAT_FRACTAL_NZ, "FRACTAL_NZ"},
 };
 
@@ -141,8 +145,10 @@ void tensor_free(struct tensor *t) {
 }
 
 /* Run `body` with i over all elements. */
-#define EACH(t, body)                                                                                                        \
-    for (int64_t i = 0; i < (t)->count; i++) { body; }
+#define EACH(t, body)                          \
+    for (int64_t i = 0; i < (t)->count; i++) { \
+        body;                                  \
+    }
 #define DECODE(type) EACH(t, type x; memcpy(&x, bytes + i * (int64_t)sizeof x, sizeof x); t->i[i] = x)
 #define ENCODE(type) EACH(t, type x = (type)t->i[i]; memcpy(bytes + i * (int64_t)sizeof x, &x, sizeof x))
 
@@ -196,8 +202,8 @@ static int64_t truncate_float(float x, int dtype) {
     static const struct {
         int dtype;
         int64_t low, high;
-    } RANGES[] = {{ACL_INT8, INT8_MIN, INT8_MAX},     {ACL_UINT8, 0, UINT8_MAX},          {ACL_INT16, INT16_MIN, INT16_MAX},
-                  {ACL_UINT16, 0, UINT16_MAX},        {ACL_INT32, INT32_MIN, INT32_MAX},  {ACL_UINT32, 0, UINT32_MAX}};
+    } RANGES[] = {{ACL_INT8, INT8_MIN, INT8_MAX}, {ACL_UINT8, 0, UINT8_MAX},         {ACL_INT16, INT16_MIN, INT16_MAX},
+                  {ACL_UINT16, 0, UINT16_MAX},    {ACL_INT32, INT32_MIN, INT32_MAX}, {ACL_UINT32, 0, UINT32_MAX}};
     if (dtype == ACL_BOOL) return x != 0.0f;
     if (isnan(x)) return 0;
     int64_t low = INT64_MIN, high = INT64_MAX;
