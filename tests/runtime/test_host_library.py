@@ -119,7 +119,8 @@ def test_other_names_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_that_loaded_code_ends_cleanly(tmp_path: Path) -> None:
     (tmp_path / "m.lbr").write_bytes(to_bytes(artifact(host_plan())))
-    code = f"import numpy, landbridge.runtime as r; s = r.load({str(tmp_path / 'm.lbr')!r}); print(s(numpy.ones((1, 3), 'float32'))['y'].tolist())"
+    code = "import numpy, sys, landbridge.runtime as r; print(r.load(sys.argv[1])(numpy.ones((1, 3), 'float32'))['y'].tolist())"
+    command = [sys.executable, "-c", code, str(tmp_path / "m.lbr")]
     path = str(Path(__file__).parents[2] / "src")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path}, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": path}, check=False)
     assert (result.stdout, result.stderr, result.returncode) == ("[[22.0, 42.0, 62.0]]\n", "", 0)
