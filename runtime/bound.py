@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from landbridge.runtime import dtypes
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.errors import InputError, SessionClosed, did_you_mean
-from landbridge.runtime.execute import copy_on_device, feed, fits, is_free
+from landbridge.runtime.execute import copy_on_device, feed, is_free, usable_address
 from landbridge.runtime.gate import Value
-from landbridge.runtime.memory import DeviceTensor, address_of, view
+from landbridge.runtime.memory import DeviceTensor, view
 from landbridge.runtime.plan import Interface
 from landbridge.runtime.steps import Call
 
@@ -132,15 +132,18 @@ def _check_output(binding: Binding, entry: Interface, target: Any) -> None:
 
 def _place_outputs(binding: Binding, targets: list[tuple[Interface, Value]]) -> list[Callable[[], object]]:
     """Let the steps write into the caller's memory where that is possible, and return what copies the rest there."""
-    taken: dict[int, int] = {}
+    taken: set[int] = set()
     after: list[Callable[[], object]] = []
     for entry, target in targets:
         root = binding.roots[entry.buffer]
         reserved = binding.reserved(root)
-        roomy = target.capacity >= reserved if isinstance(target, DeviceTensor) else fits(target, reserved)
-        if roomy and root not in taken and is_free(binding, entry.buffer) and binding.shift(entry.buffer) == 0:
-            taken[root] = entry.buffer
-            binding.place(root, target.address if isinstance(target, DeviceTensor) else address_of(target))
+        if isinstance(target, DeviceTensor):
+            address = target.address if target.capacity >= reserved else None
+        else:
+            address = usable_address(target, reserved)
+        if address is not None and root not in taken and is_free(binding, entry.buffer) and binding.shift(entry.buffer) == 0:
+            taken.add(root)
+            binding.place(root, address)
         else:
             if is_free(binding, entry.buffer) and root not in taken:
                 binding.place_home(root)

@@ -161,18 +161,22 @@ def feed(binding: Binding, root: int, value: Value, *, prepare: bool) -> Call | 
         return lambda: copy_on_device(tensor.on, address, tensor.address, tensor.nbytes)
     device = binding.device(root)
     if device is None:
-        if (prepare or root not in binding.keyed) and fits(value, binding.reserved(root)):
-            binding.place(root, address_of(value))
+        address = usable_address(value, binding.reserved(root)) if prepare or root not in binding.keyed else None
+        if address is not None:
+            binding.place(root, address)
             return None
         home = view(binding.place_home(root), binding.plan.buffers[root].dtype, binding.shape(root))
         return lambda: np.copyto(home, value)
-    address = binding.place_home(root)
-    return lambda: copy_to_device(device, address, value)
+    home_address = binding.place_home(root)
+    return lambda: copy_to_device(device, home_address, value)
 
 
-def fits(array: NDArray[Any], nbytes: int) -> bool:
-    """Return whether steps can work in an array's memory, of which they may touch ``nbytes``."""
-    return array.nbytes >= nbytes and array.flags.c_contiguous and address_of(array) % ALIGNMENT == 0
+def usable_address(array: NDArray[Any], nbytes: int) -> int | None:
+    """Return the address of an array if steps can work in its memory, of which they may touch ``nbytes``."""
+    if array.nbytes < nbytes or not array.flags.c_contiguous:
+        return None
+    address = address_of(array)
+    return address if address % ALIGNMENT == 0 else None
 
 
 def copy_to_device(device: OpenDevice, address: int, array: NDArray[Any]) -> None:

@@ -56,6 +56,7 @@ class Gate:
             for entry in plan.inputs
             for buffer in (plan.buffers[entry.buffer],)
         )
+        self._holders = tuple(dtypes.holder(info.dtype) for info in self.inputs)
         self._names = frozenset(info.name for info in self.inputs)
         self._dims = plan.dims
         self._devices = devices
@@ -70,7 +71,7 @@ class Gate:
             raise InputError(f"{type(inputs).__name__}, expected inputs by name", hint='run({"name": array})')
         if inputs.keys() != self._names:
             self._refuse_names(inputs)
-        values = [self._value(info, inputs[info.name]) for info in self.inputs]
+        values = [self._value(info, holder, inputs[info.name]) for info, holder in zip(self.inputs, self._holders, strict=True)]
         return values, self._extents(values)
 
     def _refuse_names(self, inputs: Mapping[str, Any]) -> None:
@@ -82,13 +83,11 @@ class Gate:
         names = ", ".join(f"'{info.name}'" for info in missing)
         raise InputError(f"no value for input{'s' if len(missing) > 1 else ''} {names}", hint=f"'{missing[0].name}' is {missing[0]}")
 
-    def _value(self, info: TensorInfo, value: Any) -> Value:
+    def _value(self, info: TensorInfo, holder: np.dtype[Any], value: Any) -> Value:
         if isinstance(value, DeviceTensor):
             return self._device_tensor(info, value)
         array = value if type(value) is np.ndarray else as_array(value, f"input '{info.name}'")
-        if array.dtype != dtypes.holder(info.dtype):
-            array = _reinterpret(info, array)
-        return array
+        return array if array.dtype == holder else _reinterpret(info, array)
 
     def _device_tensor(self, info: TensorInfo, tensor: DeviceTensor) -> DeviceTensor:
         at = f"input '{info.name}'"
