@@ -157,7 +157,7 @@ def print_pass(step: Pass) -> str:
         'hoist-casts{max-depth=4}'
     """
     options: list[str] = []
-    for option in _options(type(step)):
+    for option in fields(type(step)):
         value = getattr(step, option.name)
         if value != option.default:
             text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -185,7 +185,7 @@ def _parse_pass(text: str, by_name: dict[str, type[Any]]) -> Pass:
     if brace and not rest.endswith("}"):
         raise UsageError(f"pass '{text}' has no closing brace", hint="write options as in hoist-casts{max-depth=4}")
     kind = by_name[name]
-    options = {option.name.replace("_", "-"): option for option in _options(kind)}
+    options = {option.name.replace("_", "-"): option for option in fields(kind)}
     chosen: dict[str, Any] = {}
     for word in rest.removesuffix("}").split():
         key, _, value = word.partition("=")
@@ -204,7 +204,3 @@ def _parse_value(text: str, kind: type[Any], at: str) -> Any:
     if kind is str:
         return text
     raise UsageError(f"'{text}' is not {'true or false' if kind is bool else 'a whole number'}", at=at)
-
-
-def _options(kind: type[Any]) -> tuple[Any, ...]:
-    return fields(kind)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import tvm
 
-from landbridge.ir.body import Binding, Body, extern_symbol, is_copy, is_extern, operands, operator_name
+from landbridge.ir.body import Binding, Body, extern_symbol, is_constant, is_copy, is_extern, operands, operator_name
 from landbridge.ir.fixes import cast_fix, copy_fix
 from landbridge.ir.location import place, value_name
 from landbridge.ir.program import ExternEntry, ModuleInfo
@@ -63,23 +63,21 @@ class _Check:
                 yield from self._operator(binding)
         for output, wish in zip(self.body.outputs, self.info.outputs, strict=True):
             if wish.device is not None and home(output) != wish.device:
-                value = value_name(self.info, output)
-                found = f"output '{wish.name}' is wanted on {wish.device}, '{value}' is on {home(output)}"
+                found = f"output '{wish.name}' is wanted on {wish.device}, {self._quoted(output)} is on {home(output)}"
                 yield f"{place(self.info, wish.name)}: {found}; at the end add: {self._copy_lines(output, wish.device)}"
 
     def _copy(self, binding: Binding) -> Iterator[str]:
         source, end = operands(binding.value)[0], destination(binding.value)
         start = home(source)
         if not self.info.topology.linked(start, end):
-            value = value_name(self.info, source)
-            found = f"'{value}' is copied from {start} to {end}, which are not linked"
+            found = f"{self._quoted(source)} is copied from {start} to {end}, which are not linked"
             yield f"{self._at(binding)}: {found}; in its place write: {self._copy_lines(source, end)}"
 
     def _operator(self, binding: Binding) -> Iterator[str]:
         operator = operator_name(binding.value)
         for operand in dict.fromkeys(operands(binding.value)):
             if not home(operand).is_cpu:
-                found = f"{operator} runs on the cpu, its operand '{value_name(self.info, operand)}' is on {home(operand)}"
+                found = f"{operator} runs on the cpu, its operand {self._quoted(operand)} is on {home(operand)}"
                 yield f"{self._at(binding)}: {found}; before it add: {self._copy_lines(operand, CPU)}"
 
     def _call(self, binding: Binding, entry: ExternEntry) -> Iterator[str]:
@@ -88,11 +86,10 @@ class _Check:
             is_there, fits = home(operand) == entry.device, dtype_of(operand.ty) == dtype
             if is_there and fits:
                 continue
-            value = value_name(self.info, operand)
             wants = " and ".join([*([] if is_there else [f"runs on {entry.device}"]), *([] if fits else [f"takes {dtype}"])])
             has = " and ".join([*([] if is_there else [f"on {home(operand)}"]), *([] if fits else [dtype_of(operand.ty)])])
             lines = self._copy_lines(operand, entry.device) if fits else self._cast_lines(operand, dtype, entry.device)
-            yield f"{self._at(binding)}: {entry.name} {wants}, its operand '{value}' is {has}; before it add: {lines}"
+            yield f"{self._at(binding)}: {entry.name} {wants}, its operand {self._quoted(operand)} is {has}; before it add: {lines}"
 
     def _copy_lines(self, value: Any, device: Device) -> str:
         return self._way(value, home(value), device)
@@ -109,6 +106,10 @@ class _Check:
         except PlacementError as error:
             return f"nothing, there is {error.message} ({error.hint})"
         return copy_fix(value_name(self.info, value), route) if len(route) > 1 else ""
+
+    def _quoted(self, value: Any) -> str:
+        name = value_name(self.info, value)
+        return f"({name})" if is_constant(value) else f"'{name}'"
 
     def _at(self, binding: Binding) -> str:
         return place(self.info, self.info.user_name(binding.var))

@@ -67,7 +67,7 @@ class HoistCasts:
             if is_cast(binding.value):
                 *_, source = self._upwards(operands(binding.value)[0], copied_from)
                 if not home(source).is_cpu and source in copied_from:
-                    found.append(Declined(f"it is behind more than {self.max_depth} copies", at=value_name(info, binding.var)))
+                    found.append(Declined(f"it is behind more copies than max-depth={self.max_depth}", at=value_name(info, binding.var)))
         return tuple(found)
 
     def _upwards(self, value: Any, copied_from: dict[Any, Any]) -> Iterator[Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from landbridge.passes.convert_dtypes import ConvertDtypes
 from support.running_passes import assert_leaves, assert_makes
 from support.small_programs import SmallProgram, names_in
-
-from landbridge.passes.convert_dtypes import ConvertDtypes
 
 
 def test_what_an_offline_model_is_given_is_converted_to_what_it_expects() -> None:

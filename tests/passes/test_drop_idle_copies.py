@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from landbridge.passes.drop_idle_copies import DropIdleCopies
 from support.running_passes import assert_leaves, assert_makes
 from support.small_programs import SmallProgram
-
-from landbridge.passes.drop_idle_copies import DropIdleCopies
 
 
 def test_a_copy_to_where_the_value_is_gives_way_to_the_value() -> None:

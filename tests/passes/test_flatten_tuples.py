@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from support.running_passes import assert_leaves, assert_makes
-from support.small_programs import SmallProgram, names_in
 from tvm import relax
 from tvm.ir import TupleType
 
 from landbridge.passes.flatten_tuples import FlattenTuples
+from support.running_passes import assert_leaves, assert_makes
+from support.small_programs import SmallProgram, names_in
 
 
 def test_a_part_of_a_written_tuple_is_the_value_itself() -> None:

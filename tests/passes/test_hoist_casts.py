@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from support.running_passes import assert_leaves, assert_makes
-from support.small_programs import SmallProgram
-
 from landbridge.passes.base import Declined
 from landbridge.passes.hoist_casts import HoistCasts
+from support.running_passes import assert_leaves, assert_makes
+from support.small_programs import SmallProgram
 
 
 def test_a_cast_asked_for_behind_a_copy_moves_above_it() -> None:
@@ -69,7 +68,7 @@ def test_behind_more_copies_than_it_looks_through_it_copies_out_and_says_so() ->
     expected.copy("far", near, "atlas0")
     expected.output(expected.cast("narrow", expected.copy("near__cpu", near, "cpu"), "float16"))
     assert_makes(shallow, program.module(), expected.module())
-    assert shallow.declined(program.module()) == (Declined("it is behind more than 1 copies", at="/cast"),)
+    assert shallow.declined(program.module()) == (Declined("it is behind more copies than max-depth=1", at="/cast"),)
     assert HoistCasts().declined(program.module()) == ()
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from support.running_passes import assert_leaves, assert_makes, run_twice
-from support.small_programs import SmallProgram
 from tvm import relax
 
 from landbridge.ir.body import Body
 from landbridge.ir.devices import VDevices, device_of, same_vdevice
 from landbridge.passes.infer_devices import InferDevices
 from landbridge.runtime.device import Device
+from support.running_passes import assert_leaves, assert_makes, run_twice
+from support.small_programs import SmallProgram
 
 
 def build(*, placed: bool) -> SmallProgram:

@@ -17,6 +17,7 @@ from landbridge.ir.devices import VDevices
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, TOPOLOGY, ExternModel, extern_entry
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.signature import Port, Signature
+from support.random_programs import DEVICES
 
 SHAPE = (2, 3)
 
@@ -36,7 +37,8 @@ class SmallProgram:
     ) -> None:
         self.placed = placed
         self.vdevices = VDevices()
-        self.vdevices.get(CPU)  # listed whether or not something is left on it
+        for device in (CPU, *DEVICES):
+            self.vdevices.get(device)  # listed whether or not a pass leaves something on it
         self.params: list[Any] = []
         self.bindings: list[Binding] = []
         self.results: list[Any] = []
