@@ -162,7 +162,7 @@ def _located(module: tvm.IRModule, places: _Places) -> tvm.IRModule:
     for binding in body.bindings:
         value = _as_dps_call(binding.value)
         if is_copy(value):
-            value = relax.op.to_vdevice(operands(value)[0], by_text[places.copies[str(binding.var.name)]])
+            value = relax.op.to_vdevice(operands(value)[0], _listed(places.copies[str(binding.var.name)], by_text))
         bindings.append(Binding(binding.var, value))
     result = Body(body.params, tuple(bindings), body.outputs).renamed(fresh).write(module, VDevices(module))
     return result.without_attr(RENAMED) if names else result
@@ -186,9 +186,13 @@ def _with_devices(of_type: Any, devices: Iterator[str], by_text: Mapping[str, An
     if not isinstance(of_type, relax.TensorType):
         return of_type
     text = next(devices, "")
-    if text and text not in by_text:
+    return on_vdevice(of_type, _listed(text, by_text) if text else None)
+
+
+def _listed(text: str, by_text: Mapping[str, Any]) -> Any:
+    if text not in by_text:
         raise ModelError(f"not the text of a module: device {text} is not listed in its global infos")
-    return on_vdevice(of_type, by_text[text] if text else None)
+    return by_text[text]
 
 
 def _free(name: str, used: AbstractSet[str]) -> str:

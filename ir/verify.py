@@ -133,7 +133,7 @@ def offline_models_are_known(facts: Facts) -> Iterator[Diagnostic]:
             yield Diagnostic("R2", where, f"unknown vendor '{entry.vendor}'", f"vendors here: {', '.join(facts.kinds)}")
         elif kind != entry.device.kind:
             message = f"a blob of {entry.vendor} runs on {kind} devices, not on {entry.device}"
-            yield Diagnostic("R2", where, message, f"give it a {kind} device")
+            yield Diagnostic("R2", where, message, f"name one of its own, such as {kind}0")
     for binding in facts.body.bindings:
         if is_extern(binding.value) and facts.entry(binding) is None:
             message = f"calls '{extern_symbol(binding.value)}', which the module's attribute {EXTERNS} does not list"
