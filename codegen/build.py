@@ -20,8 +20,9 @@ from landbridge.runtime.device import Device
 from landbridge.runtime.plan import Extern, Segment
 from landbridge.runtime.report import Report
 from landbridge.runtime.vendors import registry
+from landbridge.runtime.version import VERSION
 
-_PRODUCERS = ("landbridge", "apache-tvm", "apache-tvm-ffi")
+_PRODUCERS = ("apache-tvm", "apache-tvm-ffi")
 
 
 def build(program: Program, target: str | None = None, *, report: Report | None = None, name: str) -> Artifact:
@@ -91,11 +92,5 @@ def _externs(program: Program, assembled: Assembled, sections: dict[str, bytes])
 
 
 def _producer() -> dict[str, str]:
-    """Return the versions of what made the artifact; a checkout that is not installed has none of its own."""
-    versions = {}
-    for package in _PRODUCERS:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions
+    """Return the versions of what made the artifact."""
+    return {"landbridge": VERSION, **{package: metadata.version(package) for package in _PRODUCERS}}

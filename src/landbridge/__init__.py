@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from landbridge.runtime.signature import Gears as Gears
     from landbridge.runtime.signature import Port as Port
     from landbridge.runtime.signature import Signature as Signature
-
-__version__ = "0.1.0"
+    from landbridge.runtime.version import VERSION as __version__  # noqa: N811 - the name that Python expects
 
 COMPILER_PACKAGES = ("tvm", "tvm_ffi", "onnx", "networkx")
 """What the runtime does without; the extra ``compiler`` installs them."""
@@ -81,11 +80,11 @@ _HOME = {
     "load": "landbridge.runtime.session:load",
     "Session": "landbridge.runtime.session:Session",
     "errors": "landbridge.runtime.errors",
+    "__version__": "landbridge.runtime.version:VERSION",
 }
 """Where each public name lives."""
 
 __all__ = [
-    "__version__",
     "from_onnx",
     "from_module",
     "nn",
@@ -111,6 +110,7 @@ __all__ = [
     "load",
     "Session",
     "errors",
+    "__version__",
 ]
 
 

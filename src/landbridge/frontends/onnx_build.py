@@ -18,11 +18,11 @@ from landbridge.frontends import ep_context
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline
 from landbridge.frontends.onnx_fallback import operator_types, value_problem
-from landbridge.frontends.onnx_graph import Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_graph import NATIVE_DTYPES, Node, OnnxGraph, ValueType
 from landbridge.frontends.onnx_native import Converted, Converter, Declined
-from landbridge.frontends.onnx_shapes import is_static, reshaped, shape_extents
-from landbridge.frontends.onnx_support import NATIVE_DTYPES, refusal
-from landbridge.frontends.onnx_values import Values, constant_of, contradiction
+from landbridge.frontends.onnx_shapes import constant_of, is_static, reshaped, shape_extents
+from landbridge.frontends.onnx_support import refusal
+from landbridge.frontends.onnx_values import Values, contradiction
 from landbridge.ir.body import Binding, Body
 from landbridge.ir.dtypes import convertible
 from landbridge.ir.program import ExternModel
@@ -124,7 +124,7 @@ class Build:
             return
         if self.values.fold(node) or self.values.follow(node):
             return
-        reason, types = refusal(node, self.graph) or self._input_problem(node), None
+        reason, types = refusal(node, self.values) or self._input_problem(node), None
         if not reason:
             try:
                 self._native(node)
@@ -144,20 +144,15 @@ class Build:
         return ""
 
     def _native(self, node: Node) -> None:
-        before = len(self.units)
         arguments = [self._argument(node, index) for index in range(len(node.inputs))]
-        try:
-            converted = self._converter.convert(node, arguments)
-            outputs = dict(zip(node.makes, converted.outputs, strict=False))
-            for name, output in outputs.items():
-                problem = contradiction(output.ty, self.graph.type_of(name)) if isinstance(output.ty, relax.TensorType) else ""
-                if problem:
-                    raise Declined(problem)
-            if len(outputs) < len(node.makes):
-                raise Declined("TVM's importer does not make all of its outputs")
-        except Declined:
-            del self.units[before:]
-            raise
+        converted = self._converter.convert(node, arguments)
+        outputs = dict(zip(node.makes, converted.outputs, strict=False))
+        for name, output in outputs.items():
+            problem = contradiction(output.ty, self.graph.type_of(name)) if isinstance(output.ty, relax.TensorType) else ""
+            if problem:
+                raise Declined(problem)
+        if len(outputs) < len(node.makes):
+            raise Declined("TVM's importer does not make all of its outputs")
         self._add(node, converted, outputs)
 
     def _add(self, node: Node, converted: Converted, outputs: dict[str, Any]) -> None:

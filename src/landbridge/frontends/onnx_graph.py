@@ -52,6 +52,12 @@ ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()
 """The number of each element type."""
 
 
+NATIVE_DTYPES = frozenset(
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+)
+"""Element types that native code handles: what NumPy and LLVM both know."""
+
+
 def is_program_dtype(dtype: str) -> bool:
     """Return whether a program can have tensors of an element type; it has no strings and no complex numbers."""
     return is_dtype(dtype) and not dtype.startswith("complex")

@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from landbridge.frontends.onnx_graph import Node
-from landbridge.ir.body import MAIN, Binding, Body
+from landbridge.frontends.onnx_shapes import Extents, constant_of, elements, is_static, shape_extents
+from landbridge.ir.body import MAIN, Binding, Body, infer_type, is_constant, substitute
+from landbridge.ir.devices import VDevices
 from landbridge.ir.sizes import shape_of
 from landbridge.runtime.errors import PassError
 
@@ -75,6 +78,7 @@ class Converter:
             Declined: it cannot be native.
         """
         module, pattern = self._import(node, arguments)
+        module = _with_static_shapes(module)
         body = _body(module)
         functions = {var: function for var, function in module.functions.items() if var.name_hint != MAIN}
         bindings = tuple(binding for binding in body.bindings if not isinstance(binding.value, relax.Tuple))
@@ -96,8 +100,10 @@ class Converter:
         try:
             with _quiet(), importer.bb.function(MAIN, [*params, dims]):
                 with importer.bb.dataflow():
-                    importer._construct_nodes(tvm_graph(node))
-                    made = [importer.bb.normalize(importer._nodes[name]) for name in node.makes]
+                    own = _OWN.get(node.proto.op_type, _leave_to_importer)(arguments)
+                    if own is None:
+                        importer._construct_nodes(_OneNode([node.proto]))
+                    made = [importer.bb.normalize(importer._nodes[name] if own is None else own) for name in node.makes]
                     returned = [value for value in made if not isinstance(value.ty, relax.ShapeType) and not tvm.ir.is_prim_expr(value)]
                     result = importer.bb.emit_output(relax.Tuple(returned))
                 importer.bb.emit_func_output(result)
@@ -122,14 +128,27 @@ class Converter:
             raise Declined(self._lowered[key], types)
 
 
-def tvm_graph(node: Node) -> Any:
-    """Return what `ONNXGraphImporter` takes for a graph, with only this node in it."""
-    return _OneNode([node.proto])
-
-
 @dataclass
 class _OneNode:
+    """What `ONNXGraphImporter` takes for a graph."""
+
     node: list[Any]
+
+
+def _leave_to_importer(_: Sequence[Any]) -> Any:
+    return None
+
+
+def _range(arguments: Sequence[Any]) -> Any:
+    """Return ``Range`` between symbolic extents, which TVM's importer would read from tensors."""
+    bounds = [int(a.value.numpy()) if is_constant(a) and str(a.ty.dtype) == "int64" else a for a in arguments]
+    if all(isinstance(bound, int) or tvm.ir.is_prim_expr(bound) for bound in bounds) and isinstance(bounds[2], int):
+        return relax.op.arange(*bounds, "int64")
+    return None
+
+
+_OWN: dict[str, Callable[[Sequence[Any]], Any]] = {"Range": _range}
+"""Operators that are imported here and not by TVM, where the function gives an expression and not None."""
 
 
 def first_line(error: BaseException) -> str:
@@ -153,6 +172,43 @@ def lowering_problem(module: tvm.IRModule) -> str:
     functions = [function for function in lowered.functions.values() if isinstance(function, tirx.PrimFunc)]
     calls = sorted({call for function in functions for call in _outside_calls(function)})
     return f"it calls {calls[0]}, which is a part of TVM's runtime" if calls else ""
+
+
+def _with_static_shapes(module: tvm.IRModule) -> tvm.IRModule:
+    """Return the module with shapes that it reads from tensors while it runs in place of them as tensors made from their types."""
+    body = _body(module)
+    shapes: dict[Any, Any] = {}
+    constants: dict[Any, Any] = {}
+    bindings: list[Binding] = []
+    for binding in body.bindings:
+        value = binding.value
+        name = getattr(value.op, "name", "") if isinstance(value, relax.Call) else ""
+        if isinstance(value, relax.ShapeExpr):
+            shapes[binding.var] = value
+        elif name == "relax.shape_of" and isinstance(value.args[0].ty.shape, relax.ShapeExpr):
+            shapes[binding.var] = value.args[0].ty.shape
+        elif name == "relax.shape_to_tensor" and isinstance(shapes.get(value.args[0], value.args[0]), relax.ShapeExpr):
+            found = shape_extents(list(shapes.get(value.args[0], value.args[0]).values))
+            if is_static(found):
+                constants[binding.var] = constant_of(np.array(found.tolist(), np.int64))
+            else:
+                bindings += _tensor(binding.var, found)
+        else:
+            bindings.append(Binding(binding.var, substitute(value, constants)))
+    if not shapes and len(bindings) == len(body.bindings):
+        return module
+    outputs = tuple(constants.get(output, output) for output in body.outputs)
+    return Body(body.params, tuple(bindings), outputs).write(module, VDevices())
+
+
+def _tensor(result: Any, found: Extents) -> list[Binding]:
+    """Return the bindings that make ``result`` of symbolic extents."""
+    bindings = [Binding(relax.Var("extent", infer_type(part)), part) for part in elements(found) if not is_constant(part)]
+    calls = iter(bindings)
+    parts = [part if is_constant(part) else next(calls).var for part in elements(found)]
+    if len(parts) == 1:
+        return [Binding(result, bindings[0].value)]
+    return [*bindings, Binding(result, relax.op.concat(parts, axis=0))]
 
 
 def _body(module: tvm.IRModule) -> Body:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from tvm import sym, tirx
+import tvm
+from tvm import relax, sym, tirx
 
 from landbridge.frontends.onnx_graph import ELEMENT_TYPES, Node
 
@@ -45,6 +46,19 @@ def shape_extents(shape: Sequence[Any]) -> Extents:
 def is_static(values: Extents) -> bool:
     """Return whether every element is a number."""
     return all(isinstance(value, int) for value in values.flat)
+
+
+def constant_of(array: np.ndarray[Any, Any]) -> Any:
+    """Return an array as a Relax constant of its own dtype; `relax.const` alone narrows 64-bit numbers."""
+    return relax.const(tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape)))
+
+
+def elements(values: Extents) -> list[Any]:
+    """Return for each element the Relax expression of a tensor that has just it: a constant, or a call."""
+    return [
+        constant_of(np.array([value], np.int64)) if isinstance(value, int) else relax.op.arange(value, value + 1, 1, "int64")
+        for value in values.flat
+    ]
 
 
 def evaluate(node: Node, opset: int, inputs: Sequence[Extents | None]) -> Extents | None:

@@ -7,37 +7,39 @@ control flow, values that are no tensors of numbers, and operators with which it
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from landbridge.frontends.onnx_graph import DOMAINS, Node, OnnxGraph
-
-NATIVE_DTYPES = frozenset(
-    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
-)
-"""Element types that native code handles: what NumPy and LLVM both know."""
+from landbridge.frontends.onnx_graph import DOMAINS, NATIVE_DTYPES, Node, ValueType
+from landbridge.frontends.onnx_shapes import shape_extents
+from landbridge.frontends.onnx_values import Values
 
 CONTROL_FLOW = ("If", "Loop", "Scan")
 """Operators with subgraphs that decide what runs."""
 
-Rule = Callable[[Node, OnnxGraph], str]
+Rule = Callable[[Node, Values], str]
 """Returns why a node must not be native, or "" where it may."""
 
 
-def refusal(node: Node, graph: OnnxGraph) -> str:
+def refusal(node: Node, values: Values) -> str:
     """Return why a node cannot be native whatever TVM says, or "" where TVM is to be asked."""
     if node.proto.domain not in DOMAINS:
         return f"an operator of the domain {node.proto.domain}"
-    if node.proto.op_type in CONTROL_FLOW:
+    if node.proto.op_type in CONTROL_FLOW or node.captured:
         return "control flow"
-    if node.captured:
-        return "it has subgraphs"
     for value in (*node.reads, *node.makes):
-        found = graph.type_of(value)
-        if not found.tensor:
-            return "it works on sequences or optionals"
-        if found.dtype and found.dtype not in NATIVE_DTYPES:
-            return f"native code has no {found.dtype}"
+        problem = _type_problem(values.graph.type_of(value))
+        if problem:
+            return problem
     rule = NEVER_NATIVE.get(node.proto.op_type, "")
-    return rule if isinstance(rule, str) else rule(node, graph)
+    return rule if isinstance(rule, str) else rule(node, values)
+
+
+def _type_problem(found: ValueType) -> str:
+    if not found.tensor:
+        return "it works on sequences or optionals"
+    if found.dtype and found.dtype not in NATIVE_DTYPES:
+        return f"native code has no {found.dtype}"
+    return "a tensor without elements" if found.shape is not None and 0 in found.shape else ""
 
 
 def _number(node: Node, name: str, default: int) -> int:
@@ -50,36 +52,66 @@ def _text(node: Node, name: str) -> str:
     return "" if attribute is None else str(attribute.s.decode("utf-8", "replace"))
 
 
-def _legacy_broadcast(node: Node, graph: OnnxGraph) -> str:
-    wrong = graph.opset < 7 and _number(node, "broadcast", 0) != 0
+def _legacy_broadcast(node: Node, values: Values) -> str:
+    wrong = values.graph.opset < 7 and _number(node, "broadcast", 0) != 0
     return "TVM's importer ignores the broadcasting of operator set 6 and before" if wrong else ""
 
 
-def _batch_normalization(node: Node, graph: OnnxGraph) -> str:
-    training = _number(node, "training_mode", 0) != 0 or (graph.opset < 7 and _number(node, "is_test", 0) == 0)
+def _batch_normalization(node: Node, values: Values) -> str:
+    training = _number(node, "training_mode", 0) != 0 or (values.graph.opset < 7 and _number(node, "is_test", 0) == 0)
     return "TVM's importer takes its training mode for inference" if training else ""
 
 
-def _bit_shift(node: Node, graph: OnnxGraph) -> str:
-    signed = graph.type_of(node.inputs[0]).dtype.startswith("int")
+def _bit_shift(node: Node, values: Values) -> str:
+    signed = values.graph.type_of(node.inputs[0]).dtype.startswith("int")
     return "shifts of signed numbers by more than their width differ in native code" if signed else ""
 
 
-def _is_inf(node: Node, graph: OnnxGraph) -> str:
+def _is_inf(node: Node, values: Values) -> str:
     one_sided = not (_number(node, "detect_positive", 1) and _number(node, "detect_negative", 1))
     return "TVM's importer ignores detect_positive and detect_negative" if one_sided else ""
 
 
-def _mod(node: Node, graph: OnnxGraph) -> str:
-    wrong = _number(node, "fmod", 0) == 0 and graph.type_of(node.inputs[0]).dtype.startswith("float")
+def _mod(node: Node, values: Values) -> str:
+    wrong = _number(node, "fmod", 0) == 0 and values.graph.type_of(node.inputs[0]).dtype.startswith("float")
     return "TVM's remainder of floating numbers has another sign of zero" if wrong else ""
 
 
-def _roi_align(node: Node, graph: OnnxGraph) -> str:
+def _resize(node: Node, values: Values) -> str:
+    if (
+        _number(node, "antialias", 0)
+        or _text(node, "keep_aspect_ratio_policy") not in ("", "stretch")
+        or node.attribute("axes") is not None
+    ):
+        return "TVM's importer ignores antialias, axes and keep_aspect_ratio_policy"
+    found = values.shape(node.inputs[0])
+    if values.graph.opset < 11 or found is None or len(found) < 3:
+        return "TVM's importer takes it for a resize of images as operator set 11 has it"
+    shape = list(shape_extents(found))
+    inputs = (*node.inputs, "", "", "")
+    sizes = values.extents(inputs[3]) if inputs[3] else None
+    scales = values.array(inputs[2]) if inputs[2] and values.is_constant(inputs[2]) else None
+    if sizes is not None and len(sizes) == len(shape):
+        factors, exact = [1.0 if str(new) == str(old) else 0.0 for new, old in zip(sizes, shape, strict=True)], True
+    elif scales is not None and len(scales) == len(shape):
+        factors, exact = list(scales), all(_exact(float(scale), extent) for scale, extent in zip(scales[2:], shape[2:], strict=True))
+    else:
+        return "its scales are known only when it runs"
+    if factors[0] != 1 or factors[1] != 1:
+        return "TVM resizes the axes from the third on only"
+    return "" if exact else "TVM takes the ratio of the sizes for the scale, which is another one here"
+
+
+def _exact(scale: float, extent: Any) -> bool:
+    """Return whether the size that a scale gives is exactly that many times the old one."""
+    return (extent * scale).is_integer() if isinstance(extent, int) else scale.is_integer()
+
+
+def _roi_align(node: Node, values: Values) -> str:
     return "TVM's importer gives wrong results in its mode max" if _text(node, "mode") == "max" else ""
 
 
-def _space_to_depth(node: Node, graph: OnnxGraph) -> str:
+def _space_to_depth(node: Node, values: Values) -> str:
     return "TVM's importer ignores its mode" if _text(node, "mode") not in ("", "DCR") else ""
 
 
@@ -90,12 +122,8 @@ NEVER_NATIVE: dict[str, str | Rule] = {
     "IsInf": _is_inf,
     "Mod": _mod,
     "NonMaxSuppression": "TVM's importer crashes the process with it",
+    "Resize": _resize,
     "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,
 }
 """Operators that TVM's importer takes and should not: the reason, or a rule that finds it."""
-
-
-def is_random(node: Node) -> bool:
-    """Return whether a node gives another result each time."""
-    return node.proto.op_type in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")

@@ -8,21 +8,23 @@ from typing import Any
 
 import numpy as np
 import onnx
-import tvm
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from tvm import relax, tirx
 
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import DOMAINS, Node, OnnxGraph, ValueType
-from landbridge.frontends.onnx_shapes import MAX_ELEMENTS, Extents, evaluate, is_static, shape_extents
-from landbridge.frontends.onnx_support import NATIVE_DTYPES, is_random
-from landbridge.ir.body import Binding, infer_type
+from landbridge.frontends.onnx_graph import DOMAINS, NATIVE_DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_shapes import MAX_ELEMENTS, Extents, constant_of, elements, evaluate, is_static, shape_extents
+from landbridge.ir.body import Binding, infer_type, is_constant
 from landbridge.ir.sizes import dims_in, dtype_of, shape_of
 
 MAX_FOLDED = 65536
 """The most elements that an operator on constants may read for its result to be worked out at once."""
+
+
+_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout")
+"""Operators that may give another result each time."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Values:
 
     def fold(self, node: Node) -> bool:
         """Work out a node on constants; return whether that was possible."""
-        if node.proto.domain not in DOMAINS or node.captured or is_random(node):
+        if node.proto.domain not in DOMAINS or node.captured or node.proto.op_type in _RANDOM:
             return False
         if not all(self.is_constant(name) for name in node.reads):
             return False
@@ -212,10 +214,7 @@ class Values:
             bindings.append(Binding(self.part(name, infer_type(value)), value))
             return bindings[-1].var
 
-        parts = [
-            constant_of(np.array([extent], np.int64)) if isinstance(extent, int) else bind(relax.op.arange(extent, extent + 1, 1, "int64"))
-            for extent in found.extents.flat
-        ]
+        parts = [part if is_constant(part) else bind(part) for part in elements(found.extents)]
         value = bind(relax.op.concat(parts, axis=0)) if len(parts) > 1 else parts[0]
         if found.dtype != "int64":
             value = bind(relax.op.astype(value, found.dtype))
@@ -233,11 +232,6 @@ class Values:
     def computable(self, relax_type: Any) -> bool:
         """Return whether a type's shape follows from the inputs' shapes."""
         return shape_of(relax_type) is not None and dims_in([relax_type]).keys() <= {str(var.name) for var in self.dims.values()}
-
-
-def constant_of(array: np.ndarray[Any, Any]) -> Any:
-    """Return an array as a Relax constant of its own dtype; `relax.const` alone narrows 64-bit numbers."""
-    return relax.const(tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape)))
 
 
 def contradiction(relax_type: Any, found: ValueType) -> str:
