@@ -157,8 +157,8 @@ def feed(binding: Binding, root: int, value: Value, *, prepare: bool) -> Call | 
         if value.capacity >= binding.reserved(root):
             binding.place(root, value.address)
             return None
-        address, tensor = binding.place_home(root), value
-        return lambda: copy_on_device(tensor.on, address, tensor.address, tensor.nbytes)
+        roomy, tensor = binding.place_home(root), value
+        return lambda: copy_on_device(tensor.on, roomy, tensor.address, tensor.nbytes)
     device = binding.device(root)
     if device is None:
         address = usable_address(value, binding.reserved(root)) if prepare or root not in binding.keyed else None
