@@ -1,7 +1,7 @@
 """Write the C file with one function a segment.
 
-A function fills descriptors for its buffers and calls its kernels one after the other. The arguments of kernels were checked
-by the compiler that made both; what a kernel still checks by itself comes back as an error with a text.
+A segment is tables, which ``support.c`` walks: a C compiler takes seconds for a thousand calls and no time for a table of them.
+The arguments of kernels were made by the compiler that made the kernels; what a kernel still checks comes back as an error text.
 """
 
 from __future__ import annotations
@@ -43,47 +43,76 @@ def emit_segments(sources: Sequence[SegmentSource]) -> str:
     """Return the text of the C file."""
     kernels = sorted({call.kernel for source in sources for call in source.calls})
     declarations = [f"LbKernel {KERNEL_PREFIX}{kernel};" for kernel in kernels]
-    functions = [_function(source) for source in sources]
+    functions = [_segment(number, source) for number, source in enumerate(sources)]
     return "\n".join(['#include "support.h"', "", *declarations, "", *functions])
 
 
-def _function(source: SegmentSource) -> str:
+class _Table:
+    """Sizes that a function computes, each once.
+
+    Attributes:
+        sizes: as C expressions.
+    """
+
+    def __init__(self, dims: dict[str, str]) -> None:
+        self.dims = dims
+        self.sizes: list[str] = []
+        self.found: dict[tuple[str, ...], int] = {}
+
+    def index(self, sizes: Sequence[Size]) -> int:
+        """Return where ``sizes`` stand, one after the other."""
+        texts = tuple(_c_expression(size, self.dims) for size in sizes)
+        if texts not in self.found:
+            self.found[texts] = len(self.sizes)
+            self.sizes.extend(texts)
+        return self.found[texts]
+
+    def text(self, name: str) -> str:
+        """Return the C array of this name."""
+        storage = "static const" if all(re.fullmatch(r"\d+", size) for size in self.sizes) else "const"
+        return f"  {storage} int64_t {name}[] = {{{', '.join(self.sizes) or '0'}}};"
+
+
+def _segment(number: int, source: SegmentSource) -> str:
     segment = source.segment
     position = {buffer: index for index, buffer in enumerate(segment.buffers)}
-    dims = {name: f"d{index}" for index, name in enumerate(segment.dims)}
-    lines = [f"LB_EXPORT int {segment.symbol}(void **buffers, const int64_t *dims) {{", "  (void)dims;"]
-    lines += [f"  const int64_t {variable} = dims[{index}];{_comment(name)}" for index, (name, variable) in enumerate(dims.items())]
-    for index, buffer in enumerate(segment.buffers):
-        lines += _descriptor(index, source.buffers[buffer], dims)
+    dims = {name: f"dims[{index}]" for index, name in enumerate(segment.dims)}
+    extents, scalars = _Table(dims), _Table(dims)
+    tensors = [_tensor(source.buffers[buffer], extents) for buffer in segment.buffers]
+    steps: list[str] = []
+    arguments: list[int] = []
     for call in source.calls:
-        arguments = [
-            f"{{LB_INT, 0, {{.v_int = {_c_expression(argument.size, dims)}}}}}"
-            if isinstance(argument, Scalar)
-            else f"{{LB_TENSOR, 0, {{.v_ptr = &t{position[source.buffer_of[argument]]}}}}}"
-            for argument in call.packed
-        ]
-        lines += [
-            "  {",
-            f"    const LbAny args[] = {{{', '.join(arguments)}}};",
-            f"    LB_CALL({KERNEL_PREFIX}{call.kernel}, args);",
-            "  }",
-        ]
-    return "\n".join([*lines, "  return 0;", "}", ""])
-
-
-def _comment(name: str) -> str:
-    return f" /* {name} */" if re.fullmatch(r"\w+", name) else ""
-
-
-def _descriptor(index: int, buffer: Buffer, dims: dict[str, str]) -> list[str]:
-    extents = ", ".join(_c_expression(size, dims) for size in buffer.shape) or "1"
-    storage = "static " if all(isinstance(size, int) for size in buffer.shape) else ""
-    dtype = tvm.DataType(buffer.dtype)
-    return [
-        f"  {storage}int64_t s{index}[] = {{{extents}}};",
-        f"  DLTensor t{index} = {{buffers[{index}], {{1, 0}}, {len(buffer.shape)}, "
-        f"{{{int(dtype.type_code)}, {int(dtype.bits)}, 1}}, s{index}, 0, 0}};",
+        steps.append(f'{{{KERNEL_PREFIX}{call.kernel}, "{call.kernel}", {len(arguments)}, {len(call.packed)}}}')
+        for argument in call.packed:
+            if isinstance(argument, Scalar):
+                arguments.append(-1 - scalars.index([argument.size]))
+            else:
+                arguments.append(position[source.buffer_of[argument]])
+    lines = [
+        *_array(f"static const LbTensor tensors_{number}[]", tensors),
+        *_array(f"static const LbStep steps_{number}[]", steps),
+        *_array(
+            f"static const int32_t arguments_{number}[]", [", ".join(map(str, arguments[i : i + 16])) for i in range(0, len(arguments), 16)]
+        ),
+        f"LB_EXPORT int {segment.symbol}(void **buffers, const int64_t *dims) {{",
+        "  (void)dims;",
+        f"  static const LbSegment segment = {{tensors_{number}, {len(tensors)}, steps_{number}, {len(steps)}, arguments_{number}}};",
+        extents.text("extents"),
+        scalars.text("scalars"),
+        "  return lb_run(&segment, buffers, extents, scalars);",
+        "}",
+        "",
     ]
+    return "\n".join(lines)
+
+
+def _array(declaration: str, items: Sequence[str]) -> list[str]:
+    return [f"{declaration} = {{", *(f"  {item}," for item in items), "};"]
+
+
+def _tensor(buffer: Buffer, extents: _Table) -> str:
+    dtype = tvm.DataType(buffer.dtype)
+    return f"{{{len(buffer.shape)}, {{{int(dtype.type_code)}, {int(dtype.bits)}, 1}}, {extents.index(buffer.shape)}}}"
 
 
 def _c_expression(size: Size, dims: dict[str, str]) -> str:

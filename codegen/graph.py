@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from landbridge.ir import body as ir_body
 from landbridge.ir.devices import device_of
@@ -86,6 +86,7 @@ class Graph:
         outputs: the user's name and the value of each.
         values_of: for each variable of the program its values: one, or those of its tuple in order.
         variables: the program's own variable of each named dimension.
+        functions: TensorIR functions that host operators call, by their variable.
     """
 
     dims: tuple[str, ...]
@@ -95,6 +96,7 @@ class Graph:
     outputs: tuple[tuple[str, int], ...]
     values_of: dict[Any, tuple[int, ...]]
     variables: dict[str, Any]
+    functions: dict[Any, Any]
 
 
 def read_graph(program: Program) -> Graph:
@@ -131,7 +133,8 @@ class _Reader:
         outputs = tuple((name, self.leaf(output)) for name, output in zip(names, self.body.outputs, strict=True))
         inputs = tuple((self.values[index].name, index) for param in self.body.params for index in self.values_of[param])
         variables = dims_in([param.ty for param in self.body.params])
-        return Graph(self.dims, tuple(self.values), tuple(self.nodes), inputs, outputs, self.values_of, variables)
+        functions = {g: f.without_attr("global_symbol") for g, f in self.module.functions.items() if isinstance(f, tirx.PrimFunc)}
+        return Graph(self.dims, tuple(self.values), tuple(self.nodes), inputs, outputs, self.values_of, variables, functions)
 
     def add(self, name: str, tensor_type: Any, constant: np.ndarray[Any, Any] | None = None) -> int:
         device = device_of(tensor_type)

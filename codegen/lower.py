@@ -15,6 +15,7 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
+from landbridge.codegen.bound_indices import legalize_ops
 from landbridge.codegen.fold_constants import fold_constants
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
@@ -66,11 +67,8 @@ def unlowerable(program: Program) -> tuple[tuple[str, str], ...]:
     The front door can move these into fallback regions; `lower` refuses a program that still has any.
     """
     graph = read_graph(program)
-    late = _late_operators(graph)
-    if late:
-        return late
     segments = _segments(graph, schedule_steps(graph))
-    return _remaining(graph, _legalize([segment.function for segment in segments], tvm.target.Target({"kind": "llvm"})))
+    return _legalize(graph, segments, tvm.target.Target({"kind": "llvm"}))[1]
 
 
 def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
@@ -82,10 +80,11 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
     Raises:
         UnsupportedError: operators without native code, all of them named.
     """
-    _refuse(_late_operators(graph))
     segments = _segments(graph, stages)
-    module = _legalize([segment.function for segment in segments], target)
-    _refuse(_remaining(graph, module))
+    module, refused = _legalize(graph, segments, target)
+    if refused:
+        listed = ", ".join(f"'{name}' ({operator})" for name, operator in refused)
+        raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region")
     with target:
         module = _FUSE(module)
         module = relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(segments))])(module)
@@ -102,12 +101,6 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
     return Lowered(replace(graph, values=tuple(table.values)), tuple(lowered), table.same, tvm.IRModule(named))
 
 
-def _refuse(operators: Sequence[tuple[str, str]]) -> None:
-    if operators:
-        listed = ", ".join(f"'{name}' ({operator})" for name, operator in operators)
-        raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region")
-
-
 _FUSE = tvm.transform.Sequential(
     [
         relax.transform.AnnotateTIROpPattern(),
@@ -121,15 +114,46 @@ def _symbol(index: int) -> str:
     return f"segment_{index}"
 
 
-def _legalize(functions: Sequence[Any], target: Any) -> tvm.IRModule:
-    module = tvm.IRModule({_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)})
+def _legalize(graph: Graph, segments: Sequence[_Segment], target: Any) -> tuple[tvm.IRModule, tuple[tuple[str, str], ...]]:
+    """Return the segments' functions as calls of kernels, and the operators for which there are none; all of them are named."""
+    late = _late_operators(graph)
+    if late:
+        return tvm.IRModule(), late
+    try:
+        module = _run_passes(graph, [segment.function for segment in segments], target)
+    except Exception:  # TVM raises anything; which operator it means is found by asking for each alone
+        refused = _failing(graph, target)
+        if not refused:
+            raise
+        return tvm.IRModule(), refused
+    return module, _remaining(graph, module)
+
+
+def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRModule:
+    named = {_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)}
+    module = tvm.IRModule({**graph.functions, **named})
     with target:
         module = relax.transform.DecomposeOpsForInference()(module)
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
-        module = relax.transform.LegalizeOps(skip_ops=[_RESHAPE])(module)
-        return relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(functions))])(module)
+        module = legalize_ops(skip=[_RESHAPE])(module)
+        return relax.transform.DeadCodeElimination(list(named))(module)
+
+
+def _failing(graph: Graph, target: Any) -> tuple[tuple[str, str], ...]:
+    """Return the operators on which TVM fails, with the last line of what it says."""
+    found = []
+    for node in graph.nodes:
+        if node.kind != "host":
+            continue
+        params = tuple(dict.fromkeys(node.inputs))
+        try:
+            _run_passes(graph, [_function(graph, [node], params, node.outputs)], target)
+        except Exception as error:  # as above
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+            found.append((node.name, f"{_operator(node)}: {last}"))
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,9 +34,42 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
   for (int32_t i = 0; i < num_parts; ++i) append(parts[i]);
 }
 
-int lb_failed(const char *kernel, int code) {
-  if (error_text[0] == '\0') snprintf(error_text, ERROR_SIZE, "%s failed with code %d", kernel, code);
-  return code;
+/* ---- segments ------------------------------------------------------------------------------------------------------------ */
+
+static int run_step(const LbSegment *segment, const LbStep *step, DLTensor *tensors, const int64_t *scalars) {
+  LbAny arguments[step->count + 1]; /* never empty */
+  for (int32_t i = 0; i < step->count; ++i) {
+    int32_t index = segment->arguments[step->first + i];
+    arguments[i].zero = 0;
+    if (index >= 0) {
+      arguments[i].type_index = LB_TENSOR;
+      arguments[i].v_ptr = &tensors[index];
+    } else {
+      arguments[i].type_index = LB_INT;
+      arguments[i].v_int = scalars[-1 - index];
+    }
+  }
+  LbAny result = {0, 0, {0}};
+  return step->kernel(NULL, arguments, step->count, &result);
+}
+
+int lb_run(const LbSegment *segment, void **buffers, const int64_t *extents, const int64_t *scalars) {
+  DLTensor tensors[segment->num_tensors];
+  for (int32_t i = 0; i < segment->num_tensors; ++i) {
+    const LbTensor *tensor = &segment->tensors[i];
+    int64_t *shape = (int64_t *)(extents + tensor->shape); /* kernels only read it */
+    tensors[i] = (DLTensor){buffers[i], {1, 0}, tensor->ndim, tensor->dtype, shape, NULL, 0};
+  }
+  for (int32_t i = 0; i < segment->num_steps; ++i) {
+    const LbStep *step = &segment->steps[i];
+    error_text[0] = '\0';
+    int code = run_step(segment, step, tensors, scalars);
+    if (code != 0) {
+      if (error_text[0] == '\0') snprintf(error_text, ERROR_SIZE, "%s failed with code %d", step->name, code);
+      return code;
+    }
+  }
+  return 0;
 }
 
 /* ---- workspace ----------------------------------------------------------------------------------------------------------- */

@@ -42,16 +42,31 @@ typedef int LbKernel(void *self, const LbAny *args, int32_t num_args, LbAny *res
 
 #define LB_EXPORT __attribute__((visibility("default")))
 
-/* Call a kernel; leave the segment with its error if it fails. */
-#define LB_CALL(kernel, args)                                                       \
-  do {                                                                              \
-    LbAny result = {0, 0, {0}};                                                     \
-    int code = kernel(0, args, (int32_t)(sizeof(args) / sizeof(args[0])), &result); \
-    if (code != 0) return lb_failed(#kernel, code);                                 \
-  } while (0)
+/* A segment is data: tensors over its buffers, one for each and in their order, and kernels that are called on them one after
+ * the other. What named dimensions decide is computed by the segment's function: the extents of its shapes, and its scalars. */
+typedef struct {
+  int32_t ndim;
+  DLDataType dtype;
+  int32_t shape; /* index of its first extent */
+} LbTensor;
 
-/* Make sure that a failure of `kernel` has a text; return its code. */
-int lb_failed(const char *kernel, int code);
+typedef struct {
+  LbKernel *kernel;
+  const char *name;
+  int32_t first; /* index of its first argument */
+  int32_t count;
+} LbStep;
+
+typedef struct {
+  const LbTensor *tensors;
+  int32_t num_tensors;
+  const LbStep *steps;
+  int32_t num_steps;
+  const int32_t *arguments; /* index of a tensor, or -1 - index of a scalar */
+} LbSegment;
+
+/* Run a segment; return 0, or the code of the kernel that failed, with a text for lb_error. */
+int lb_run(const LbSegment *segment, void **buffers, const int64_t *extents, const int64_t *scalars);
 
 /* Sizes round towards minus infinity, as in Python; divisors are positive. */
 static inline int64_t lb_floordiv(int64_t a, int64_t b) { return a / b - (a % b < 0); }

@@ -40,7 +40,7 @@ class Default(Rule):
 
 
 def _blocks(schedule: Any) -> list[Any]:
-    return list(schedule.get_child_blocks(schedule.get_sblock("root")))
+    return list(schedule.get_child_blocks(schedule.get_sblock(str(schedule.mod["main"].body.block.name_hint))))
 
 
 def _is_injective(schedule: Any, block: Any) -> bool:

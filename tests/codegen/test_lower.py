@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import tvm
-from tvm import relax, tirx
+from tvm import relax, tirx, topi
 from tvm.relax import op
 
 from landbridge.codegen import build, unlowerable
@@ -13,6 +14,7 @@ from landbridge.codegen.lower import Lowered, lower
 from landbridge.codegen.schedule_steps import schedule_steps
 from landbridge.ir.program import ExternModel
 from landbridge.runtime.errors import UnsupportedError
+from support.host_library import HostRun
 from support.placed_programs import build_main, call_model, placed, signature
 
 TARGET = tvm.target.Target({"kind": "llvm"})
@@ -111,3 +113,25 @@ def test_an_operator_on_a_late_value_is_refused_by_name() -> None:
     assert unlowerable(program) == (("sum", "add on a shape that depends on the data"),)
     with pytest.raises(UnsupportedError, match="no native code for 'sum' \\(add on a shape that depends on the data\\)"):
         build(program, name="model")
+
+
+def test_an_operator_on_which_tvm_fails_is_named() -> None:
+    def make(emit: Any, x: Any) -> list[Any]:
+        image = emit(op.reshape(emit(op.exp(x)), (1, 2, 3, 4)))
+        return [emit(op.image.resize2d(image, (6, 8), layout="CHWN"), "large")]
+
+    program = placed(build_main({"x": ((4, 6), "float32")}, make), names={"large": "/up"})
+    assert unlowerable(program) == (("/up", "image.resize2d: CHWN layout is not supported."),)
+
+
+def test_functions_of_the_program_are_kernels_too() -> None:
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType([4, 6], "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            summed = builder.emit_te(topi.cumsum, builder.emit(op.exp(x)), 1)
+            result = builder.emit_output(relax.Tuple([builder.emit(op.negative(summed))]))
+        builder.emit_func_output(result)
+    artifact = build(placed(builder.get(), outputs=["y"]), name="model")
+    array = np.linspace(0, 1, 24, dtype="float32").reshape(4, 6)
+    np.testing.assert_allclose(HostRun(artifact)(x=array)["y"], -np.exp(array).cumsum(1), rtol=1e-5)
