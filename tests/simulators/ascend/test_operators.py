@@ -196,7 +196,6 @@ def test_pooling_of_the_v2_family(acl: Acl, type_: str, kernel: Any, strides: An
         "strides": [1, 1, *strides],
         "pads": list(pads),
         "padding_mode": "CALCULATED",
-        "ceil_mode": ceil,
     }
     close(apply(acl, type_, [x], expected.shape, layout="NCHW", ceil_mode=ceil, exclusive=exclusive, **attrs), expected)
 

@@ -22,15 +22,25 @@ static aclError check(const aclmdlDesc *desc) {
     return fail(ACL_ERROR_INVALID_PARAM, "modelDesc %p does not exist", (const void *)desc);
 }
 
-static aclError fill(aclmdlDesc *desc, const void *bytes, size_t size, uint32_t id) {
-    struct om om;
-    aclError error = check(desc);
-    if (error == ACL_SUCCESS) error = om_open(&om, bytes, size);
-    if (error != ACL_SUCCESS) return error;
+/* A description, and a place for what is asked of it. */
+static aclError check_with(const aclmdlDesc *desc, const void *result) {
+    if (result == NULL) return fail(ACL_ERROR_INVALID_PARAM, "the pointer for the result is NULL");
+    return check(desc);
+}
+
+/* Take over an interface that was just read. */
+static aclError adopt(aclmdlDesc *desc, struct om om, uint32_t id) {
     om_close(&desc->om);
     desc->om = om;
     desc->id = id;
     return ACL_SUCCESS;
+}
+
+static aclError fill_from_file(aclmdlDesc *desc, const void *bytes, size_t size) {
+    struct om om;
+    aclError error = check(desc);
+    if (error == ACL_SUCCESS) error = om_open(&om, bytes, size, false);
+    return error == ACL_SUCCESS ? adopt(desc, om, 0) : error;
 }
 
 API aclError aclmdlDestroyDesc(aclmdlDesc *desc) {
@@ -46,14 +56,19 @@ API aclError aclmdlDestroyDesc(aclmdlDesc *desc) {
 API aclError aclmdlGetDesc(aclmdlDesc *desc, uint32_t id) {
     ENTER_ERROR(NEEDS_CONTEXT);
     LOCKED;
-    struct model *model = model_find(id);
-    return model == NULL ? ACL_ERROR_GE_EXEC_MODEL_ID_INVALID : fill(desc, model->om.bytes, model->om.size, id);
+    aclError error = check(desc);
+    if (error != ACL_SUCCESS) return error;
+    const struct model *model = model_find(id);
+    if (model == NULL) return ACL_ERROR_GE_EXEC_MODEL_ID_INVALID;
+    struct om om;
+    error = om_build(&om, model->om.model_def, (struct view){NULL, model->om.weights.n});
+    return error == ACL_SUCCESS ? adopt(desc, om, id) : error;
 }
 
 API aclError aclmdlGetDescFromMem(aclmdlDesc *desc, const void *bytes, size_t size) {
     ENTER_ERROR(NEEDS_INIT);
     LOCKED;
-    return fill(desc, bytes, size, 0);
+    return fill_from_file(desc, bytes, size);
 }
 
 API aclError aclmdlGetDescFromFile(aclmdlDesc *desc, const char *path) {
@@ -63,7 +78,7 @@ API aclError aclmdlGetDescFromFile(aclmdlDesc *desc, const char *path) {
     size_t size = 0;
     aclError error = read_file(path, &bytes, &size);
     if (error != ACL_SUCCESS) return error;
-    error = fill(desc, bytes, size, 0);
+    error = fill_from_file(desc, bytes, size);
     free(bytes);
     return error;
 }
@@ -203,7 +218,7 @@ API aclError aclmdlGetCurOutputDims(const aclmdlDesc *desc, size_t index, aclmdl
 API aclError aclmdlGetDynamicBatch(const aclmdlDesc *desc, aclmdlBatch *batch) {
     ENTER_ERROR(NEEDS_NOTHING);
     LOCKED;
-    if (check(desc) != ACL_SUCCESS || batch == NULL) return ACL_ERROR_INVALID_PARAM;
+    if (check_with(desc, batch) != ACL_SUCCESS) return ACL_ERROR_INVALID_PARAM;
     const struct gears *gears = &desc->om.gears;
     batch->batchCount = gears->kind == GEAR_BATCH ? (size_t)gears->count : 0;
     for (size_t i = 0; i < batch->batchCount; i++) batch->batch[i] = (uint64_t)gears->values[i][0];
@@ -213,7 +228,7 @@ API aclError aclmdlGetDynamicBatch(const aclmdlDesc *desc, aclmdlBatch *batch) {
 API aclError aclmdlGetDynamicHW(const aclmdlDesc *desc, size_t index, aclmdlHW *hw) {
     ENTER_ERROR(NEEDS_NOTHING);
     LOCKED;
-    if (check(desc) != ACL_SUCCESS || hw == NULL) return ACL_ERROR_INVALID_PARAM;
+    if (check_with(desc, hw) != ACL_SUCCESS) return ACL_ERROR_INVALID_PARAM;
     if (index != (size_t)-1) return fail(ACL_ERROR_INVALID_PARAM, "index %zu must be -1", index);
     const struct gears *gears = &desc->om.gears;
     hw->hwCount = gears->kind == GEAR_HW ? (size_t)gears->count : 0;
@@ -224,7 +239,7 @@ API aclError aclmdlGetDynamicHW(const aclmdlDesc *desc, size_t index, aclmdlHW *
 API aclError aclmdlGetInputDynamicGearCount(const aclmdlDesc *desc, size_t index, size_t *count) {
     ENTER_ERROR(NEEDS_NOTHING);
     LOCKED;
-    if (check(desc) != ACL_SUCCESS || count == NULL) return ACL_ERROR_INVALID_PARAM;
+    if (check_with(desc, count) != ACL_SUCCESS) return ACL_ERROR_INVALID_PARAM;
     if (index != (size_t)-1) return fail(ACL_ERROR_INVALID_PARAM, "index %zu must be -1", index);
     *count = desc->om.gears.kind == GEAR_DIMS ? (size_t)desc->om.gears.count : 0;
     return ACL_SUCCESS;
@@ -233,7 +248,7 @@ API aclError aclmdlGetInputDynamicGearCount(const aclmdlDesc *desc, size_t index
 API aclError aclmdlGetInputDynamicDims(const aclmdlDesc *desc, size_t index, aclmdlIODims *dims, size_t count) {
     ENTER_ERROR(NEEDS_NOTHING);
     LOCKED;
-    if (check(desc) != ACL_SUCCESS || dims == NULL) return ACL_ERROR_INVALID_PARAM;
+    if (check_with(desc, dims) != ACL_SUCCESS) return ACL_ERROR_INVALID_PARAM;
     const struct om *om = &desc->om;
     if (index != (size_t)-1 || om->gears.kind != GEAR_DIMS || count < (size_t)om->gears.count)
         return fail(ACL_ERROR_INVALID_PARAM, "index must be -1 and gearCount at least %d",

@@ -64,7 +64,7 @@ aclError model_load(const void *bytes, size_t size, const struct given_memory *w
     struct model *model = handle_new(K_MODEL, sizeof *model);
     if (model == NULL) return ACL_ERROR_BAD_ALLOC;
     *model = (struct model){.id = next_id, .context = context_current()->id, .device = context_current()->device, .gear = -1};
-    aclError error = om_open(&model->om, bytes, size);
+    aclError error = om_open(&model->om, bytes, size, true);
     if (error == ACL_SUCCESS) error = graph_prepare(&model->om);
     if (error == ACL_SUCCESS) error = take_memory(model, work, weight);
     if (error != ACL_SUCCESS) {
@@ -135,7 +135,7 @@ API aclError aclmdlQuerySizeFromMem(const void *bytes, size_t size, size_t *work
     ENTER_ERROR(NEEDS_INIT);
     if (work == NULL || weight == NULL) return fail(ACL_ERROR_INVALID_PARAM, "workSize or weightSize is NULL");
     struct om om;
-    aclError error = om_open(&om, bytes, size);
+    aclError error = om_open(&om, bytes, size, false);
     if (error != ACL_SUCCESS) return error;
     *work = om.work_size;
     *weight = om.weights.n;

@@ -73,12 +73,12 @@ static aclError check_header(const unsigned char *p, size_t size) {
     return ACL_SUCCESS;
 }
 
-static aclError read_partitions(struct om *om) {
-    const unsigned char *p = om->bytes;
+/* Find the partitions in the caller's bytes. */
+static aclError read_partitions(const unsigned char *p, size_t file_size, struct view *model_def, struct view *weights) {
     bool wide = little_endian(p + 184, 8) != 0;
     uint64_t number = little_endian(p + HEADER, 4);
     size_t row = wide ? 24 : 12, table = HEADER + (wide ? 8 : 4), end = table + number * row;
-    if (number == 0 || number > MAX_PARTITIONS || end > om->size)
+    if (number == 0 || number > MAX_PARTITIONS || end > file_size)
         return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the partition table of %" PRIu64 " entries does not fit in the model data",
                     number);
     for (uint64_t i = 0; i < number; i++) {
@@ -86,14 +86,14 @@ static aclError read_partitions(struct om *om) {
         uint64_t type = little_endian(entry, 4);
         uint64_t offset = wide ? little_endian(entry + 8, 8) : little_endian(entry + 4, 4);
         uint64_t size = wide ? little_endian(entry + 16, 8) : little_endian(entry + 8, 4);
-        if (offset > om->size - end || size > om->size - end - offset)
+        if (offset > file_size - end || size > file_size - end - offset)
             return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "partition %" PRIu64 " does not fit in the model data of %zu bytes", type,
-                        om->size);
+                        file_size);
         struct view view = {p + end + offset, (size_t)size};
-        if (type == PARTITION_MODEL_DEF) om->model_def = view;
-        if (type == PARTITION_WEIGHTS) om->weights = view;
+        if (type == PARTITION_MODEL_DEF) *model_def = view;
+        if (type == PARTITION_WEIGHTS) *weights = view;
     }
-    if (om->model_def.n == 0) return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the model data has no graph (partition 0)");
+    if (model_def->n == 0) return fail(ACL_ERROR_GE_LOAD_MODEL_PARTITION_FAILED, "the model data has no graph (partition 0)");
     return ACL_SUCCESS;
 }
 
@@ -203,24 +203,33 @@ static aclError check_chip(const struct om *om) {
     return ACL_SUCCESS;
 }
 
-aclError om_open(struct om *om, const void *bytes, size_t size) {
+aclError om_build(struct om *om, struct view model_def, struct view weights) {
     memset(om, 0, sizeof *om);
-    if (bytes == NULL || size == 0) return fail(ACL_ERROR_INVALID_PARAM, "%s", bytes == NULL ? "model is NULL" : "modelSize is 0");
-    if (memory_is_device(bytes))
-        return fail(ACL_ERROR_GE_EXEC_MODEL_ADDR_INVALID, "model %p is device memory; when the run mode is ACL_HOST it must be host memory",
-                    bytes);
-    aclError error = check_header(bytes, size);
-    if (error != ACL_SUCCESS) return error;
-    om->bytes = malloc(size);
+    size_t kept = weights.p == NULL ? 0 : weights.n;
+    om->bytes = malloc(model_def.n + kept + 1);
     if (om->bytes == NULL) return fail(ACL_ERROR_BAD_ALLOC, "out of host memory");
-    memcpy(om->bytes, bytes, size);
-    om->size = size;
-    error = read_partitions(om);
-    if (error == ACL_SUCCESS) error = read_graph(om);
+    memcpy(om->bytes, model_def.p, model_def.n);
+    if (kept > 0) memcpy(om->bytes + model_def.n, weights.p, kept);
+    om->model_def = (struct view){om->bytes, model_def.n};
+    om->weights = (struct view){weights.p == NULL ? NULL : om->bytes + model_def.n, weights.n};
+    aclError error = read_graph(om);
     if (error == ACL_SUCCESS) error = check_chip(om);
     if (error == ACL_SUCCESS) error = interface_read(om);
     int64_t work = 0;
     if (error == ACL_SUCCESS && attr_int(om->model_def, MODEL_ATTRS, "memory_size", &work) && work > 0) om->work_size = (size_t)work;
     if (error != ACL_SUCCESS) om_close(om);
     return error;
+}
+
+aclError om_open(struct om *om, const void *bytes, size_t size, bool with_weights) {
+    memset(om, 0, sizeof *om);
+    if (bytes == NULL || size == 0) return fail(ACL_ERROR_INVALID_PARAM, "%s", bytes == NULL ? "model is NULL" : "modelSize is 0");
+    if (memory_is_device(bytes))
+        return fail(ACL_ERROR_GE_EXEC_MODEL_ADDR_INVALID, "model %p is device memory; when the run mode is ACL_HOST it must be host memory",
+                    bytes);
+    struct view model_def = {NULL, 0}, weights = {NULL, 0};
+    aclError error = check_header(bytes, size);
+    if (error == ACL_SUCCESS) error = read_partitions(bytes, size, &model_def, &weights);
+    if (!with_weights) weights.p = NULL;
+    return error == ACL_SUCCESS ? om_build(om, model_def, weights) : error;
 }

@@ -51,10 +51,9 @@ struct gears {
 };
 
 struct om {
-    unsigned char *bytes; /* its own copy of the file */
-    size_t size;
-    struct view model_def, weights;
-    struct op *ops; /* in an order in which inputs come first */
+    unsigned char *bytes;           /* its own copy of the two partitions */
+    struct view model_def, weights; /* the weights may be left out; then they have a size but no bytes */
+    struct op *ops;                 /* in an order in which inputs come first */
     int n_ops, net_output;
     struct io *inputs, *outputs;
     int n_inputs, n_outputs, hidden; /* `hidden`: the input that tells the gear, or -1 */
@@ -64,7 +63,9 @@ struct om {
 };
 
 /* Read a file; on an error everything is freed and the text stored. */
-aclError om_open(struct om *om, const void *bytes, size_t size);
+aclError om_open(struct om *om, const void *bytes, size_t size, bool with_weights);
+/* The same from partitions that were read before. */
+aclError om_build(struct om *om, struct view model_def, struct view weights);
 void om_close(struct om *om);
 
 /* --- interface.c */
