@@ -32,6 +32,7 @@ from landbridge.runtime.gate import Gate, TensorInfo, as_array
 from landbridge.runtime.memory import DeviceTensor
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.report import Report
+from landbridge.runtime.trace import Span, Trace
 
 _LOG = logging.getLogger(__name__)
 
@@ -115,11 +116,28 @@ class Session:
             DeviceError: a step failed, which it names; the session is as before.
             SessionClosed: after `close`.
         """
+        return self._run(inputs, None)
+
+    def profile(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Trace]:
+        """Run once with every step timed by itself, which costs a little; return the outputs and the trace.
+
+        Raises:
+            InputError, DeviceError, SessionClosed: as `run`.
+
+        Example:
+            outputs, trace = session.profile({"image": image})
+            trace.save("trace.json")  # open it in Perfetto
+        """
+        spans: list[Span] = []
+        outputs = self._run(inputs, spans)
+        return outputs, Trace(self.artifact, tuple(spans), tuple(self.simulated))
+
+    def _run(self, inputs: Mapping[str, Any], spans: list[Span] | None) -> dict[str, Any]:
         values, dims = self._gate.admit(inputs)
         with self._lock:
             runner = self._runner(dims)
             phases = dict.fromkeys(PHASES, 0)
-            outputs = runner.run(values, phases)
+            outputs = runner.run(values, phases, spans)
             self._phases = phases
         return outputs
 
@@ -194,7 +212,7 @@ class Session:
         Raises:
             InputError: a dimension is missing or unknown, or an offline model cannot take these extents.
         """
-        given = dict(dims or {})
+        given = {name: value.__index__() if isinstance(value, int | np.integer) else value for name, value in (dims or {}).items()}
         extents = (
             self._gate.admit(given)[1] if given and not all(isinstance(value, int) for value in given.values()) else self._order(given)
         )
@@ -253,6 +271,9 @@ class Session:
             raise InputError(
                 f"extents of {', '.join(dims) or 'nothing'}", at="plan_text", hint=f"give the extent of each dimension: {listed}"
             )
+        for name, extent in dims.items():
+            if extent < 0:
+                raise InputError(f"{extent} for dimension '{name}'", at="plan_text", hint="an extent is 0 or more")
         return tuple(dims[name] for name in names)
 
     def _taker(self, array: np.ndarray[Any, Any], device: str) -> TensorInfo | None:
