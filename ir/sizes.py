@@ -123,6 +123,8 @@ def dims_in(types: Sequence[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for tensor_type in types:
         for extent in getattr(getattr(tensor_type, "shape", None), "values", ()):
+            if isinstance(extent, tirx.IntImm):
+                continue
             for variable in tirx.analysis.undefined_vars(extent):
                 found.setdefault(str(variable.name), variable)
     return found

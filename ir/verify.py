@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 import tvm
@@ -21,6 +22,7 @@ from landbridge.ir.fixes import copy_fix
 from landbridge.ir.location import place, place_of, value_name
 from landbridge.ir.program import EXTERNS, OUTPUTS, ExternEntry, ModuleInfo, Program
 from landbridge.ir.signatures import call_mismatches
+from landbridge.ir.sizes import dims_in
 from landbridge.ir.welltyped import contradictions
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.errors import PlacementError, UsageError, VerifyError
@@ -86,7 +88,7 @@ Rule = Callable[[Facts], Iterator[Diagnostic]]
 
 
 def defined_once_before_use(facts: Facts) -> Iterator[Diagnostic]:
-    """Every variable has one definition, before its uses, and a name of its own."""
+    """Every variable has one definition, before its uses."""
     defined: set[Any] = set(facts.body.params)
     for binding in facts.body.bindings:
         for operand in operands(binding.value):
@@ -98,12 +100,23 @@ def defined_once_before_use(facts: Facts) -> Iterator[Diagnostic]:
     for output in facts.body.outputs:
         if isinstance(output, relax.Var) and output not in defined:
             yield Diagnostic("form", place_of(facts.info, output), "is an output and not defined")
+
+
+def names_are_unique(facts: Facts) -> Iterator[Diagnostic]:
+    """Variables have names of their own that are identifiers; a named dimension is one dimension."""
     names: set[str] = set()
     for variable in facts.variables:
         name = str(variable.name)
         if name in names:
             yield Diagnostic("form", place_of(facts.info, variable), f"two variables are called {name}")
+        if not name.isidentifier() or iskeyword(name):
+            yield Diagnostic("form", place_of(facts.info, variable), f"'{name}' is not an identifier")
         names.add(name)
+    dims: dict[str, Any] = {}
+    for variable in facts.variables:
+        for name, dim in dims_in(tensor_types(variable.ty)).items():
+            if not dims.setdefault(name, dim).same_as(dim):
+                yield Diagnostic("form", place_of(facts.info, variable), f"two dimensions are called {name}")
 
 
 def outputs_are_listed(facts: Facts) -> Iterator[Diagnostic]:
@@ -252,7 +265,7 @@ def names_for_a_value_keep_its_place(facts: Facts) -> Iterator[Diagnostic]:
             yield Diagnostic("R2", facts.where(binding), message)
 
 
-FORM: tuple[Rule, ...] = (defined_once_before_use, outputs_are_listed, devices_are_listed, offline_models_are_known)
+FORM: tuple[Rule, ...] = (defined_once_before_use, names_are_unique, outputs_are_listed, devices_are_listed, offline_models_are_known)
 DEVICES: tuple[Rule, ...] = (*FORM, everything_has_a_device)
 
 PHASES: Mapping[str, tuple[Rule, ...]] = {

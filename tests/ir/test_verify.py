@@ -243,6 +243,22 @@ def test_two_values_of_one_name() -> None:
     assert _lines(program.module(), "imported") == ["form small.onnx:x: two variables are called x"]
 
 
+@pytest.mark.parametrize("name", ["/layer:0", "lambda", "1x"])
+def test_a_name_that_is_no_identifier(name: str) -> None:
+    program = SmallProgram(placed=True)
+    program.output(program.input(name))
+    assert _lines(program.module(), "imported") == [f"form small.onnx:{name}: '{name}' is not an identifier"]
+
+
+def test_two_dimensions_of_one_name() -> None:
+    program = SmallProgram(placed=True)
+    for name in ("x", "y"):
+        shape = (tvm.tirx.Var("n", "int64"), tvm.tirx.Var(name, "int64"))
+        program.params.append(relax.Var(name, program.vdevices.on(relax.TensorType(shape, "float32"), CPU)))
+        program.output(program.params[-1])
+    assert _lines(program.module(), "imported") == ["form small.onnx:y: two dimensions are called n"]
+
+
 def test_outputs_that_the_module_does_not_list() -> None:
     module = _legal().module().with_attr(OUTPUTS, [["half", ""]])
     assert _lines(module, "imported") == [f"form small.onnx:outputs: the program has 2 outputs, its attribute {OUTPUTS} lists 1"]

@@ -19,7 +19,7 @@ from support.random_programs import DEVICES, RandomProgram, paper_vendors, rando
 SIZES = [(seed, 40 + 4 * (seed % 40)) for seed in range(60)]
 """Seed and number of operators."""
 
-BIG = [(1000 + seed, 600) for seed in range(150)]
+BIG = [(1000 + seed, 600) for seed in range(60)]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,7 +16,7 @@ from tvm import relax
 from landbridge.ir.body import Binding, Body
 from landbridge.ir.devices import VDevices
 from landbridge.ir.dtypes import convertible, is_float
-from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, extern_entry
+from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, TOPOLOGY, ExternModel, extern_entry
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.driver import Driver, Vendor
 from landbridge.runtime.errors import SignatureError, UnsupportedError
@@ -135,6 +135,8 @@ class _Maker:
         outputs = list({id(output): output for output in [*outputs, self.pool[-1], self.rng.choice(self.params)]}.values())
         wishes = [[f"out/{i}", str(self.rng.choice((CPU, *DEVICES))) if self.rng.random() < 0.5 else ""] for i in range(len(outputs))]
         attributes = {EXTERNS: self.entries, NAMES: self.names, OUTPUTS: wishes, MODEL: "random.onnx"}
+        if self.rng.random() < 0.3:
+            attributes[TOPOLOGY] = [["cpu", str(device)] for device in DEVICES]
         body = Body(tuple(self.params), tuple(self.bindings), tuple(outputs))
         return RandomProgram(body.write(tvm.IRModule(), self.vdevices).with_attrs(attributes), inputs, {BATCH: 3})
 
