@@ -36,7 +36,8 @@ class Binding:
         late: what late buffers hold, by index.
         pointers: for each movable root the (array, index, offset) of each argument of a segment that points into it.
         externs: the prepared offline models, in the order of the steps.
-        groups: the calls of all steps in order, in runs of one phase.
+        calls: of all steps that a run executes, in order: index, phase, call.
+        groups: the same calls, in runs of one phase.
     """
 
     def __init__(self, opened: OpenArtifact, dims: Sequence[int]) -> None:
@@ -64,6 +65,7 @@ class Binding:
         self.late: dict[int, NDArray[Any]] = {}
         self.pointers: dict[int, list[tuple[Any, int, int]]] = {}
         self.externs: list[ExternCall] = []
+        self.calls: list[tuple[int, str, Call]] = []
         self.groups: list[tuple[str, list[Call]]] = []
         self._homes: dict[int, Block] = {}
         try:
@@ -171,7 +173,9 @@ class Binding:
                 self.externs.append(call)
             if isinstance(step, Copy) and step.once:
                 call()
-            elif self.groups and self.groups[-1][0] == phase:
+                continue
+            self.calls.append((index, phase, call))
+            if self.groups and self.groups[-1][0] == phase:
                 self.groups[-1][1].append(call)
             else:
                 self.groups.append((phase, [call]))

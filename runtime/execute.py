@@ -17,6 +17,7 @@ from landbridge.runtime.gate import Value
 from landbridge.runtime.memory import Block, DeviceTensor, OpenDevice, address_of, empty, view
 from landbridge.runtime.plan import ALIGNMENT, Interface
 from landbridge.runtime.steps import COPY_IN, COPY_OUT, EXECUTE, HOST, Call
+from landbridge.runtime.trace import Span
 
 INPUTS, OUTPUTS = "inputs", "outputs"
 
@@ -48,12 +49,13 @@ class Runner:
             if way == "copied" and is_free(binding, entry.buffer) and binding.roots[entry.buffer] not in on_device
         )
 
-    def run(self, values: list[Value], phases: dict[str, int]) -> dict[str, Any]:
+    def run(self, values: list[Value], phases: dict[str, int], spans: list[Span] | None = None) -> dict[str, Any]:
         """Return the outputs by name, in memory that nobody else has.
 
         Args:
             values: the inputs in the plan's order, from the gate.
             phases: nanoseconds spent in each of `PHASES` are added to it.
+            spans: where given, each step is timed by itself and its span appended.
 
         Raises:
             DeviceError: a step failed, which it names; the next run starts afresh.
@@ -67,12 +69,15 @@ class Runner:
         targets = self._place_outputs()
         now = perf_counter_ns()
         phases[INPUTS] += now - started
-        for phase, calls in binding.groups:
-            started = now
-            for call in calls:
-                call()
-            now = perf_counter_ns()
-            phases[phase] += now - started
+        if spans is None:
+            for phase, calls in binding.groups:
+                started = now
+                for call in calls:
+                    call()
+                now = perf_counter_ns()
+                phases[phase] += now - started
+        else:
+            now = _run_timed(binding, phases, spans, now)
         given = {entry.buffer: value for entry, value in zip(binding.plan.inputs, values, strict=True)}
         result = {}
         for entry, way in zip(binding.plan.outputs, self.ways, strict=True):
@@ -115,6 +120,18 @@ class Runner:
         target = device_tensor(binding, buffer, binding.allocate(binding.roots[buffer]))
         copy_on_device(target.on, target.address, binding.addresses[buffer], target.nbytes)
         return target
+
+
+def _run_timed(binding: Binding, phases: dict[str, int], spans: list[Span], begin: int) -> int:
+    """Call the steps, note for each when it ran, and return the time."""
+    now = begin
+    for index, phase, call in binding.calls:
+        started = now
+        call()
+        now = perf_counter_ns()
+        phases[phase] += now - started
+        spans.append(Span(index, phase, started - begin, now - started))
+    return now
 
 
 def _way(binding: Binding, entry: Interface, shared: Counter[int], on_device: set[int]) -> Way:

@@ -24,7 +24,8 @@ VERBS = (compile_verb, run, inspect, report, split, demo)
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(prog="landbridge", description="Compile models with several vendors' offline models in them into one artifact, and run it.", allow_abbrev=False)
+    about = "Compile models with several vendors' offline models in them into one artifact, and run it."
+    top = argparse.ArgumentParser(prog="landbridge", description=about, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"landbridge {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="log what happens to standard error")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)

@@ -37,9 +37,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("-o", "--output", metavar="OUT.npz", help="where to write the outputs")
     parser.add_argument("--print-top", type=int, metavar="K", help="print the K largest values of each output")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run N times and tell the time")
-    parser.add_argument(
-        "--profile", metavar="TRACE.json", help="write a trace of the last run, to be opened in Perfetto or chrome://tracing"
-    )
+    parser.add_argument("--profile", metavar="TRACE.json", help="run once more and write a trace of it, to be opened in Perfetto")
     options.add_simulate(parser)
 
 
@@ -54,6 +52,8 @@ def execute(arguments: argparse.Namespace) -> int:
             started = time.perf_counter_ns()
             outputs = session.run(inputs)
             elapsed.append(time.perf_counter_ns() - started)
+        if arguments.profile:
+            session.profile(inputs)[1].save(arguments.profile)
         arrays = {name: np.asarray(value) for name, value in outputs.items()}
         phases = session.phases()
         simulated = list(session.simulated)
