@@ -18,7 +18,7 @@ from landbridge.runtime.errors import PlanError
 from landbridge.runtime.plan import LATE, Copy, Extern, Plan, Segment
 from landbridge.runtime.signature import Signature
 
-SAMPLES = (1, 2, 3, 7, 16, 33, 100)
+SAMPLES = (1, 2, 3, 7, 16, 33, 100, 4097)
 """The values at which named dimensions are tried."""
 
 _ROWS = 512  # of the table of pairs, at a time
@@ -44,6 +44,8 @@ def check_plan(plan: Plan, accesses: Sequence[Sequence[Access]], signatures: Map
     """
     problems = [*_order_problems(plan, accesses), *_step_problems(plan, accesses)]
     for dims in _samples(plan.dims):
+        if not _possible(plan, dims):
+            continue
         problems += _size_problems(plan, signatures, dims)
         problems += _overlaps(plan, _lives(plan, accesses), dims)
         if problems:
@@ -58,6 +60,11 @@ def _samples(names: Sequence[str]) -> list[dict[str, int]]:
         return [{}]
     equal = [dict.fromkeys(names, value) for value in SAMPLES]
     return equal + [{name: SAMPLES[(shift + i) % len(SAMPLES)] for i, name in enumerate(names)} for shift in range(len(SAMPLES))]
+
+
+def _possible(plan: Plan, dims: Mapping[str, int]) -> bool:
+    """Return whether no tensor has a negative extent: a program may need an input of some minimal size."""
+    return all(evaluate(extent, dims) >= 0 for buffer in plan.buffers for extent in buffer.shape if extent != LATE)
 
 
 def _memory(plan: Plan, buffer: int) -> int:

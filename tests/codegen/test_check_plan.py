@@ -80,6 +80,11 @@ def test_an_overlap_at_large_extents_only_is_found() -> None:
     assert "buffer 1 ('a') and buffer 2 ('b') share memory on cpu" in _problem(plan)
 
 
+def test_extents_that_the_program_cannot_have_are_not_tried() -> None:
+    small = Buffer("small", "cpu", "float32", (["-", "n", 5],), "input", ["*", ["-", "n", 5], 4])
+    check_plan(replace(PLAN, buffers=(*PLAN.buffers, small)), ACCESSES, SIGNATURES)
+
+
 def test_an_output_must_be_left_alone_to_the_end() -> None:
     plan = replace(PLAN, outputs=(*PLAN.outputs, Interface("a", 1)))
     assert "buffer 1 ('a') and buffer 5 ('c') share memory" in _problem(plan)

@@ -219,3 +219,14 @@ def dynamic() -> HostRun:
         return [emit(op.reshape(doubled, (n, 12))), emit(op.full((n * tirx.IntImm("int64", 2),), relax.const(1.0), "float32"))]
 
     return HostRun(build(placed(build_main({"x": (("n", 6), "float32")}, make), outputs=["y", "ones"]), name="dynamic"))
+
+
+def test_a_shape_may_need_a_minimal_extent() -> None:
+    def make(emit: Any, x: Any) -> list[Any]:
+        n = x.ty.shape[0]
+        tail = emit(op.strided_slice(x, [0], [5], [n], assume_inbound=True))
+        return [emit(op.nn.softmax(emit(op.exp(tail))))]
+
+    run = HostRun(build(placed(build_main({"x": (("n", 6), "float32")}, make), outputs=["y"]), name="tail"))
+    x = _floats(9, 6)
+    np.testing.assert_allclose(run(x=x)["y"], _softmax(np.exp(x[5:])), rtol=1e-5)
