@@ -13,9 +13,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from landbridge.ir.body import Binding, Body
+from landbridge.ir.body import Binding, Body, is_extern
 from landbridge.ir.devices import VDevices
-from landbridge.ir.dtypes import convertible, is_float
+from landbridge.ir.dtypes import convertible, holds, is_float
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, TOPOLOGY, ExternModel, extern_entry
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.driver import Driver, Vendor
@@ -120,6 +120,7 @@ class _Maker:
             (self._unary, 4),
             (self._binary, 6),
             (self._cast, 4),
+            (self._round_trip, 2),
             (self._copy, 3),
             (self._extern, 5),
             (self._call_again, 2),
@@ -198,6 +199,18 @@ class _Maker:
         value = self._pick()
         dtype = self.rng.choice(DTYPES)
         self._emit(relax.op.astype(value, dtype), relax.TensorType(value.ty.shape, dtype))
+
+    def _round_trip(self) -> None:
+        """Widen what an offline model made, copy it about, and give it to one that wants the first type again."""
+        parts = [binding.var for binding in self.bindings if is_extern(binding.value) and isinstance(binding.var.ty, relax.TensorType)]
+        if not parts:
+            return
+        value = self.rng.choice(parts)
+        wide = self.rng.choice([dtype for dtype in DTYPES if holds(_dtype(value), dtype)])
+        there = self._emit(relax.op.astype(value, wide), relax.TensorType(value.ty.shape, wide))
+        device = self.rng.choice((CPU, *DEVICES))
+        there = self._emit(relax.op.to_vdevice(there, self.vdevices.get(device)), self.vdevices.on(there.ty, device))
+        self._emit(relax.op.astype(there, _dtype(value)), _bare(value))
 
     def _copy(self) -> None:
         value, device = self._pick(), self.rng.choice((CPU, *DEVICES))
