@@ -1,24 +1,28 @@
-"""What vendors share whose devices work in the host's memory: aligned memory, copies, arrays at addresses."""
+"""What vendors share whose devices work in the host's memory: a driver's memory half, arrays at addresses, how many threads."""
 
 from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landbridge.runtime.dims import render_shape
-from landbridge.runtime.driver import TensorRef
+from landbridge.runtime.driver import Driver, TensorRef
 from landbridge.runtime.dtypes import holder
-from landbridge.runtime.errors import InputError
+from landbridge.runtime.errors import InputError, UsageError
 from landbridge.runtime.signature import Port
 
 ALIGNMENT = 64
 """In bytes; what `Driver.allocate` promises."""
+
+_MAX_THREADS = 4
+"""Threads of one model unless an option says otherwise: host segments and other models need some too."""
 
 
 class HostMemory:
@@ -54,6 +58,51 @@ class HostMemory:
         """Free everything. Idempotent."""
         with self._lock:
             self._arrays.clear()
+
+
+class HostDriver(Driver):
+    """The half of a driver that is about memory; a vendor adds `load`."""
+
+    def __init__(self, versions: Mapping[str, str]) -> None:
+        self._memory = HostMemory()
+        self.versions: Mapping[str, str] = versions
+
+    def allocate(self, nbytes: int) -> int:
+        """Return the address of fresh host memory."""
+        return self._memory.allocate(nbytes)
+
+    def free(self, address: int) -> None:
+        """Give back what `allocate` returned."""
+        self._memory.free(address)
+
+    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy within the host's memory."""
+        self._memory.copy(destination, source, nbytes)
+
+    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy within the host's memory."""
+        self._memory.copy(destination, source, nbytes)
+
+    def close(self) -> None:
+        """Free what is left."""
+        self._memory.close()
+
+
+def default_threads() -> int:
+    """Return how many threads one model uses where no option says."""
+    return min(_MAX_THREADS, os.cpu_count() or 1)
+
+
+def thread_count(options: Mapping[str, str], at: str) -> int:
+    """Return how many threads one model may use: what its option "threads" says, else a few.
+
+    Raises:
+        UsageError: the option is not a positive number.
+    """
+    text = options.get("threads", str(default_threads()))
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise UsageError(f"option 'threads' is '{text}', expected a positive number", at=at)
+    return int(text)
 
 
 def view(address: int, dtype: str, shape: Sequence[int]) -> NDArray[Any]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from landbridge.runtime.driver import Driver, LoadedModel
-from landbridge.runtime.errors import DeviceError, UsageError
+from landbridge.runtime.driver import LoadedModel
+from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Port, Signature
-from landbridge.runtime.vendors.host_memory import HostMemory
+from landbridge.runtime.vendors.host_memory import HostDriver, thread_count
 from landbridge.runtime.vendors.onnx_model import OnnxInterface, read_interface
 from landbridge.runtime.vendors.onnxruntime.ort import OrtModel, make_session
 from landbridge.runtime.vendors.onnxruntime.reference import ReferenceModel, make_evaluator
 
 _INSTALL = "pip install landbridge[onnxruntime]"
-_MAX_THREADS = 4
-"""Threads of one model unless an option says otherwise: host segments and other models need some too."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,30 +41,13 @@ def _import(name: str) -> Any:
         return None
 
 
-class OnnxruntimeDriver(Driver):
+class OnnxruntimeDriver(HostDriver):
     """The CPU, with ONNX Runtime (None where missing) and onnx's reference evaluator (the same)."""
 
     def __init__(self, ort: Any, reference: Any) -> None:
+        super().__init__({"onnxruntime": str(ort.__version__) if ort is not None else "missing"})
         self._ort = ort
         self._reference = reference
-        self._memory = HostMemory()
-        self.versions: Mapping[str, str] = {"onnxruntime": str(ort.__version__) if ort is not None else "missing"}
-
-    def allocate(self, nbytes: int) -> int:
-        """Return the address of fresh host memory."""
-        return self._memory.allocate(nbytes)
-
-    def free(self, address: int) -> None:
-        """Give back what `allocate` returned."""
-        self._memory.free(address)
-
-    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy within the host's memory."""
-        self._memory.copy(destination, source, nbytes)
-
-    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy within the host's memory."""
-        self._memory.copy(destination, source, nbytes)
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> LoadedModel:
         """Load a model after checking that its interface is ``signature``; who refuses it, and why, is logged.
@@ -78,7 +58,7 @@ class OnnxruntimeDriver(Driver):
         """
         found = read_interface(blob, "cpu")
         _check_interface(found, signature)
-        threads = _thread_count(options)
+        threads = thread_count(options, "cpu")
         refusal = "is not installed"
         if options.get("evaluator", "onnxruntime") == "reference":
             refusal = "is not wanted by an option"
@@ -90,10 +70,6 @@ class OnnxruntimeDriver(Driver):
             raise DeviceError(f"region '{found.name}': onnxruntime {refusal}", at="cpu", hint=f"{_INSTALL}; or pip install onnx")
         _log.warning("region '%s' runs, slowly, in onnx's reference evaluator: onnxruntime %s", found.name, refusal)
         return ReferenceModel(make_evaluator(self._reference, blob, found.name), signature, found.name)
-
-    def close(self) -> None:
-        """Free what is left."""
-        self._memory.close()
 
 
 def _check_interface(found: OnnxInterface, signature: Signature) -> None:
@@ -109,10 +85,3 @@ def _check_interface(found: OnnxInterface, signature: Signature) -> None:
 
 def _essence(port: Port) -> tuple[str, str, int]:
     return port.name, port.dtype, len(port.shape)
-
-
-def _thread_count(options: Mapping[str, str]) -> int:
-    text = options.get("threads", str(min(_MAX_THREADS, os.cpu_count() or 1)))
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise UsageError(f"option 'threads' is '{text}', expected a positive number", at="cpu")
-    return int(text)

@@ -7,7 +7,6 @@ written in place; a compiled model is never called itself (two threads doing tha
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -16,16 +15,13 @@ from typing import Any
 import numpy as np
 
 from landbridge.runtime.dims import render_shape
-from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, TensorRef
+from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Signature
-from landbridge.runtime.vendors.host_memory import HostMemory, check_arguments, view
+from landbridge.runtime.vendors.host_memory import HostDriver, check_arguments, default_threads, view
 from landbridge.runtime.vendors.openvino.blob import PRECISION, VERSION_KEY, read_blob
 
 _DEVICE = "openvino0"
-
-_MAX_THREADS = 4
-"""Threads of one model unless an option says otherwise: host segments and other models need some too."""
 
 _CURRENT = re.compile(r"current:.*?isa=([^\n;]+)")
 
@@ -48,30 +44,13 @@ def open_driver() -> OpenvinoDriver:
     return OpenvinoDriver(ov)
 
 
-class OpenvinoDriver(Driver):
+class OpenvinoDriver(HostDriver):
     """OpenVINO's CPU device; its memory is the host's."""
 
     def __init__(self, ov: Any) -> None:
+        super().__init__({VERSION_KEY: str(ov.__version__).split("-")[0]})
         self._ov = ov
         self._core = ov.Core()
-        self._memory = HostMemory()
-        self.versions: Mapping[str, str] = {VERSION_KEY: str(ov.__version__).split("-")[0]}
-
-    def allocate(self, nbytes: int) -> int:
-        """Return the address of fresh host memory."""
-        return self._memory.allocate(nbytes)
-
-    def free(self, address: int) -> None:
-        """Give back what `allocate` returned."""
-        self._memory.free(address)
-
-    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy within the host's memory."""
-        self._memory.copy(destination, source, nbytes)
-
-    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy within the host's memory."""
-        self._memory.copy(destination, source, nbytes)
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> LoadedModel:
         """Import a blob after checking that this OpenVINO and this CPU are those it was exported by."""
@@ -85,7 +64,7 @@ class OpenvinoDriver(Driver):
             )
         properties = {
             PRECISION: signature.versions.get("precision", "f32"),
-            "INFERENCE_NUM_THREADS": str(min(_MAX_THREADS, os.cpu_count() or 1)),
+            "INFERENCE_NUM_THREADS": str(default_threads()),
             "ENABLE_CPU_PINNING": "NO",  # pinned, all models of a process would share one core
             **options,
         }
@@ -95,10 +74,6 @@ class OpenvinoDriver(Driver):
             raise _import_error(error, found.isa) from error
         _check_interface(compiled, signature)
         return OpenvinoModel(self._ov, compiled, signature)
-
-    def close(self) -> None:
-        """Free what is left."""
-        self._memory.close()
 
 
 class OpenvinoModel(LoadedModel):
