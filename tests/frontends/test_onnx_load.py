@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support.small_onnx import node, small_model
 
 from landbridge.frontends.onnx_load import load
 from landbridge.runtime.errors import ModelError
+from support.small_onnx import node, small_model
 
 
 def model() -> Any:

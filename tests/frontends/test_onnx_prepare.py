@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from support.small_onnx import node, small_model
 
 from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
 from landbridge.frontends.onnx_prepare import prepare
 from landbridge.runtime.errors import ModelError, UnsupportedError
+from support.small_onnx import node, small_model
 
 
 def prepared(proto: Any, shapes: Mapping[str, Sequence[int | str]] | None = None) -> OnnxGraph:

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.small_onnx import node
 from tvm import tirx
 
 from landbridge.frontends.onnx_graph import Node
 from landbridge.frontends.onnx_shapes import evaluate, extents, is_static, reshaped, shape_extents
+from support.small_onnx import node
 
 N = tirx.Var("n", "int64")
 H = tirx.Var("h", "int64")

@@ -9,7 +9,7 @@ from landbridge.frontends.regions import Edges, closure, in_order, merge
 
 
 def chain(*pairs: tuple[int, int], count: int) -> Edges:
-    after: dict[int, tuple[int, ...]] = {number: () for number in range(count)}
+    after: dict[int, tuple[int, ...]] = dict.fromkeys(range(count), ())
     for source, destination in pairs:
         after[source] += (destination,)
     return Edges(after)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 
 from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
-from landbridge.frontends.onnx_values import named_dims
+from landbridge.frontends.onnx_values import DimNames
 from landbridge.frontends.replace import Names, replace
 from landbridge.frontends.split import cut
 from landbridge.ir.program import ExternModel, Program
@@ -59,7 +59,8 @@ def offload(
 def _region(source: bytes, names: Names, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
     """Return the region as ONNX, with the types that the program's values have."""
     variables = [names.find(name) for name in (*inputs, *outputs)]
-    types = [variable.ty for variable in variables]
-    shapes = named_dims(types, dims_in(types))
-    known = {name: ValueType(dtype_of(t), shape) for name, t, shape in zip((*inputs, *outputs), types, shapes, strict=True)}
-    return cut(OnnxGraph(onnx.ModelProto.FromString(source), names.info.model, tuple(dims_in(types))), inputs, outputs, known)
+    dims = dims_in([variable.ty for variable in variables])
+    extents = DimNames(dims)
+    types = [ValueType(dtype_of(variable.ty), extents.shape(variable.ty)) for variable in variables]
+    graph = OnnxGraph(onnx.ModelProto.FromString(source), names.info.model, tuple(dims))
+    return cut(graph, inputs, outputs, dict(zip((*inputs, *outputs), types, strict=True)))

@@ -74,8 +74,10 @@ class Assembly:
             name for name in dict.fromkeys(name for unit in members for name in unit.makes) if name in others or name in self._wanted
         ]
         symbol = self._build.symbols.identifier(f"fallback_{number}")
-        nodes = [(unit.node, unit.reason) for unit in members if unit.node is not None]
-        region = build_region(self._graph, self._values, nodes, results, symbol)
+        made = {name for unit in members for name in unit.makes}
+        reasons = dict.fromkeys(unit.reason for unit in members if self._values.canonical(unit.cause) not in made)
+        nodes = [unit.node for unit in members if unit.node is not None]
+        region = build_region(self._values, nodes, results, symbol, "; ".join(reasons))
         unit = Unit(members[0].rank, region.reads, tuple(results), list(region.bindings))
         return unit, symbol, region.model, region.report
 
@@ -88,7 +90,7 @@ class Assembly:
             for number in members:
                 unit = units[number]
                 if not unit.reason and unit.node is not None and unit.offline is None:
-                    unit.reason, unit.bindings = "it is between operators that hand on sequences or strings", []
+                    unit.reason, unit.bindings = "it is between operators that must be together", []
         outside = [number for number, unit in enumerate(units) if unit.reason]
         return merge(edges, outside, together)
 

@@ -17,12 +17,12 @@ from tvm import relax
 from landbridge.frontends import ep_context
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline
-from landbridge.frontends.onnx_fallback import operator_types, value_problem
-from landbridge.frontends.onnx_graph import NATIVE_DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx_fallback import is_defined, operator_types, value_problem
+from landbridge.frontends.onnx_graph import NATIVE_DTYPES, Node, OnnxGraph
 from landbridge.frontends.onnx_native import Converted, Converter, Declined
 from landbridge.frontends.onnx_shapes import constant_of, is_static, reshaped, shape_extents
 from landbridge.frontends.onnx_support import refusal
-from landbridge.frontends.onnx_values import Values, contradiction
+from landbridge.frontends.onnx_values import DimNames, Values, contradiction
 from landbridge.ir.body import Binding, Body
 from landbridge.ir.dtypes import convertible
 from landbridge.ir.program import ExternModel
@@ -69,6 +69,7 @@ class Unit:
         bindings: empty where it is not native.
         node: what it was made of; None for the tensor of a shape.
         reason: why it is not native, or "".
+        cause: the input that the reason is about, or "".
         offline: the offline model that it calls, where it is an EPContext node.
     """
 
@@ -78,6 +79,7 @@ class Unit:
     bindings: list[Binding] = field(default_factory=list)
     node: Node | None = None
     reason: str = ""
+    cause: str = ""
     offline: Offline | None = None
 
 
@@ -114,7 +116,7 @@ class Build:
             if node.index in needed:
                 self._visit(node)
         for name in self.graph.outputs:
-            if self.values.is_opaque(name):
+            if self.values.is_opaque(name) and not self.problems:
                 self.problems.append((self.graph.producer[name], f"output '{name}': {value_problem(self.graph.type_of(name))}"))
         return [self.expr(name, len(self.graph.nodes)) for name in self.graph.outputs if not self.values.is_opaque(name)]
 
@@ -124,24 +126,28 @@ class Build:
             return
         if self.values.fold(node) or self.values.follow(node):
             return
-        reason, types = refusal(node, self.values) or self._input_problem(node), None
+        reason, cause, types = refusal(node, self.values), "", None
+        if not reason:
+            reason, cause = self._input_problem(node)
         if not reason:
             try:
                 self._native(node)
             except Declined as declined:
                 reason, types = declined.reason, declined.types
         if reason:
-            self._leave(node, reason, types)
+            self._leave(node, reason, cause, types)
 
-    def _input_problem(self, node: Node) -> str:
+    def _input_problem(self, node: Node) -> tuple[str, str]:
+        """Return why a node cannot be native because of one of its inputs, and which, or nothing."""
+        values = self.values
         for name in node.reads:
-            if name in self.values.variables and self.values.shape(name) is None:
-                return f"the shape of '{name}' is known only when it runs"
-            if name in self.values.variables and self.values.element_type(name) not in NATIVE_DTYPES:
-                return f"native code has no {self.values.element_type(name)}"
-            if self.values.is_opaque(name):
-                return f"'{name}' is no tensor that a program can have"
-        return ""
+            if values.is_opaque(name):
+                return f"'{name}' is no tensor that a program can have", name
+            if name in values.variables and values.shape(name) is None:
+                return f"the shape of '{name}' is known only when it runs", name
+            if name in values.variables and values.element_type(name) not in NATIVE_DTYPES:
+                return f"native code has no {values.element_type(name)}", name
+        return "", ""
 
     def _native(self, node: Node) -> None:
         arguments = [self._argument(node, index) for index in range(len(node.inputs))]
@@ -209,35 +215,27 @@ class Build:
             return values.variables[name]
         return values.constant(name)
 
-    def _leave(self, node: Node, reason: str, types: Sequence[Any] | None) -> None:
+    def _leave(self, node: Node, reason: str, cause: str, types: Sequence[Any] | None) -> None:
         """Keep a node for a fallback region."""
-        values, graph = self.values, self.graph
-        found = {name: graph.type_of(name) for name in node.makes}
-        if any(known.tensor and not known.dtype for known in found.values()):
-            inputs = {name: self._known_type(name) for name in node.reads if not values.is_constant(name)}
-            found, problem = operator_types(graph, node, inputs, [values.tensor(name) for name in node.reads if values.is_constant(name)])
-            if problem:
+        values = self.values
+        for name in node.reads:
+            if not values.is_constant(name) and not values.is_opaque(name):
+                self.expr(name, node.index)
+        found = {name: self.graph.type_of(name) for name in node.makes}
+        names = DimNames(values.dims)
+        if not is_defined(node) or any(known.tensor and not known.dtype for known in found.values()):
+            found, problem = operator_types(values, node, names)
+            if problem and not (is_defined(node) and self.problems):  # what follows from another operator's problem is none of its own
                 self.problems.append((node, problem))
         for index, name in enumerate(node.makes):
             native = types[index] if types is not None and index < len(types) else None
             if native is not None and values.computable(native) and not contradiction(native, found[name]):
                 values.variable(name, native)
             elif not value_problem(found[name]):
-                values.variable(name, values.relax_type(found[name]))
+                values.variable(name, values.relax_type(found[name], names))
             else:
                 values.set_opaque(name)
-        for name in node.reads:
-            if not values.is_constant(name) and not values.is_opaque(name):
-                self.expr(name, node.index)
-        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason))
-
-    def _known_type(self, name: str) -> ValueType:
-        values = self.values
-        if values.is_opaque(name) or name not in values.variables:
-            return self.graph.type_of(name)
-        shape = values.shape(name)
-        dtype = values.element_type(name)
-        return ValueType(dtype, None if shape is None else tuple(int(e) if isinstance(e, int | tvm.tirx.IntImm) else None for e in shape))
+        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason, cause=cause))
 
     def _offline(self, node: Node) -> None:
         """Keep an EPContext node: a call of an offline model, its results converted to what the model declares of them."""

@@ -11,8 +11,8 @@ import tvm
 from tvm import relax
 
 from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import DOMAINS, DTYPES, Node, OnnxGraph, ValueType, is_program_dtype
-from landbridge.frontends.onnx_values import Values, named_dims
+from landbridge.frontends.onnx_graph import DOMAINS, DTYPES, Node, ValueType, is_program_dtype
+from landbridge.frontends.onnx_values import DimNames, Values
 from landbridge.ir.body import Binding
 from landbridge.ir.program import ExternModel
 from landbridge.ir.sizes import dtype_of
@@ -51,27 +51,27 @@ def value_problem(found: ValueType) -> str:
     return "its number of dimensions is known only when it runs" if found.shape is None else ""
 
 
-def build_region(graph: OnnxGraph, values: Values, members: Sequence[tuple[Node, str]], results: Sequence[str], symbol: str) -> Region:
+def build_region(values: Values, members: Sequence[Node], results: Sequence[str], symbol: str, reason: str) -> Region:
     """Return the region of some nodes.
 
     Args:
-        members: the nodes, in order, each with the reason why it is not native.
+        members: the nodes, in order.
         results: the values that are needed outside, variables of the program.
         symbol: what to call it in the program.
+        reason: why the nodes are not native.
     """
-    nodes, reads = _closed(values, [node for node, _ in members])
+    nodes, reads = _closed(values, members)
     variables = [values.variables[name] for name in (*reads, *results)]
-    shapes = named_dims([variable.ty for variable in variables], values.dims)
-    types = [ValueType(dtype_of(v.ty), shape) for v, shape in zip(variables, shapes, strict=True)]
+    names = DimNames(values.dims)
+    types = [ValueType(dtype_of(variable.ty), names.shape(variable.ty)) for variable in variables]
     inputs = dict(zip(reads, types, strict=False))
     outputs = dict(zip(results, types[len(reads) :], strict=True))
-    constants = [values.tensor(name) for node, _ in members for name in node.reads if values.is_constant(name)]
-    proto = extract(graph, nodes, inputs, outputs, constants, symbol)
+    constants = [values.tensor(name) for node in members for name in node.reads if values.is_constant(name)]
+    proto = extract(values.graph, nodes, inputs, outputs, constants, symbol)
     signature = Signature(_ports(inputs), _ports(outputs))
     value = ", ".join(results)
     model = ExternModel(VENDOR, proto.SerializeToString(deterministic=True), signature, name=f"fallback of {value}")
-    reasons = dict.fromkeys(reason for _, reason in members)
-    report = Fallback(value, tuple(node.label for node, _ in members), VENDOR, "; ".join(reasons))
+    report = Fallback(value, tuple(node.label for node in members), VENDOR, reason)
     return Region(model, report, reads, tuple(_call(values, symbol, variables[: len(reads)], results)))
 
 
@@ -111,15 +111,22 @@ def _call(values: Values, symbol: str, arguments: Sequence[Any], results: Sequen
     return [Binding(whole, call), *(Binding(variable, relax.TupleGetItem(whole, i)) for i, variable in enumerate(variables))]
 
 
-def operator_types(
-    graph: OnnxGraph, node: Node, inputs: Mapping[str, ValueType], constants: Sequence[Any]
-) -> tuple[dict[str, ValueType], str]:
-    """Ask ONNX Runtime for the types of a node's outputs, where ONNX does not know them.
+def is_defined(node: Node) -> bool:
+    """Return whether ONNX itself defines the operator."""
+    return bool(onnx.defs.has(node.proto.op_type, "" if node.proto.domain in DOMAINS else node.proto.domain))
+
+
+def operator_types(values: Values, node: Node, names: DimNames) -> tuple[dict[str, ValueType], str]:
+    """Ask ONNX Runtime for the types of a node's outputs, where ONNX does not know them or the operator.
+
+    Args:
+        names: of extents; those of the outputs get them too.
 
     Returns:
-        The types, and why they are not all known, or "".
+        The types, and why they cannot be known, or "".
     """
     unknown = {name: ValueType() for name in node.makes}
+    inputs = {name: _type_here(values, name, names) for name in node.reads if not values.is_constant(name)}
     missing = [name for name, found in inputs.items() if value_problem(found)]
     if missing:
         return unknown, f"the type of its input '{missing[0]}' is not known"
@@ -127,16 +134,25 @@ def operator_types(
         import onnxruntime  # noqa: PLC0415 - an extra, needed only for operators that ONNX does not define
     except ImportError:
         return unknown, f"ONNX does not define {node.type}, and ONNX Runtime is not installed; install landbridge[onnxruntime]"
-    proto = extract(graph, [node.proto], inputs, unknown, constants)
+    proto = extract(values.graph, [node.proto], inputs, unknown, [values.tensor(name) for name in node.reads if values.is_constant(name)])
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the classes of ONNX Runtime's exceptions are not public
-        what = "neither ONNX nor ONNX Runtime defines it" if node.proto.domain not in DOMAINS else "its output's type is not known"
-        return unknown, f"{what}: {str(error).strip().splitlines()[0][:200]}"
-    return {output.name: _session_type(output) for output in session.get_outputs()}, ""
+        what = "its output's type is not known" if is_defined(node) else "neither ONNX nor ONNX Runtime defines it"
+        words = str(error).strip().splitlines()[0].rpartition(" : ")[2]
+        return unknown, f"{what}: {words[:200]}"
+    return {output.name: _session_type(output, names) for output in session.get_outputs()}, ""
+
+
+def _type_here(values: Values, name: str, names: DimNames) -> ValueType:
+    """Return what is known of a value at this point of the walk."""
+    if name not in values.variables:
+        return values.graph.type_of(name)
+    found = values.variables[name].ty
+    return ValueType(dtype_of(found), names.shape(found))
 
 
 _SESSION_DTYPES = {
@@ -146,8 +162,8 @@ _SESSION_DTYPES = {
 }
 
 
-def _session_type(output: Any) -> ValueType:
-    dtype = _SESSION_DTYPES.get(output.type, "")
+def _session_type(output: Any, names: DimNames) -> ValueType:
     if not output.type.startswith("tensor("):
         return ValueType(tensor=False)
-    return ValueType(dtype, tuple(extent if isinstance(extent, int) else None for extent in output.shape))
+    known = tuple(extent if isinstance(extent, int) or extent in names.extents else None for extent in output.shape)
+    return ValueType(_SESSION_DTYPES.get(output.type, ""), known)

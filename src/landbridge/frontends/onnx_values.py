@@ -223,10 +223,15 @@ class Values:
         bindings[-1] = Binding(result, bindings[-1].value)
         return bindings
 
-    def relax_type(self, found: ValueType) -> Any:
-        """Return the Relax type of a tensor; extents that only the data will tell make the shape unknown."""
+    def relax_type(self, found: ValueType, names: DimNames | None = None) -> Any:
+        """Return the Relax type of a tensor; extents that only the data will tell make the shape unknown.
+
+        Args:
+            names: what names in the shape stand for; by default they are symbolic dimensions.
+        """
+        extents = self.dims if names is None else names.extents
         if found.known and found.shape is not None:
-            return relax.TensorType([self.dims[e] if isinstance(e, str) else e for e in found.shape], found.dtype)
+            return relax.TensorType([extents[e] if isinstance(e, str) else e for e in found.shape], found.dtype)
         return relax.TensorType(dtype=found.dtype, ndim=-1 if found.shape is None else len(found.shape))
 
     def computable(self, relax_type: Any) -> bool:
@@ -247,24 +252,30 @@ def contradiction(relax_type: Any, found: ValueType) -> str:
     return f"TVM's importer gives it the shape {list(shape)}, ONNX says {list(found.shape)}" if differs else ""
 
 
-def named_dims(types: Sequence[Any], dims: Mapping[str, Any]) -> list[tuple[int | str | None, ...] | None]:
-    """Return the shapes of tensor types with a name for every extent that is neither a number nor a dimension.
+class DimNames:
+    """Names for the extents of some tensor types: equal extents have equal names.
 
-    Equal extents get equal names; an extent that only the data will tell is None, an unknown rank is None as a whole.
+    Attributes:
+        extents: what each name stands for.
     """
-    names: dict[str, str] = {}
-    known = {str(var.name) for var in dims.values()}
 
-    def extent(size: Any) -> int | str:
-        if isinstance(size, int) or (isinstance(size, str) and size in known):
+    def __init__(self, dims: Mapping[str, Any]) -> None:
+        """Start from the variables of the symbolic dimensions, which keep their names."""
+        self.extents: dict[str, Any] = {str(variable.name): variable for variable in dims.values()}
+        self._names: dict[str, str] = {name: name for name in self.extents}
+
+    def shape(self, relax_type: Any) -> tuple[int | str | None, ...] | None:
+        """Return a shape of numbers and names; an extent that only the data will tell is None, an unknown rank is None as a whole."""
+        sizes = shape_of(relax_type)
+        if sizes is None:
+            return None if relax_type.ndim < 0 else (None,) * relax_type.ndim
+        return tuple(self._name(size, extent) for size, extent in zip(sizes, relax_type.shape.values, strict=True))
+
+    def _name(self, size: Any, extent: Any) -> int | str:
+        if isinstance(size, int):
             return size
-        return names.setdefault(str(size), f"size_{len(names)}")
-
-    result: list[tuple[int | str | None, ...] | None] = []
-    for relax_type in types:
-        shape = shape_of(relax_type)
-        if shape is not None:
-            result.append(tuple(extent(size) for size in shape))
-        else:
-            result.append(None if relax_type.ndim < 0 else (None,) * relax_type.ndim)
-    return result
+        key = str(size)
+        if key not in self._names:
+            self._names[key] = f"size_{len(self._names)}"
+            self.extents[self._names[key]] = extent
+        return self._names[key]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from landbridge.frontends.onnx import from_onnx
+from landbridge.ir.body import Body, is_extern
+from landbridge.ir.program import Program, extern_device
+from landbridge.ir.sizes import render_type
+from landbridge.ir.verify import verify
+from landbridge.runtime.device import CPU
+from landbridge.runtime.report import Fallback
+from landbridge.runtime.vendors import registry
+from support.run_onnx import assert_same, reference, run_program
+from support.small_onnx import node, small_model
+
+RNG = np.random.default_rng(3)
+
+
+def floats(*shape: int) -> Any:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def regions(program: Program) -> list[tuple[str, ...]]:
+    return [found.nodes for found in program.fallbacks.values()]
+
+
+def test_a_region_is_an_offline_model_on_the_cpu() -> None:
+    nodes = [node("Relu", "x", "a"), node("TopK", "a k", "v i"), node("Neg", "v", "y")]
+    outputs = {"y": ("float32", ("n", 2)), "i": ("int64", ("n", 2))}
+    model = small_model(nodes, {"x": ("float32", ("n", 6))}, outputs, {"k": np.array([2])})
+    program = from_onnx(model)
+    assert program.fallbacks == {"fallback_0": Fallback("v, i", ("topk_v (TopK)",), "onnxruntime", "TVM does not lower relax.topk")}
+    extern = program.externs["fallback_0"]
+    assert extern_device(program.module, "fallback_0") == CPU
+    assert [(port.name, port.dtype, port.shape) for port in (*extern.signature.inputs, *extern.signature.outputs)] == [
+        ("a", "float32", ("n", 6)),
+        ("v", "float32", ("n", 2)),
+        ("i", "int64", ("n", 2)),
+    ]
+    verify(program, phase="imported")
+    feeds = {"x": floats(3, 6)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_the_cut_out_model_is_valid_and_its_own_signature() -> None:
+    nodes = [node("MatMul", "x w", "a"), node("CumSum", "a axis", "c"), node("Relu", "c", "y")]
+    constants = {"w": floats(3, 4), "axis": np.array(1), "unused": floats(2)}
+    program = from_onnx(small_model(nodes, {"x": ("float32", (2, 3))}, {"y": ("float32", (2, 4))}, constants))
+    extern = program.externs["fallback_0"]
+    proto = onnx.ModelProto.FromString(extern.data)
+    onnx.checker.check_model(proto, full_check=True)
+    assert [tensor.name for tensor in proto.graph.initializer] == ["axis"]
+    assert registry.vendor("onnxruntime").read_signature(extern.data, {}).inputs == extern.signature.inputs
+
+
+def test_neighbours_join_and_shapes_that_only_the_data_tells_take_what_follows_along() -> None:
+    nodes = [
+        node("Abs", "x", "a"),
+        node("NonZero", "a", "nz"),
+        node("Cast", "nz", "f", to=1),
+        node("ReduceSum", "f axis", "s", keepdims=0),
+        node("Neg", "s", "y"),
+    ]
+    model = small_model(nodes, {"x": ("float32", (2, 3))}, {"y": ("float32", (2,)), "nz": ("int64", (2, None))}, {"axis": np.array([1])})
+    program = from_onnx(model)
+    assert regions(program) == [("nonzero_nz (NonZero)", "cast_f (Cast)", "reducesum_s (ReduceSum)")]
+    outputs = Body.of(program.module).outputs
+    assert [render_type(output.ty) for output in outputs] == ["float32 [2]", "int64 of 2 dimensions"]
+    assert program.fallbacks["fallback_0"].reason == "its output's shape is known only when it runs"
+    feeds = {"x": np.array([[1, 0, 2], [0, 0, 3]], np.float32)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_regions_with_native_operators_between_them_stay_two() -> None:
+    nodes = [node("CumSum", "x axis", "a"), node("Relu", "a", "b"), node("CumSum", "b axis", "c"), node("Add", "a c", "y")]
+    model = small_model(nodes, {"x": ("float32", (4,))}, {"y": ("float32", (4,))}, {"axis": np.array(0)})
+    program = from_onnx(model)
+    assert regions(program) == [("cumsum_a (CumSum)",), ("cumsum_c (CumSum)",)]
+    feeds = {"x": floats(4)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_control_flow_with_values_of_the_outer_graph() -> None:
+    def branch(op: str) -> Any:
+        return helper.make_graph([helper.make_node(op, ["a", "w"], ["r"])], op, [], [helper.make_tensor_value_info("r", 1, [2])])
+
+    nodes = [node("Relu", "x", "a"), node("If", "c", "b", then_branch=branch("Add"), else_branch=branch("Sub")), node("Neg", "b", "y")]
+    inputs = {"c": ("bool", ()), "x": ("float32", (2,))}
+    model = small_model(nodes, inputs, {"y": ("float32", (2,))}, {"w": floats(2)})
+    program = from_onnx(model)
+    assert program.fallbacks["fallback_0"] == Fallback("b", ("if_b (If)",), "onnxruntime", "control flow")
+    for condition in (True, False):
+        feeds = {"c": np.array(condition), "x": floats(2)}
+        assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_sequences_stay_inside_one_region_even_with_native_operators_between() -> None:
+    nodes = [
+        node("SplitToSequence", "x one", "seq", axis=0),
+        node("SequenceAt", "seq zero", "a"),
+        node("Relu", "a", "r"),
+        node("SequenceInsert", "seq r", "longer"),
+        node("ConcatFromSequence", "longer", "y", axis=0),
+    ]
+    model = small_model(nodes, {"x": ("float32", (3, 2))}, {"y": ("float32", (4, 2))}, {"one": np.array(1), "zero": np.array(0)})
+    program = from_onnx(model)
+    assert len(program.fallbacks) == 1
+    assert "relu_r (Relu)" in regions(program)[0]
+    feeds = {"x": floats(3, 2)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_an_operator_of_onnx_runtimes_own_domain_runs_there() -> None:
+    proto = small_model(
+        [node("Relu", "x", "a"), node("Gelu", "a", "g"), node("Neg", "g", "y")],
+        {"x": ("float32", ("n", 4))},
+        {"y": ("float32", ("n", 4))},
+        opset=20,
+    )
+    proto.graph.node[1].domain = "com.microsoft"
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    program = from_onnx(proto)
+    assert program.fallbacks["fallback_0"].nodes == ("gelu_g (com.microsoft::Gelu)",)
+    assert program.fallbacks["fallback_0"].reason == "an operator of the domain com.microsoft"
+    feeds = {"x": floats(3, 4)}
+    assert_same(run_program(program, feeds), reference(proto, feeds))
+
+
+def test_another_name_of_a_value_inside_a_region_is_known_there() -> None:
+    nodes = [node("CumSum", "x axis", "a"), node("Identity", "a", "b"), node("CumSum", "b axis", "c"), node("Neg", "c", "y")]
+    outputs = {"y": ("float32", (4,)), "b": ("float32", (4,))}
+    model = small_model(nodes, {"x": ("float32", (4,))}, outputs, {"axis": np.array(0)})
+    program = from_onnx(model)
+    assert len(program.fallbacks) == 1
+    feeds = {"x": floats(4)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_a_shape_read_inside_a_region_is_given_as_a_tensor() -> None:
+    nodes = [node("Shape", "x", "s"), node("CumSum", "s axis", "y")]
+    model = small_model(nodes, {"x": ("float32", ("n", 3))}, {"y": ("int64", (2,))}, {"axis": np.array(0)})
+    program = from_onnx(model)
+    assert [port.name for port in program.externs["fallback_0"].signature.inputs] == ["s"]
+    feeds = {"x": floats(5, 3)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_known_mistakes_of_the_importer_are_kept_from_it() -> None:
+    resize = node("Resize", "x _ scales", "y", mode="nearest")
+    model = small_model(
+        [resize], {"x": ("float32", (1, 2, 2, 3))}, {"y": ("float32", None)}, {"scales": np.array([1, 2, 2, 1], np.float32)}
+    )
+    program = from_onnx(model)
+    assert program.fallbacks["fallback_0"].reason == "TVM resizes the axes from the third on only"
+    training = node("BatchNormalization", "x s b m v", "y rm rv", training_mode=1)
+    constants = {key: np.abs(floats(2)) for key in "sbmv"}
+    model = small_model([training], {"x": ("float32", (3, 2))}, {"y": ("float32", (3, 2))}, constants)
+    assert from_onnx(model).fallbacks["fallback_0"].reason == "TVM's importer takes its training mode for inference"
+
+
+def test_native_resize_of_images() -> None:
+    resize = node("Resize", "x _ scales", "y", mode="nearest")
+    model = small_model(
+        [resize], {"x": ("float32", (1, 2, 2, 3))}, {"y": ("float32", None)}, {"scales": np.array([1, 1, 2, 2], np.float32)}
+    )
+    program = from_onnx(model)
+    assert not program.fallbacks
+    feeds = {"x": floats(1, 2, 2, 3)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_every_region_is_called_once() -> None:
+    nodes = [node("TopK", "x k", "v i"), node("Neg", "v", "y"), node("Cast", "i", "z", to=1)]
+    model = small_model(nodes, {"x": ("float32", (4,))}, {"y": ("float32", (2,)), "z": ("float32", (2,))}, {"k": np.array([2])})
+    calls = [binding for binding in Body.of(from_onnx(model).module).bindings if is_extern(binding.value)]
+    assert len(calls) == 1

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landbridge.frontends.onnx import from_onnx
+from landbridge.frontends.replace import replace
+from landbridge.ir.body import Body, is_extern
+from landbridge.ir.program import ExternModel, Program, extern_device, user_name
+from landbridge.ir.sizes import render_type
+from landbridge.ir.verify import verify
+from landbridge.passes import place_program
+from landbridge.runtime.device import Device
+from landbridge.runtime.errors import ModelError, SignatureError, UsageError
+from landbridge.runtime.signature import Gears, Port, Signature
+from support.small_onnx import node, small_model
+
+Shape = Sequence[Any]
+
+
+def blob(
+    inputs: Sequence[tuple[str, Shape]], outputs: Sequence[tuple[str, Shape]], vendor: str = "atlas", gears: Gears | None = None
+) -> ExternModel:
+    """Return an offline model; ports are (dtype, shape)."""
+    ports = [tuple(Port(f"{kind}{i}", t, tuple(s)) for i, (t, s) in enumerate(given)) for kind, given in (("in", inputs), ("out", outputs))]
+    return ExternModel(vendor, b"blob", Signature(ports[0], ports[1], gears), name="part.om")
+
+
+def chain(shape: Shape = (2, 4), dtype: str = "float32") -> Program:
+    """Return the program ``in:0 -> a -> b -> c -> y``, and ``z`` from ``a``."""
+    nodes = [node("Relu", "in:0", "a"), node("Neg", "a", "/b"), node("Abs", "/b", "c"), node("Relu", "c", "y"), node("Neg", "a", "z")]
+    return from_onnx(small_model(nodes, {"in:0": (dtype, shape)}, {"y": (dtype, shape), "z": (dtype, shape)}))
+
+
+def operators(program: Program) -> list[str]:
+    values = [binding.value for binding in Body.of(program.module).bindings]
+    return [
+        str(call.args[0].global_symbol) if is_extern(call) else call.op.name.removeprefix("relax.")
+        for call in values
+        if hasattr(call, "op")
+    ]
+
+
+def types(program: Program) -> list[str]:
+    return [
+        f"{user_name(program.module, b.var)}: {render_type(b.var.ty)}"
+        for b in Body.of(program.module).bindings
+        if hasattr(b.var.ty, "dtype")
+    ]
+
+
+F32 = ("float32", (2, 4))
+
+
+def test_the_region_between_the_names_becomes_one_call() -> None:
+    program = replace(chain(), inputs=["a"], outputs=["c"], by=blob([F32], [F32]))
+    assert operators(program) == ["nn.relu", "part", "nn.relu", "negative"]
+    assert types(program) == ["a: float32 [2, 4]", "c: float32 [2, 4]", "y: float32 [2, 4]", "z: float32 [2, 4]"]
+    assert extern_device(program.module, "part") == Device("atlas", 0)
+    assert list(program.externs) == ["part"]
+    verify(program, phase="imported")
+    verify(place_program(program), phase="placed")
+
+
+def test_the_original_program_is_as_it_was() -> None:
+    before = chain()
+    replace(before, inputs=["a"], outputs=["c"], by=blob([F32], [F32]))
+    assert not before.externs
+    assert operators(before) == ["nn.relu", "negative", "abs", "nn.relu", "negative"]
+
+
+def test_the_device_may_be_named() -> None:
+    program = replace(chain(), inputs=["a"], outputs=["c"], by=blob([F32], [F32]), device="atlas:1")
+    assert extern_device(program.module, "part") == Device("atlas", 1)
+
+
+def test_another_floating_type_is_converted_back() -> None:
+    half = ("float16", (2, 4))
+    program = replace(chain(), inputs=["a"], outputs=["c"], by=blob([half], [half]))
+    assert operators(program) == ["nn.relu", "part", "astype", "nn.relu", "negative"]
+    assert types(program)[1:3] == ["c: float16 [2, 4]", "c: float32 [2, 4]"]
+    verify(place_program(program), phase="placed")
+
+
+def test_several_inputs_and_outputs_go_by_position() -> None:
+    nodes = [node("Add", "p q", "s"), node("Sub", "p q", "d"), node("Mul", "s d", "y")]
+    shapes = {"p": ("float32", (2, 3)), "q": ("float32", (3,))}
+    model = from_onnx(small_model(nodes, shapes, {"y": ("float32", (2, 3))}))
+    by = blob([("float32", (3,)), ("float32", (2, 3))], [("float32", (2, 3))] * 2)
+    program = replace(model, inputs=["q", "p"], outputs=["d", "s"], by=by)
+    call = next(binding.value for binding in Body.of(program.module).bindings if is_extern(binding.value))
+    assert [str(argument.name) for argument in call.args[1].fields] == ["q", "p"]
+    assert [text.split(":")[0] for text in types(program)] == ["d", "s", "y"]
+    verify(place_program(program), phase="placed")
+
+
+def test_users_of_an_output_wait_for_the_last_input() -> None:
+    # "early" uses the output before the input "late" is made
+    nodes = [
+        node("Neg", "x", "o"),
+        node("Abs", "o", "early"),
+        node("Relu", "x", "late"),
+        node("Add", "o late", "sum"),
+        node("Add", "early sum", "y"),
+    ]
+    model = from_onnx(small_model(nodes, {"x": ("float32", (2, 4))}, {"y": ("float32", (2, 4))}))
+    program = replace(model, inputs=["x", "late"], outputs=["o", "sum"], by=blob([F32, F32], [F32, F32]))
+    assert operators(program) == ["nn.relu", "part", "abs", "add"]
+
+
+def test_two_regions_one_after_the_other() -> None:
+    program = replace(chain(), inputs=["in:0"], outputs=["a"], by=blob([F32], [F32]))
+    program = replace(program, inputs=["/b"], outputs=["y"], by=blob([F32], [F32], vendor="openvino"))
+    assert list(program.externs) == ["part", "part_1"]
+    assert operators(program) == ["part", "negative", "part_1", "negative"]
+    verify(place_program(program), phase="placed")
+
+
+def test_what_is_replaced_leaves_the_tables() -> None:
+    nodes = [node("TopK", "x k", "v i"), node("Neg", "v", "y")]
+    model = small_model(nodes, {"x": ("float32", (2, 4))}, {"y": ("float32", (2, 2))}, {"k": np.array([2])})
+    program = from_onnx(model)
+    assert list(program.fallbacks) == ["fallback_0"]
+    program = replace(program, inputs=["x"], outputs=["y"], by=blob([F32], [("float32", (2, 2))]))
+    assert list(program.externs) == ["part"]
+    assert not program.fallbacks
+
+
+def test_a_value_under_its_other_name() -> None:
+    nodes = [node("Relu", "x", "a"), node("Identity", "a", "same"), node("Neg", "same", "b"), node("Abs", "b", "y")]
+    program = from_onnx(small_model(nodes, {"x": ("float32", (2, 4))}, {"y": ("float32", (2, 4))}))
+    assert operators(replace(program, inputs=["same"], outputs=["b"], by=blob([F32], [F32]))) == ["nn.relu", "part", "abs"]
+
+
+def test_a_named_batch_and_gears() -> None:
+    gears = Gears("batch", ((1,), (4,)))
+    by = blob([("float32", ("batch", 4))], [("float32", ("batch", 4))], gears=gears)
+    assert types(replace(chain(("n", 4)), inputs=["a"], outputs=["c"], by=by))[1] == "c: float32 [n, 4]"
+    assert types(replace(chain((5, 4)), inputs=["a"], outputs=["c"], by=by))[1] == "c: float32 [5, 4]"
+    with pytest.raises(SignatureError) as caught:
+        replace(
+            chain((3, 4)),
+            inputs=["a"],
+            outputs=["c"],
+            by=blob([("float32", ("batch", 4))], [("float32", ("batch", 4))], gears=Gears("batch", ((2,),))),
+        )
+    assert "expected a batch that is a sum of its gears 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        (["aa"], ["c"], "small: no value is called 'aa'\n  hint: did you mean 'a'?"),
+        (["a"], ["b"], "small: no value is called 'b'\n  hint: did you mean '/b'?"),
+        (["/b"], ["/b"], "small:/b: there is no operator between the inputs and this output"),
+        (["/b"], ["in:0"], "small:in:0: there is no operator between the inputs and this output"),
+        (
+            ["c"],
+            ["z"],
+            "small: the outputs also depend on the model's input 'in:0'\n  hint: add 'in:0' to the inputs, or a value after it",
+        ),
+        (
+            ["in:0"],
+            ["c"],
+            "small:a: this value is inside the region and is needed outside of it\n"
+            "  hint: add it to the outputs, or end the region before it",
+        ),
+        (["in:0", "c"], ["a"], "small:c: this input is computed from the output 'a'"),
+    ],
+)
+def test_regions_that_are_none_are_refused(inputs: list[str], outputs: list[str], message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        replace(chain(), inputs=inputs, outputs=outputs, by=blob([F32] * len(inputs), [F32]))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        (
+            blob([F32, F32], [F32]),
+            "small:c: part.om, inputs: found 1: 'a', expected 2: 'in0' float32 [2, 4], 'in1' float32 [2, 4]\n"
+            "  hint: pass one value for each input, in this order",
+        ),
+        (blob([F32], [F32, F32]), "small:c: part.om, outputs: found 1, expected 2: 'out0', 'out1'"),
+        (
+            blob([("float32", (2, 5))], [F32]),
+            "small:c: part.om, input 0 'in0': value 'a' is float32 [2, 4], expected float32 [2, 5]\n"
+            "  hint: reshape or resize 'a' to [2, 5] before the call",
+        ),
+        (
+            blob([("int8", (2, 4))], [F32]),
+            "small:c: part.om, input 0 'in0': value 'a' is float32 [2, 4], expected int8 [2, 4]\n  hint: a = lb.astype(a, \"int8\")",
+        ),
+        (
+            blob([F32], [("float32", (2, 3))]),
+            "small:c: part.om, output 0 'out0': found float32 [2, 4], expected float32 [2, 3]\n"
+            "  hint: end the region at a value of that shape",
+        ),
+        (
+            blob([F32], [("int32", (2, 4))]),
+            "small:c: part.om gives int32 [2, 4] for a value that is float32 [2, 4]\n  hint: end the region at a value of the type int32",
+        ),
+    ],
+    ids=["inputs", "outputs", "shape", "dtype", "output shape", "output dtype"],
+)
+def test_offline_models_that_do_not_fit_are_refused(by: ExternModel, message: str) -> None:
+    with pytest.raises(SignatureError) as caught:
+        replace(chain(), inputs=["a"], outputs=["c"], by=by)
+    assert str(caught.value) == message
+
+
+def test_a_device_of_another_vendor_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        replace(chain(), inputs=["a"], outputs=["c"], by=blob([F32], [F32]), device="openvino0")
+    assert str(caught.value).startswith("part.om is a blob of atlas, which runs on atlas, not on openvino0")
+
+
+def test_the_size_of_a_dimension_may_be_computed_on_both_sides_of_the_border() -> None:
+    """A shape's tensor depends on no input: it is neither inside nor outside."""
+    nodes = [node("Shape", "x", "s", end=1), node("Cast", "s", "f", to=1), node("Mul", "x f", "a"), node("Sub", "a f", "y")]
+    program = from_onnx(small_model(nodes, {"x": ("float32", ("n",))}, {"y": ("float32", ("n",))}))
+    edited = replace(program, inputs=["x"], outputs=["a"], by=blob([("float32", ("n",))], [("float32", ("n",))]))
+    assert operators(edited)[-1] == "subtract"
