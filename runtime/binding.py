@@ -118,7 +118,7 @@ class Binding:
 
     def close(self) -> None:
         """Close the prepared calls and give the memory back. Idempotent."""
-        externs, self.externs, self.groups = self.externs, [], []
+        externs, self.externs, self.calls, self.groups = self.externs, [], [], []
         self._homes, self.late, self.pointers = {}, {}, {}
         for extern in externs:
             extern.close()
