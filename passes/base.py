@@ -156,8 +156,9 @@ def print_pass(step: Pass) -> str:
         >>> print_pass(HoistCasts(max_depth=4))
         'hoist-casts{max-depth=4}'
     """
+    kind: type[Any] = type(step)
     options: list[str] = []
-    for option in fields(type(step)):
+    for option in fields(kind):
         value = getattr(step, option.name)
         if value != option.default:
             text = str(value).lower() if isinstance(value, bool) else str(value)
