@@ -21,6 +21,7 @@ BUILT_IN: dict[str, str] = {
     "atlas": "landbridge.runtime.vendors.atlas:AtlasVendor",
     "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
     "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
+    "litert": "landbridge.runtime.vendors.litert:LitertVendor",
 }
 
 SIMULATORS_GROUP = "landbridge.simulators"
