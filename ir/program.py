@@ -85,7 +85,10 @@ class ExternModel:
         elif found is not None and found.name != vendor:
             raise SignatureError(f"this is a blob of {found.name}, expected one of {vendor}", at=name, hint=f"name the vendor {found.name}")
         if signature is None:
-            signature = registry.vendor(vendor).read_signature(data, options or {})
+            try:
+                signature = registry.vendor(vendor).read_signature(data, options or {})
+            except SignatureError as error:
+                raise error.within(name) from None
         return ExternModel(vendor, bytes(data), signature, dict(options or {}), name)
 
     @staticmethod

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class LandbridgeError(Exception):
@@ -29,6 +30,11 @@ class LandbridgeError(Exception):
         self.message = message
         self.at = at
         self.hint = hint
+
+    def within(self, at: str) -> Self:
+        """Return this error, placed in something larger: "backbone.om" before "MODEL_DEF"."""
+        self.at = f"{at}: {self.at}" if self.at else at
+        return self
 
     def __str__(self) -> str:
         text = f"{self.at}: {self.message}" if self.at else self.message

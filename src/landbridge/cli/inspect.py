@@ -11,7 +11,7 @@ from landbridge.cli import options
 from landbridge.runtime import artifact
 from landbridge.runtime.dims import render, render_shape
 from landbridge.runtime.driver import Vendor
-from landbridge.runtime.errors import UserError
+from landbridge.runtime.errors import SignatureError, UserError
 from landbridge.runtime.plan import Interface, Plan
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors import registry
@@ -39,7 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
     data = path.read_bytes()
     vendor = registry.vendor(arguments.vendor) if arguments.vendor else registry.recognise(data)
     if vendor is not None:
-        text, facts = _blob(path, data, vendor)
+        try:
+            text, facts = _blob(path, data, vendor)
+        except SignatureError as error:
+            raise error.within(str(path)) from None
     elif data.startswith(_ARTIFACT_START):
         text, facts = _artifact(path)
     else:
