@@ -225,3 +225,41 @@ def test_the_size_of_a_dimension_may_be_computed_on_both_sides_of_the_border() -
     program = from_onnx(small_model(nodes, {"x": ("float32", ("n",))}, {"y": ("float32", ("n",))}))
     edited = replace(program, inputs=["x"], outputs=["a"], by=blob([("float32", ("n",))], [("float32", ("n",))]))
     assert operators(edited)[-1] == "subtract"
+
+
+def test_a_region_with_borders_inside_a_fallback_region() -> None:
+    """CumSum is never native; all three would be one region, of which the program does not know the inner values."""
+    nodes = [node("CumSum", "x axis", "a"), node("CumSum", "a axis", "b"), node("CumSum", "b axis", "c"), node("Neg", "c", "y")]
+    model = small_model(nodes, {"x": ("float32", (2, 4))}, {"y": ("float32", (2, 4))}, {"axis": np.array(1)})
+    whole = from_onnx(model)
+    assert [found.nodes for found in whole.fallbacks.values()] == [("cumsum_a (CumSum)", "cumsum_b (CumSum)", "cumsum_c (CumSum)")]
+    program = replace(whole, inputs=["a"], outputs=["b"], by=blob([F32], [F32]))
+    assert operators(program) == ["fallback_0", "part", "fallback_2", "negative"]
+    assert list(program.externs) == ["fallback_0", "fallback_2", "part"]
+    assert [found.value for found in program.fallbacks.values()] == ["a", "c"]
+    verify(place_program(program), phase="placed")
+
+
+def test_regions_replaced_before_are_still_replaced_when_another_is_opened() -> None:
+    nodes = [node("Relu", "x", "r"), node("CumSum", "r axis", "a"), node("CumSum", "a axis", "b"), node("Abs", "b", "y")]
+    model = small_model(nodes, {"x": ("float32", (2, 4))}, {"y": ("float32", (2, 4))}, {"axis": np.array(1)})
+    first = replace(from_onnx(model), inputs=["b"], outputs=["y"], by=blob([F32], [F32], vendor="openvino"), device="openvino0")
+    second = replace(first, inputs=["r"], outputs=["a"], by=blob([F32], [F32]), device="atlas1")
+    assert operators(second) == ["nn.relu", "part_1", "fallback_1", "part"]
+    assert [extern.vendor for extern in second.externs.values()] == ["onnxruntime", "openvino", "atlas"]
+    assert extern_device(second.module, "part_1") == Device("atlas", 1)
+    third = replace(second, inputs=["x"], outputs=["y"], by=blob([F32], [F32]))
+    assert operators(third) == ["part_2"]
+    assert not third.fallbacks
+
+
+def test_a_value_that_is_none_of_the_program_is_named_as_such() -> None:
+    nodes = [node("Shape", "x", "s"), node("Slice", "s zero one", "n"), node("Concat", "n rest", "t", axis=0), node("Reshape", "x t", "y")]
+    constants = {"zero": np.array([0]), "one": np.array([1]), "rest": np.array([-1])}
+    program = from_onnx(small_model(nodes, {"x": ("float32", ("n", 2, 2))}, {"y": ("float32", ("n", 4))}, constants))
+    with pytest.raises(ModelError) as caught:
+        replace(program, inputs=["t"], outputs=["y"], by=blob([F32], [F32]))
+    assert str(caught.value) == (
+        "small: the value 't' of the model is none of the program: it is a constant, a shape, or in a region that runs elsewhere\n"
+        "  hint: name a value before or after it"
+    )

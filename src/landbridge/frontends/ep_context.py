@@ -24,38 +24,51 @@ SOURCES: dict[str, str] = {
 """The vendor for each execution provider that may be named as the source of a blob."""
 
 
-def is_ep_context(node: Node) -> bool:
-    """Return whether a node holds a vendor's blob."""
-    return bool(node.proto.domain == "com.microsoft" and node.proto.op_type == "EPContext")
+def is_ep_context(proto: Any) -> bool:
+    """Return whether a `NodeProto` holds a vendor's blob."""
+    return bool(proto.domain == "com.microsoft" and proto.op_type == "EPContext")
 
 
-def read_model(node: Node, title: str, folder: Path | None) -> ExternModel:
+def embed(proto: Any, title: str, folder: Path | None) -> None:
+    """Put the blobs that EPContext nodes have in other files into the model.
+
+    Args:
+        folder: where the model lies, or None where it is no file.
+
+    Raises:
+        ModelError: a file is missing, or is outside the model's folder.
+    """
+    for node in proto.graph.node:
+        if not is_ep_context(node):
+            continue
+        mode, held = (next((a for a in node.attribute if a.name == name), None) for name in ("embed_mode", "ep_cache_context"))
+        if mode is not None and mode.i == 0 and held is not None:
+            held.s = _read(held.s.decode("utf-8", "replace"), folder, f"{title}:{node.name or node.output[0]}")
+            mode.i = 1
+
+
+def read_model(node: Node, title: str) -> ExternModel:
     """Return the offline model that a node holds.
 
     Args:
         title: what messages call the ONNX model.
-        folder: where the ONNX model lies, or None where it is no file.
 
     Raises:
         UnsupportedError: the blob is of nobody known, or is shared between nodes.
-        ModelError: the blob is missing, or is outside the model's folder.
+        ModelError: the node has no blob.
         SignatureError: the blob is not one of its source, or does not tell its signature.
     """
     at = f"{title}:{node.name}"
-    source = _text(node, "source")
-    vendor = SOURCES.get(source)
+    source, context, main = node.attribute("source"), node.attribute("ep_cache_context"), node.attribute("main_context")
+    name = "" if source is None else source.s.decode("utf-8", "replace")
+    vendor = SOURCES.get(name)
     if vendor is None:
-        raise UnsupportedError(f"an EPContext node of the source '{source}'", at=at, hint=f"known sources: {', '.join(SOURCES)}")
-    if _number(node, "main_context", 1) != 1:
+        raise UnsupportedError(f"an EPContext node of the source '{name}'", at=at, hint=f"known sources: {', '.join(SOURCES)}")
+    if main is not None and main.i != 1:
         raise UnsupportedError("an EPContext node whose blob is in another node (main_context=0)", at=at)
-    if _number(node, "embed_mode", 1) == 1:
-        attribute = node.attribute("ep_cache_context")
-        data = b"" if attribute is None else bytes(attribute.s)
-    else:
-        data = _read(_text(node, "ep_cache_context"), folder, at)
-    if not data:
+    if context is None or not context.s:
         raise ModelError("an EPContext node without a blob", at=at, hint="set its attribute ep_cache_context")
-    return ExternModel.from_bytes(data, vendor, name=node.name)
+    return ExternModel.from_bytes(bytes(context.s), vendor, name=node.name)
 
 
 def _read(location: str, folder: Path | None, at: str) -> bytes:
@@ -70,13 +83,3 @@ def _read(location: str, folder: Path | None, at: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read its blob from '{location}': {error.strerror}", at=at) from error
-
-
-def _text(node: Node, name: str) -> str:
-    attribute: Any = node.attribute(name)
-    return "" if attribute is None else str(attribute.s.decode("utf-8", "replace"))
-
-
-def _number(node: Node, name: str, default: int) -> int:
-    attribute: Any = node.attribute(name)
-    return default if attribute is None else int(attribute.i)

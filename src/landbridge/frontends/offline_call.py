@@ -73,13 +73,20 @@ def call_offline(
     if isinstance(results, int):
         types = output_types(model.signature, arguments, at=model.name)
     else:
-        types = [relax.TensorType(replaced.shape, port.dtype) for replaced, port in zip(results, ports, strict=True)]
+        types = [without_device(replaced, port.dtype) for replaced, port in zip(results, ports, strict=True)]
     whole = _bind(symbol, arguments, types)
     _check(info, whole, ("output",))
     if len(types) == 1:
         return OfflineCall((whole,), (whole.var,), entry)
     parts = [Binding(relax.Var(f"{symbol}_{i}", found), relax.TupleGetItem(whole.var, i)) for i, found in enumerate(types)]
     return OfflineCall((whole, *parts), tuple(part.var for part in parts), entry)
+
+
+def without_device(tensor_type: Any, dtype: str | None = None) -> Any:
+    """Return a tensor type that says nothing of its device, perhaps with another element type."""
+    if tensor_type.shape is None:
+        return relax.TensorType(dtype=dtype or tensor_type.dtype, ndim=tensor_type.ndim)
+    return relax.TensorType(tensor_type.shape, dtype or tensor_type.dtype)
 
 
 def _bind(symbol: str, arguments: Sequence[Any], types: Sequence[Any]) -> Binding:

@@ -8,7 +8,7 @@ import onnx
 
 from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
 from landbridge.frontends.onnx_values import DimNames
-from landbridge.frontends.replace import Names, replace
+from landbridge.frontends.replace import Names, reopened, replace
 from landbridge.frontends.split import cut
 from landbridge.ir.program import ExternModel, Program
 from landbridge.ir.sizes import dims_in, dtype_of
@@ -38,6 +38,7 @@ def offload(
         >>> model = lb.offload(model, "openvino0", inputs=["pool1"], outputs=["feat"])  # doctest: +SKIP
     """
     where = Device.parse(device)
+    model = reopened(model, inputs, outputs)
     names = Names.of(model)
     if model.source is None:
         raise UnsupportedError(

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from landbridge.frontends.onnx_assemble import Assembly
+from landbridge.frontends import ep_context
+from landbridge.frontends.onnx_assemble import Assembly, Border
 from landbridge.frontends.onnx_build import Build
+from landbridge.frontends.onnx_graph import OnnxGraph
 from landbridge.frontends.onnx_load import OnnxModel, load
 from landbridge.frontends.onnx_prepare import prepare
 from landbridge.ir.program import Program
@@ -36,8 +38,20 @@ def from_onnx(
         >>> program = lb.from_onnx("detector.onnx", shapes={"image": (1, 3, 640, 640)})  # doctest: +SKIP
     """
     proto, title = load(model, name)
-    graph = prepare(proto, title, shapes)
-    build = Build(graph, folder=Path(model).parent if isinstance(model, str | Path) else None)
+    ep_context.embed(proto, title, Path(model).parent if isinstance(model, str | Path) else None)
+    return import_graph(prepare(proto, title, shapes), fallback=fallback)
+
+
+def import_graph(graph: OnnxGraph, *, fallback: bool = True, borders: Sequence[Border] = ()) -> Program:
+    """Return the program of a prepared graph.
+
+    Args:
+        borders: the inputs and outputs of regions; no fallback region has operators of both sides of one.
+
+    Raises:
+        UnsupportedError, SignatureError: as `from_onnx`.
+    """
+    build = Build(graph)
     params = [build.values.variable(value, build.values.relax_type(graph.type_of(value))) for value in graph.inputs]
     outputs = build.walk()
-    return Assembly(build).program(params, outputs, fallback=fallback)
+    return Assembly(build, borders).program(params, outputs, fallback=fallback)

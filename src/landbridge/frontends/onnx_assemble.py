@@ -10,7 +10,7 @@ from tvm import relax
 
 from landbridge.frontends.onnx_build import Build, Unit
 from landbridge.frontends.onnx_fallback import build_region
-from landbridge.frontends.onnx_graph import Node
+from landbridge.frontends.onnx_graph import Node, between
 from landbridge.frontends.regions import Edges, closure, in_order, merge
 from landbridge.ir.body import Body
 from landbridge.ir.devices import VDevices
@@ -23,13 +23,26 @@ ALIASES = "landbridge.aliases"
 """Module attribute: for each further name that a value has in the user's model, the identifier of its variable."""
 
 
+Border = tuple[Sequence[str], Sequence[str]]
+"""The inputs and outputs of a region, by the user's names."""
+
+
 class Assembly:
     """The way from the units of a walk to a program."""
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: Build, borders: Sequence[Border] = ()) -> None:
+        """Take what the walk made.
+
+        Args:
+            borders: no fallback region shall have operators on both sides of one of these.
+        """
         self._build = build
         self._values = build.values
         self._graph = build.graph
+        self._colours: dict[int, int] = {}
+        for number, (inputs, outputs) in enumerate(borders):
+            for index in between(build.graph, inputs, outputs).members:
+                self._colours[index] = self._colours.get(index, 0) | 1 << number
         self._wanted = [build.values.canonical(name) for name in build.graph.outputs]
         self._units = _live(build.units, self._reads(build.units), self._wanted)
 
@@ -92,7 +105,8 @@ class Assembly:
                 if not unit.reason and unit.node is not None and unit.offline is None:
                     unit.reason, unit.bindings = "it is between operators that must be together", []
         outside = [number for number, unit in enumerate(units) if unit.reason]
-        return merge(edges, outside, together)
+        colours = {number: self._colours.get(unit.node.index, 0) for number, unit in enumerate(units) if unit.node is not None}
+        return merge(edges, outside, together, colours)
 
     def _inseparable(self, edges: Edges) -> list[list[int]]:
         """Return the groups of units that hand on values that cannot leave ONNX Runtime."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,19 +93,13 @@ class Build:
         symbols: hands out names of offline models.
     """
 
-    def __init__(self, graph: OnnxGraph, *, folder: Path | None) -> None:
-        """Take what to import.
-
-        Args:
-            folder: where EPContext nodes may name files, or None.
-        """
+    def __init__(self, graph: OnnxGraph) -> None:
         self.graph = graph
         self.values = Values(graph)
         self.units: list[Unit] = []
         self.problems: list[tuple[Node, str]] = []
         self.functions = Functions()
         self.symbols = NameTable()
-        self._folder = folder
         self._converter = Converter(graph.opset, list(self.values.dims.values()))
 
     def walk(self) -> list[Any]:
@@ -121,7 +114,7 @@ class Build:
         return [self.expr(name, len(self.graph.nodes)) for name in self.graph.outputs if not self.values.is_opaque(name)]
 
     def _visit(self, node: Node) -> None:
-        if ep_context.is_ep_context(node):
+        if ep_context.is_ep_context(node.proto):
             self._offline(node)
             return
         if self.values.fold(node) or self.values.follow(node):
@@ -197,6 +190,8 @@ class Build:
                 allow_zero = node.attribute("allowzero")
                 shape = reshaped(target, source, allow_zero is not None and bool(allow_zero.i))
                 return constant_of(np.array(shape.tolist(), np.int64)) if is_static(shape) else relax.ShapeExpr(list(shape))
+        if node.proto.op_type == "Pow" and index == 1 and values.is_constant(name):
+            return constant_of(values.array(name).astype(values.element_type(node.inputs[0])))  # ONNX allows two types here, Relax one
         if values.is_symbolic(name) and index in _SHAPE_INPUTS.get(node.proto.op_type, ()):
             extents = values.extents(name)
             if extents is not None and extents.ndim == 1:
@@ -239,7 +234,7 @@ class Build:
 
     def _offline(self, node: Node) -> None:
         """Keep an EPContext node: a call of an offline model, its results converted to what the model declares of them."""
-        values, model = self.values, ep_context.read_model(node, self.graph.title, self._folder)
+        values, model = self.values, ep_context.read_model(node, self.graph.title)
         device, symbol = Device(model.device_kind), self.symbols.identifier(node.name)
         arguments = [self.expr(name, node.index) for name in node.inputs]
         place = Place(self.graph.title, values.table.names, node.makes[0])

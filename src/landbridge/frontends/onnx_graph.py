@@ -214,6 +214,30 @@ class OnnxGraph:
                 raise unknown_name(name, what, values, self.title)
 
 
+@dataclass(frozen=True)
+class Between:
+    """The nodes between some values: by index, and every value that they read."""
+
+    members: frozenset[int]
+    reads: frozenset[str]
+
+
+def between(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str]) -> Between:
+    """Return the nodes on which ``outputs`` depend, as far as ``inputs`` do not already give what they need."""
+    members: set[int] = set()
+    reads: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name in inputs or name not in graph.producer or graph.producer[name].index in members:
+            continue
+        node = graph.producer[name]
+        members.add(node.index)
+        reads.update(node.reads)
+        waiting.extend(node.reads)
+    return Between(frozenset(members), frozenset(reads))
+
+
 def unknown_name(name: str, what: str, known: Iterable[str], title: str) -> ModelError:
     """Return the error that says that nothing is called ``name``, with the closest known name as its hint."""
     names = list(known)

@@ -28,10 +28,13 @@ def refusal(node: Node, values: Values) -> str:
         return "control flow"
     for value in (*node.reads, *node.makes):
         problem = _type_problem(values.graph.type_of(value))
-        if problem:
+        if problem and not (problem == _EMPTY and values.is_constant(value)):
             return problem
     rule = NEVER_NATIVE.get(node.proto.op_type, "")
     return rule if isinstance(rule, str) else rule(node, values)
+
+
+_EMPTY = "a tensor without elements"
 
 
 def _type_problem(found: ValueType) -> str:
@@ -39,7 +42,7 @@ def _type_problem(found: ValueType) -> str:
         return "it works on sequences or optionals"
     if found.dtype and found.dtype not in NATIVE_DTYPES:
         return f"native code has no {found.dtype}"
-    return "a tensor without elements" if found.shape is not None and 0 in found.shape else ""
+    return _EMPTY if found.shape is not None and 0 in found.shape else ""
 
 
 def _number(node: Node, name: str, default: int) -> int:
@@ -125,5 +128,6 @@ NEVER_NATIVE: dict[str, str | Rule] = {
     "Resize": _resize,
     "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,
+    "Upsample": "TVM's importer takes other elements than operator set 9 says",
 }
 """Operators that TVM's importer takes and should not: the reason, or a rule that finds it."""

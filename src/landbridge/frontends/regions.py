@@ -49,19 +49,23 @@ def closure(edges: Edges, members: Iterable[int]) -> list[int]:
     return sorted(chosen | (below & above))
 
 
-def merge(edges: Edges, outside: Sequence[int], together: Iterable[Sequence[int]] = ()) -> list[list[int]]:
+def merge(
+    edges: Edges, outside: Sequence[int], together: Iterable[Sequence[int]] = (), colours: Mapping[int, int] | None = None
+) -> list[list[int]]:
     """Return the operators of ``outside`` joined into regions, each in order, the regions in the order of their first operator.
 
     Args:
         together: operators of ``outside`` that must be in one region; each such group is closed (`closure`).
+        colours: operators of different colours stay apart otherwise; one that is not listed has the colour 0.
     """
-    groups = _Groups(edges, outside)
+    groups, colour = _Groups(edges, outside), colours or {}
     for members in together:
         for member in members[1:]:
             groups.join(members[0], member)
     for number in outside:
         for user in edges.after[number]:
-            if user in groups.leader and groups.find(number) != groups.find(user) and groups.may_join(number, user):
+            same = user in groups.leader and colour.get(number, 0) == colour.get(user, 0)
+            if same and groups.find(number) != groups.find(user) and groups.may_join(number, user):
                 groups.join(number, user)
     return groups.members()
 

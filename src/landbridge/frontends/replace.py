@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from dataclasses import replace as with_fields
 from typing import Any
 
+import onnx
 from tvm import relax
 
 from landbridge.frontends.names import NameTable
-from landbridge.frontends.offline_call import Place, call_offline
+from landbridge.frontends.offline_call import Place, call_offline, without_device
+from landbridge.frontends.onnx import import_graph
 from landbridge.frontends.onnx_assemble import ALIASES
-from landbridge.frontends.onnx_graph import unknown_name
+from landbridge.frontends.onnx_graph import OnnxGraph, unknown_name
+from landbridge.frontends.onnx_prepare import prepare
 from landbridge.frontends.regions import in_order
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.devices import VDevices
 from landbridge.ir.dtypes import convertible
-from landbridge.ir.program import DERIVED, EXTERNS, ExternModel, ModuleInfo, Program, attribute
+from landbridge.ir.program import DERIVED, EXTERNS, ExternModel, ModuleInfo, Program, attribute, extern_device
 from landbridge.ir.sizes import dtype_of, render_type
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import ModelError, SignatureError
+
+EDITS = "landbridge.edits"
+"""Module attribute: for each region that was replaced the symbol of the offline model, the names of its inputs and of its outputs."""
 
 
 def replace(
@@ -48,6 +54,30 @@ def replace(
         >>> model = lb.replace(model, inputs=["pool1"], outputs=["feat"], by=backbone, device="atlas0")  # doctest: +SKIP
     """
     where = Device(by.device_kind) if device is None else Device.parse(device)
+    model = reopened(model, inputs, outputs)
+    return _replaced(model, inputs, outputs, by, where)
+
+
+def reopened(model: Program, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
+    """Return ``model``, imported again with other fallback regions where the named values are inside of one.
+
+    Regions that were replaced before are replaced again.
+    """
+    names = Names.of(model)
+    if model.source is None or all(name in names.variables for name in (*inputs, *outputs)):
+        return model
+    graph = prepare(onnx.ModelProto.FromString(model.source), names.info.model)
+    if not all(name in graph.producer or name in graph.inputs for name in (*inputs, *outputs)):
+        return model
+    edits = attribute(model.module, EDITS, [])
+    program = import_graph(graph, borders=[*((given, results) for _, given, results in edits), (inputs, outputs)])
+    for symbol, given, results in edits:
+        program = _replaced(program, given, results, model.externs[symbol], extern_device(model.module, symbol))
+    return program
+
+
+def _replaced(model: Program, inputs: Sequence[str], outputs: Sequence[str], by: ExternModel, where: Device) -> Program:
+    """Return the program with ``by`` in the place of the region."""
     names = Names.of(model)
     arguments = [names.find(name) for name in inputs]
     results = [names.find(name) for name in outputs]
@@ -55,21 +85,21 @@ def replace(
     live = _remaining(body, arguments, results, names)
     bindings, symbol, entry = _call(model, names, by, where, arguments, results)
     pieces = [[binding] for binding in live] + [bindings]
-    rank = [body.bindings.index(binding) for binding in live] + [min(_position(body, result) for result in results)]
+    position = {binding.var: number for number, binding in enumerate(body.bindings)}
+    rank = [position[binding.var] for binding in live] + [min(position[result] for result in results)]
     reads = [[str(part.name) for b in piece for part in operands(b.value) if isinstance(part, relax.Var)] for piece in pieces]
     made = [[str(binding.var.name) for binding in piece] for piece in pieces]
     flat = tuple(binding for number in in_order(reads, made, rank) for binding in pieces[number])
-    plain = {result: relax.Var(result.name, relax.TensorType(result.ty.shape, result.ty.dtype)) for result in results}
+    plain = {result: relax.Var(result.name, without_device(result.ty)) for result in results}
     edited = Body(body.params, flat, body.outputs).renamed(plain)
     called = {extern_symbol(binding.value) for binding in flat if is_extern(binding.value)}
     entries = {**attribute(model.module, EXTERNS, {}), symbol: entry}
-    module = edited.write(model.module, VDevices(model.module)).with_attr(EXTERNS, {s: e for s, e in entries.items() if s in called})
-    return with_fields(
-        model,
-        module=module,
-        externs={s: found for s, found in {**model.externs, symbol: by}.items() if s in called},
-        fallbacks={s: found for s, found in model.fallbacks.items() if s in called},
-    )
+    edits = [*attribute(model.module, EDITS, []), [symbol, list(inputs), list(outputs)]]
+    attributes = {EXTERNS: {s: e for s, e in entries.items() if s in called}, EDITS: [edit for edit in edits if edit[0] in called]}
+    module = edited.write(model.module, VDevices(model.module)).with_attrs(attributes)
+    externs = {s: found for s, found in {**model.externs, symbol: by}.items() if s in called}
+    fallbacks = {s: found for s, found in model.fallbacks.items() if s in called}
+    return with_fields(model, module=module, externs=externs, fallbacks=fallbacks)
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,11 @@ class Names:
             ModelError: there is none.
         """
         if name not in self.variables:
+            if self.program.source is not None and name in OnnxGraph(onnx.ModelProto.FromString(self.program.source), "").producer:
+                message = (
+                    f"the value '{name}' of the model is none of the program: it is a constant, a shape, or in a region that runs elsewhere"
+                )
+                raise ModelError(message, at=self.info.model, hint="name a value before or after it")
             raise unknown_name(name, "value", self.variables, self.info.model or "model")
         return self.variables[name]
 
@@ -104,10 +139,6 @@ class Names:
         """Return what messages call the place of a value."""
         name = self.info.user_name(variable)
         return f"{self.info.model}:{name}" if self.info.model else name
-
-
-def _position(body: Body, variable: Any) -> int:
-    return next(number for number, binding in enumerate(body.bindings) if binding.var.same_as(variable))
 
 
 def _remaining(body: Body, arguments: Sequence[Any], results: Sequence[Any], names: Names) -> list[Binding]:

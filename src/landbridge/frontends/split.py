@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
+from landbridge.frontends.onnx_graph import OnnxGraph, ValueType, between
 from landbridge.frontends.onnx_load import OnnxModel, load
 from landbridge.frontends.onnx_prepare import infer_shapes, prepare
 from landbridge.runtime.errors import ModelError, UnsupportedError
@@ -70,30 +70,20 @@ def cut(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str], types: 
 
 
 def _between(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str]) -> list[int]:
-    """Return the nodes on the ways from ``inputs`` to ``outputs``."""
-    begin = set(inputs)
-    members: set[int] = set()
-    used: set[str] = set()
-    waiting = list(outputs)
+    """Return the nodes on the ways from ``inputs`` to ``outputs``.
+
+    Raises:
+        ModelError: there are none, or something else leads there, or an input does not.
+    """
+    found = between(graph, inputs, outputs)
     for name in outputs:
-        if name in begin or name not in graph.producer:
+        if name in inputs or name not in graph.producer:
             raise ModelError("there is no operator between the inputs and this output", at=f"{graph.title}:{name}")
-    while waiting:
-        name = waiting.pop()
-        if name in begin:
-            used.add(name)
-        elif name in graph.producer:
-            node = graph.producer[name]
-            if node.index not in members:
-                members.add(node.index)
-                waiting.extend(node.reads)
-        elif name in graph.inputs:
-            raise ModelError(
-                f"the outputs also depend on the model's input '{name}'",
-                at=graph.title,
-                hint=f"add '{name}' to the inputs, or a value after it",
-            )
-    unused = [name for name in inputs if name not in used]
+    for name in graph.inputs:
+        if name in found.reads and name not in inputs:
+            hint = f"add '{name}' to the inputs, or a value after it"
+            raise ModelError(f"the outputs also depend on the model's input '{name}'", at=graph.title, hint=hint)
+    unused = [name for name in inputs if name not in found.reads]
     if unused:
         raise ModelError(f"no way leads from the input '{unused[0]}' to the outputs", at=graph.title, hint="leave it out")
-    return sorted(members)
+    return sorted(found.members)
