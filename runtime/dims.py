@@ -77,14 +77,24 @@ def names(size: Size) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*names(size[1]), *names(size[2]))))
 
 
+_STRENGTH = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
+"""How strongly an operator binds; what binds more weakly inside it gets parentheses."""
+
+
 def render(size: Size) -> str:
-    """Return ``size`` as one reads it, such as ``(n*6)``."""
+    """Return ``size`` as one reads it, such as ``(n+7)*128``."""
     if isinstance(size, int | str):
         return str(size)
     operator, left, right = size
     if operator in ("max", "min"):
         return f"{operator}({render(left)}, {render(right)})"
-    return f"({render(left)}{operator}{render(right)})"
+    strength = _STRENGTH.get(operator, 0)
+    return f"{_inside(left, strength)}{operator}{_inside(right, strength + 1)}"
+
+
+def _inside(size: Size, strength: int) -> str:
+    weaker = not isinstance(size, int | str) and _STRENGTH.get(size[0], strength) < strength
+    return f"({render(size)})" if weaker else render(size)
 
 
 def render_shape(shape: Iterable[Size]) -> str:

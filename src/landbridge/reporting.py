@@ -9,6 +9,7 @@ from typing import Any
 
 from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_constant, is_copy, is_extern, operands
 from landbridge.ir.devices import device_of
+from landbridge.ir.dtypes import bits_of
 from landbridge.ir.program import DERIVED, EXTERNS, NAMES, OUTPUTS, Program, attribute, topology_of
 from landbridge.ir.sizes import dtype_of, nbytes_of, shape_of
 from landbridge.runtime import gears
@@ -132,7 +133,7 @@ class _Facts:
         before, after = nbytes_of(source_value.ty), nbytes_of(binding.var.ty)
         return Cast(
             value=self.name(root),
-            nbytes=min(before, after) if isinstance(before, int) and isinstance(after, int) else after,
+            nbytes=before if bits_of(dtype_of(source_value.ty)) <= bits_of(dtype_of(binding.var.ty)) else after,
             source=dtype_of(source_value.ty),
             destination=dtype_of(binding.var.ty),
             producer=self.producer(root),

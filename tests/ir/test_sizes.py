@@ -60,7 +60,7 @@ def test_bytes() -> None:
 
 
 def test_how_types_are_written() -> None:
-    assert render_type(relax.TensorType((N * 2, 3), "float16")) == "float16 [(n*2), 3]"
+    assert render_type(relax.TensorType((N * 2, 3), "float16")) == "float16 [n*2, 3]"
     assert render_type(relax.TensorType(dtype="int8", ndim=2)) == "int8 of 2 dimensions"
     assert render_type(relax.TensorType(dtype="int8", ndim=-1)) == "int8"
 

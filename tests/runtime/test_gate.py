@@ -155,7 +155,7 @@ def test_a_size_that_depends_on_a_dimension_of_a_later_input() -> None:
     found = gate(pairs, IMAGE)
     assert found.admit({"pairs": zeros(4), "image": zeros(2, 3)})[1] == (2,)
     assert refusal(found, {"pairs": zeros(5), "image": zeros(2, 3)}) == (
-        "input 'pairs': float32 [5], expected float32 [(n*2)]: 5 on axis 0, expected 4\n  hint: give shape [(n*2)]"
+        "input 'pairs': float32 [5], expected float32 [n*2]: 5 on axis 0, expected 4\n  hint: give shape [n*2]"
     )
 
 

@@ -52,16 +52,16 @@ def test_a_report_as_text() -> None:
         FULL.render()
         == """\
 4 crossings, the minimum is 4
-  value     dtype    shape      bytes   direction         from -> to               reason
-  image     float16  [n, 3, 8]  (n*48)  cpu -> atlas0     Cast_1 -> backbone.om    backbone.om runs on atlas0
-  features  float32  [1, 10]    40      atlas0 -> cpu     backbone.om -> head      head runs on openvino0
-  features  float32  [1, 10]    40      cpu -> openvino0  backbone.om -> head      head runs on openvino0 (same memory, no byte moves)
-  scale     float32  []         4       cpu -> atlas0     constant -> backbone.om  backbone.om runs on atlas0 (once, at load)
-  (n*48) + 40 bytes cross in a run, 4 at load
+  value     dtype    shape      bytes  direction         from -> to               reason
+  image     float16  [n, 3, 8]  n*48   cpu -> atlas0     Cast_1 -> backbone.om    backbone.om runs on atlas0
+  features  float32  [1, 10]    40     atlas0 -> cpu     backbone.om -> head      head runs on openvino0
+  features  float32  [1, 10]    40     cpu -> openvino0  backbone.om -> head      head runs on openvino0 (same memory, no byte moves)
+  scale     float32  []         4      cpu -> atlas0     constant -> backbone.om  backbone.om runs on atlas0 (once, at load)
+  n*48 + 40 bytes cross in a run, 4 at load
 
 1 cast
-  value  from -> to          bytes   between               reason
-  image  float32 -> float16  (n*48)  input -> backbone.om  before the copy, so that fewer bytes cross
+  value  from -> to          bytes  between               reason
+  image  float32 -> float16  n*48   input -> backbone.om  before the copy, so that fewer bytes cross
 
 1 fallback
   value  run by       operators                            reason
@@ -71,7 +71,7 @@ launches
   backbone.om: n over gears 1, 4, 8
 
 peak memory in bytes
-  cpu     ((n*96)+128)
+  cpu     n*96+128
   atlas0  1000000
 
 sizes depend on: n"""
