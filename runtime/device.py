@@ -1,7 +1,8 @@
 """The names of devices: ``cpu``, ``atlas0``, ``gpu1``.
 
 A device is a kind and an ordinal. There is one CPU. The kinds known from the start are in `KINDS`; a vendor may add its own
-(`register_kind`). This module knows names only; whether such a device is present is its driver's affair.
+(`register_kind`), and an unknown name makes the installed vendors do so. This module knows names only; whether such a device is
+present is its driver's affair.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Device:
         if isinstance(text, Device):
             return text
         match = _NAME.fullmatch(text.strip().lower())
-        kind = KINDS.get(match[1]) if match else None
+        kind = _kind(match[1]) if match else None
         if match is None or kind is None:
             known = ", ".join(dict.fromkeys(KINDS.values()))
             raise UsageError(f"unknown device '{text}'", hint=f"a device is a kind and a number, as in atlas0; kinds: {known}")
@@ -79,6 +80,15 @@ class Device:
 
     def __str__(self) -> str:
         return "cpu" if self.is_cpu else f"{self.kind}{self.ordinal}"
+
+
+def _kind(spelling: str) -> str | None:
+    """Return the kind that ``spelling`` stands for, or None."""
+    if spelling not in KINDS:
+        from landbridge.runtime.vendors import registry  # noqa: PLC0415 - the registry is built on this module
+
+        registry.vendors()
+    return KINDS.get(spelling)
 
 
 CPU = Device("cpu")

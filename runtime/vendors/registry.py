@@ -22,6 +22,7 @@ BUILT_IN: dict[str, str] = {
     "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
     "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
     "litert": "landbridge.runtime.vendors.litert:LitertVendor",
+    "iree": "landbridge.runtime.vendors.iree:IreeVendor",
 }
 
 SIMULATORS_GROUP = "landbridge.simulators"

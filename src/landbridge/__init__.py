@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from landbridge.compiler import compile as compile
     from landbridge.frontends import nn as nn
     from landbridge.frontends.nn import AtlasRuntimeSubgraph as AtlasRuntimeSubgraph
+    from landbridge.frontends.nn import IreeRuntimeSubgraph as IreeRuntimeSubgraph
+    from landbridge.frontends.nn import LitertRuntimeSubgraph as LitertRuntimeSubgraph
     from landbridge.frontends.nn import OnnxruntimeRuntimeSubgraph as OnnxruntimeRuntimeSubgraph
     from landbridge.frontends.nn import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
     from landbridge.frontends.nn import TensorSpec as TensorSpec
@@ -58,6 +60,8 @@ _HOME = {
     "TensorSpec": "landbridge.frontends.nn:TensorSpec",
     "AtlasRuntimeSubgraph": "landbridge.frontends.nn:AtlasRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph": "landbridge.frontends.nn:OpenvinoRuntimeSubgraph",
+    "LitertRuntimeSubgraph": "landbridge.frontends.nn:LitertRuntimeSubgraph",
+    "IreeRuntimeSubgraph": "landbridge.frontends.nn:IreeRuntimeSubgraph",
     "OnnxruntimeRuntimeSubgraph": "landbridge.frontends.nn:OnnxruntimeRuntimeSubgraph",
     "copy": "landbridge.frontends.nn:copy",
     "astype": "landbridge.frontends.nn:astype",
@@ -91,6 +95,8 @@ __all__ = [
     "TensorSpec",
     "AtlasRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph",
+    "LitertRuntimeSubgraph",
+    "IreeRuntimeSubgraph",
     "OnnxruntimeRuntimeSubgraph",
     "copy",
     "astype",

@@ -16,7 +16,13 @@ PACKAGE = ROOT / "src" / "landbridge"
 FLOORS = {"runtime": {"runtime"}, "ir": {"runtime", "ir"}, "passes": {"runtime", "ir", "passes"}, "codegen": {"runtime", "ir", "codegen"}}
 """Which floors of the house each floor may import; everything else is the front door, which may import all."""
 
-VENDOR_PACKAGES = {"openvino": {"openvino"}, "onnxruntime": {"onnxruntime", "onnx", "ml_dtypes"}, "litert": {"ai_edge_litert"}}
+VENDOR_PACKAGES = {
+    "openvino": {"openvino"},
+    "onnxruntime": {"onnxruntime", "onnx", "ml_dtypes"},
+    "litert": {"ai_edge_litert"},
+    "iree": {"iree"},
+    "tensorrt": {"tensorrt", "tensorrt_lean"},
+}
 """What the folder of a vendor may import besides the standard library and NumPy."""
 
 

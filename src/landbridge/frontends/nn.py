@@ -152,6 +152,18 @@ class OnnxruntimeRuntimeSubgraph(RuntimeSubgraph):
     vendor = "onnxruntime"
 
 
+class LitertRuntimeSubgraph(RuntimeSubgraph):
+    """A LiteRT model (.tflite)."""
+
+    vendor = "litert"
+
+
+class IreeRuntimeSubgraph(RuntimeSubgraph):
+    """A module that IREE compiled for a CPU (.vmfb)."""
+
+    vendor = "iree"
+
+
 def copy(x: Any, device: str) -> Any:
     """Return ``x`` on ``device``. Needed in ``mode="strict"`` only; in ``mode="auto"`` the compiler inserts copies itself."""
     symbol = _COPY + str(Device.parse(device))
