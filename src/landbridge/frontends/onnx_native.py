@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from landbridge.frontends.onnx_graph import Node
-from landbridge.frontends.onnx_shapes import Extents, constant_of, elements, is_static, shape_extents
+from landbridge.frontends.onnx_shapes import MAX_ELEMENTS, Extents, constant_of, elements, is_static, shape_extents
 from landbridge.ir.body import MAIN, Binding, Body, infer_type, is_constant, substitute
 from landbridge.ir.devices import VDevices
 from landbridge.ir.sizes import shape_of
@@ -66,7 +67,7 @@ class Converter:
         """Take the version of ONNX's operators and the variables of the symbolic dimensions."""
         self._opset = opset
         self._dims = tuple(dims)
-        self._lowered: dict[str, str] = {}
+        self._lowered: dict[Any, str] = {}
 
     def convert(self, node: Node, arguments: Sequence[Any]) -> Converted:
         """Return the node in Relax.
@@ -86,7 +87,11 @@ class Converter:
         outputs = tuple(next(flat) if part is None else part for part in pattern)
         types = [output.ty if isinstance(output.ty, relax.TensorType) else None for output in outputs]
         _check_bindings(bindings, types)
-        self._check_lowering(module, types)
+        key = _key(node, arguments)
+        if key not in self._lowered:
+            self._lowered[key] = lowering_problem(module)
+        if self._lowered[key]:
+            raise Declined(self._lowered[key], types)
         return Converted(bindings, outputs, functions)
 
     def _import(self, node: Node, arguments: Sequence[Any]) -> tuple[tvm.IRModule, list[Any]]:
@@ -120,12 +125,19 @@ class Converter:
                 pattern.append(None)
         return relax.transform.DeadCodeElimination([MAIN])(module), pattern
 
-    def _check_lowering(self, module: tvm.IRModule, types: Sequence[Any]) -> None:
-        key = module.script(show_meta=False)
-        if key not in self._lowered:
-            self._lowered[key] = lowering_problem(module)
-        if self._lowered[key]:
-            raise Declined(self._lowered[key], types)
+
+def _key(node: Node, arguments: Sequence[Any]) -> Any:
+    """Return what decides whether TVM can lower a node: operator, attributes, and types; small constants may be attributes too."""
+    found: list[Any] = [node.type, *(attribute.SerializeToString(deterministic=True) for attribute in node.proto.attribute)]
+    for argument in arguments:
+        small = is_constant(argument) and math.prod(int(extent) for extent in argument.ty.shape) <= MAX_ELEMENTS
+        found.append((str(argument.ty), argument.value.numpy().tobytes()) if small else _type_text(argument))
+    return tuple(found)
+
+
+def _type_text(argument: Any) -> str:
+    has_type = isinstance(argument, relax.Var) or is_constant(argument)
+    return f"{type(argument).__name__} {argument.ty if has_type else argument}"
 
 
 @dataclass
