@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from landbridge.frontends.nn import copy as copy
     from landbridge.frontends.nn import from_module as from_module
     from landbridge.frontends.offload import offload as offload
-    from landbridge.frontends.onnx import from_onnx as from_onnx
+    from landbridge.frontends.onnx.from_onnx import from_onnx as from_onnx
     from landbridge.frontends.replace import replace as replace
     from landbridge.frontends.split import split as split
     from landbridge.ir.program import ExternModel as ExternModel
@@ -54,7 +54,7 @@ COMPILER_PACKAGES = ("tvm", "tvm_ffi", "onnx", "networkx")
 
 _HOME = {
     # make a program
-    "from_onnx": "landbridge.frontends.onnx:from_onnx",
+    "from_onnx": "landbridge.frontends.onnx.from_onnx:from_onnx",
     "from_module": "landbridge.frontends.nn:from_module",
     "nn": "landbridge.frontends.nn",
     "TensorSpec": "landbridge.frontends.nn:TensorSpec",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from landbridge.frontends.onnx import from_onnx
+from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.program import extern_device
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import LandbridgeError, ModelError, SignatureError, UnsupportedError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from landbridge.frontends.offload import offload
-from landbridge.frontends.onnx import from_onnx
+from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.program import extern_device, extern_signature
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import ModelError, UnsupportedError, UsageError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landbridge.frontends.onnx import from_onnx
+from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.frontends.replace import replace
 from landbridge.ir.body import Body, is_extern
 from landbridge.ir.program import ExternModel, Program, extern_device, user_name

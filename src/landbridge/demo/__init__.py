@@ -1,0 +1,1 @@
+"""The example of the README: scanned digits through the CPU, an Atlas (simulated) and OpenVINO (real)."""

@@ -55,21 +55,17 @@ class DemoResult:
 
     def render(self) -> str:
         """Return the result as text."""
-        total = sum(self.phases_ns.values())
-        phases = [f"  {name:<22}{ns / 1e6:>9.2f} ms {ns / max(total, 1):>6.1%}" for name, ns in self.phases_ns.items()]
-        return "\n".join([
-            self.report.render(),
-            "",
-            self.plan,
-            "",
-            f"accuracy on {self.images} test images: Landbridge {self.correct / self.images:.2%}, ONNX Runtime {self.reference_correct / self.images:.2%}",
-            f"same prediction on {self.equal} of {self.images} images",
-            "",
-            f"time by phase, all {self.images} images:",
-            *phases,
+        total = max(sum(self.phases_ns.values()), 1)
+        found, reference = self.correct / self.images, self.reference_correct / self.images
+        lines = [self.report.render(), "", self.plan, ""]
+        lines.append(f"accuracy on {self.images} test images: Landbridge {found:.2%}, ONNX Runtime {reference:.2%}")
+        lines += [f"same prediction on {self.equal} of {self.images} images", "", f"time by phase, all {self.images} images:"]
+        lines += [f"  {name:<22}{ns / 1e6:>9.2f} ms {ns / total:>6.1%}" for name, ns in self.phases_ns.items()]
+        lines += [
             "",
             f"simulated: {', '.join(self.simulated) or 'nothing'} (its times say nothing about the hardware); real: cpu, openvino",
-        ])
+        ]
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
@@ -92,7 +88,8 @@ def run_demo(*, batch: int, output: str | None, tell: Callable[[str], None]) -> 
     digits = load_digits()
     reference = digits_model()
     tell("making the backbone's .om (stands in for the vendor's tool, which is not here)")
-    backbone = make_om(lb.split(reference, inputs=BACKBONE[0], outputs=BACKBONE[1]), gears=GEARS, name="backbone", input_dtype="float16", output_dtype="float16")
+    region = lb.split(reference, inputs=BACKBONE[0], outputs=BACKBONE[1])
+    backbone = make_om(region, gears=GEARS, name="backbone", input_dtype="float16", output_dtype="float16")
     model = lb.from_onnx(reference, name="digits.onnx")
     offline = lb.ExternModel.from_bytes(backbone, "atlas", name="backbone.om")
     model = lb.replace(model, inputs=BACKBONE[0], outputs=BACKBONE[1], by=offline, device="atlas0")

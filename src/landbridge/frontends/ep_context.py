@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from landbridge.frontends.onnx_graph import Node
-from landbridge.frontends.onnx_load import inside
+from landbridge.frontends.onnx.graph import Node
+from landbridge.frontends.onnx.load import inside
 from landbridge.ir.program import ExternModel
 from landbridge.runtime.errors import ModelError, UnsupportedError
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
-from landbridge.frontends.onnx_values import DimNames
+from landbridge.frontends.onnx.graph import OnnxGraph, ValueType
+from landbridge.frontends.onnx.values import DimNames
 from landbridge.frontends.replace import Names, reopened, replace
 from landbridge.frontends.split import cut
 from landbridge.ir.program import ExternModel, Program

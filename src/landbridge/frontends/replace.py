@@ -12,11 +12,11 @@ from tvm import relax
 
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline, without_device
-from landbridge.frontends.onnx import import_graph
-from landbridge.frontends.onnx_assemble import ALIASES
-from landbridge.frontends.onnx_graph import OnnxGraph, unknown_name
-from landbridge.frontends.onnx_prepare import prepare
-from landbridge.frontends.regions import in_order
+from landbridge.frontends.onnx.assemble import ALIASES
+from landbridge.frontends.onnx.from_onnx import import_graph
+from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name
+from landbridge.frontends.onnx.prepare import prepare
+from landbridge.frontends.onnx.regions import in_order
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.devices import VDevices
 from landbridge.ir.dtypes import convertible

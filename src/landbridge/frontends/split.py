@@ -7,10 +7,10 @@ from typing import Any
 
 import onnx
 
-from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import OnnxGraph, ValueType, between
-from landbridge.frontends.onnx_load import OnnxModel, load
-from landbridge.frontends.onnx_prepare import infer_shapes, prepare
+from landbridge.frontends.onnx.extract import extract
+from landbridge.frontends.onnx.graph import OnnxGraph, ValueType, between
+from landbridge.frontends.onnx.load import OnnxModel, load
+from landbridge.frontends.onnx.prepare import infer_shapes, prepare
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 

@@ -17,7 +17,7 @@ import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
-from landbridge.frontends.onnx_graph import OnnxGraph, is_program_dtype, unknown_name, value_type
+from landbridge.frontends.onnx.graph import OnnxGraph, is_program_dtype, unknown_name, value_type
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]

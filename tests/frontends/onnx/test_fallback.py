@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from landbridge.frontends.onnx import from_onnx
+from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.body import Body, is_extern
 from landbridge.ir.program import Program, extern_device
 from landbridge.ir.sizes import render_type

@@ -13,9 +13,9 @@ from onnx.reference import ReferenceEvaluator
 from tvm import relax, tirx
 
 from landbridge.frontends.names import NameTable
-from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import DOMAINS, NATIVE_DTYPES, Node, OnnxGraph, ValueType
-from landbridge.frontends.onnx_shapes import MAX_ELEMENTS, Extents, constant_of, elements, evaluate, is_static, shape_extents
+from landbridge.frontends.onnx.extract import extract
+from landbridge.frontends.onnx.graph import DOMAINS, NATIVE_DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, evaluate, is_static, shape_extents
 from landbridge.ir.body import Binding, infer_type, is_constant
 from landbridge.ir.sizes import dims_in, dtype_of, shape_of
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from landbridge.frontends.onnx_graph import DOMAINS, NATIVE_DTYPES, Node, ValueType
-from landbridge.frontends.onnx_shapes import shape_extents
-from landbridge.frontends.onnx_values import Values
+from landbridge.frontends.onnx.graph import DOMAINS, NATIVE_DTYPES, Node, ValueType
+from landbridge.frontends.onnx.shapes import shape_extents
+from landbridge.frontends.onnx.values import Values
 
 CONTROL_FLOW = ("If", "Loop", "Scan")
 """Operators with subgraphs that decide what runs."""

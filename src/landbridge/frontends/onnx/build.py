@@ -1,6 +1,6 @@
 """Walk a prepared ONNX graph once: each node becomes bindings, a call of an offline model, or a reason why it is not native.
 
-What comes out are `Unit`s; `landbridge.frontends.onnx_assemble` makes a program of them.
+What comes out are `Unit`s; `landbridge.frontends.onnx.assemble` makes a program of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tvm import relax
 from landbridge.frontends import ep_context
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline
-from landbridge.frontends.onnx_fallback import is_defined, operator_types, value_problem
-from landbridge.frontends.onnx_graph import NATIVE_DTYPES, Node, OnnxGraph
-from landbridge.frontends.onnx_native import Converted, Converter, Declined
-from landbridge.frontends.onnx_shapes import constant_of, is_static, reshaped, shape_extents
-from landbridge.frontends.onnx_support import refusal
-from landbridge.frontends.onnx_values import DimNames, Values, contradiction
+from landbridge.frontends.onnx.fallback import is_defined, operator_types, value_problem
+from landbridge.frontends.onnx.graph import NATIVE_DTYPES, Node, OnnxGraph
+from landbridge.frontends.onnx.native import Converted, Converter, Declined
+from landbridge.frontends.onnx.shapes import constant_of, is_static, reshaped, shape_extents
+from landbridge.frontends.onnx.support import refusal
+from landbridge.frontends.onnx.values import DimNames, Values, contradiction
 from landbridge.ir.body import Binding, Body
 from landbridge.ir.dtypes import convertible
 from landbridge.ir.program import ExternModel

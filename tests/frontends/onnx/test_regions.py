@@ -5,7 +5,7 @@ import random
 
 import networkx as nx
 
-from landbridge.frontends.regions import Edges, closure, in_order, merge
+from landbridge.frontends.onnx.regions import Edges, closure, in_order, merge
 
 
 def chain(*pairs: tuple[int, int], count: int) -> Edges:

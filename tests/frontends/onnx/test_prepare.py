@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from landbridge.frontends.onnx_graph import OnnxGraph, ValueType
-from landbridge.frontends.onnx_prepare import prepare
+from landbridge.frontends.onnx.graph import OnnxGraph, ValueType
+from landbridge.frontends.onnx.prepare import prepare
 from landbridge.runtime.errors import ModelError, UnsupportedError
 from support.small_onnx import node, small_model
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from landbridge.frontends.onnx_graph import ELEMENT_TYPES, OnnxGraph, ValueType, captured_by
+from landbridge.frontends.onnx.graph import ELEMENT_TYPES, OnnxGraph, ValueType, captured_by
 
 PRODUCER = "landbridge"
 """The producer that cut-out models name."""

@@ -20,8 +20,8 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
-from landbridge.frontends.onnx_graph import Node
-from landbridge.frontends.onnx_shapes import MAX_ELEMENTS, Extents, constant_of, elements, is_static, shape_extents
+from landbridge.frontends.onnx.graph import Node
+from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, is_static, shape_extents
 from landbridge.ir.body import MAIN, Binding, Body, infer_type, is_constant, substitute
 from landbridge.ir.devices import VDevices
 from landbridge.ir.sizes import shape_of

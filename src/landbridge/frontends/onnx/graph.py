@@ -1,6 +1,6 @@
 """A prepared ONNX graph as the front end looks at it: nodes by index, who makes and who uses a value, its type.
 
-The graph has no functions, no ``Constant`` nodes and no sparse weights (`landbridge.frontends.onnx_prepare` sees to that), and the
+The graph has no functions, no ``Constant`` nodes and no sparse weights (`landbridge.frontends.onnx.prepare` sees to that), and the
 name of every symbolic dimension is an identifier that some input has.
 """
 

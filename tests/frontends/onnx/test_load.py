@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from landbridge.frontends.onnx_load import load
+from landbridge.frontends.onnx.load import load
 from landbridge.runtime.errors import ModelError
 from support.small_onnx import node, small_model
 

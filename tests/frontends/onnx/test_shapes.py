@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tvm import tirx
 
-from landbridge.frontends.onnx_graph import Node
-from landbridge.frontends.onnx_shapes import evaluate, extents, is_static, reshaped, shape_extents
+from landbridge.frontends.onnx.graph import Node
+from landbridge.frontends.onnx.shapes import evaluate, extents, is_static, reshaped, shape_extents
 from support.small_onnx import node
 
 N = tirx.Var("n", "int64")

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from landbridge.frontends import ep_context
-from landbridge.frontends.onnx_assemble import Assembly, Border
-from landbridge.frontends.onnx_build import Build
-from landbridge.frontends.onnx_graph import OnnxGraph
-from landbridge.frontends.onnx_load import OnnxModel, load
-from landbridge.frontends.onnx_prepare import prepare
+from landbridge.frontends.onnx.assemble import Assembly, Border
+from landbridge.frontends.onnx.build import Build
+from landbridge.frontends.onnx.graph import OnnxGraph
+from landbridge.frontends.onnx.load import OnnxModel, load
+from landbridge.frontends.onnx.prepare import prepare
 from landbridge.ir.program import Program
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from landbridge.frontends.onnx_build import Build, Unit
-from landbridge.frontends.onnx_fallback import build_region
-from landbridge.frontends.onnx_graph import Node, between
-from landbridge.frontends.regions import Edges, closure, in_order, merge
+from landbridge.frontends.onnx.build import Build, Unit
+from landbridge.frontends.onnx.fallback import build_region
+from landbridge.frontends.onnx.graph import Node, between
+from landbridge.frontends.onnx.regions import Edges, closure, in_order, merge
 from landbridge.ir.body import Body
 from landbridge.ir.devices import VDevices
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, Program, extern_entry

@@ -14,7 +14,7 @@ import numpy as np
 import tvm
 from tvm import relax, sym, tirx
 
-from landbridge.frontends.onnx_graph import ELEMENT_TYPES, Node
+from landbridge.frontends.onnx.graph import ELEMENT_TYPES, Node
 
 MAX_ELEMENTS = 64
 """The largest integer tensor that is taken for a shape."""

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from landbridge.frontends.onnx import from_onnx
+from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.body import Body, is_constant, is_extern
 from landbridge.ir.printer import print_module
 from landbridge.ir.program import MODEL, NAMES, OUTPUTS, Program, attribute, user_name

@@ -10,9 +10,9 @@ import onnx
 import tvm
 from tvm import relax
 
-from landbridge.frontends.onnx_extract import extract
-from landbridge.frontends.onnx_graph import DOMAINS, DTYPES, Node, ValueType, is_program_dtype
-from landbridge.frontends.onnx_values import DimNames, Values
+from landbridge.frontends.onnx.extract import extract
+from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, Node, ValueType, is_program_dtype
+from landbridge.frontends.onnx.values import DimNames, Values
 from landbridge.ir.body import Binding
 from landbridge.ir.program import ExternModel
 from landbridge.ir.sizes import dtype_of
