@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-long lint bench clean
+.PHONY: help setup demo test test-long lint conformance bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,9 @@ test: lint ## Run the linters and the tests
 
 test-long: lint ## Run everything, the long tests too
 	$(BIN)/python -m pytest
+
+conformance: setup ## Run onnx's own tests through compiler and runtime; writes docs/conformance.md
+	PYTHONPATH=src:tests $(BIN)/python -m conformance
 
 bench: setup ## Measure compile time, artifact load and the latency of the demo
 	$(BIN)/python benchmarks/run.py
