@@ -14,38 +14,12 @@ from typing import Any
 
 from landbridge.runtime.dtypes import is_dtype
 from landbridge.runtime.errors import ModelError
+from landbridge.runtime.vendors import onnx_model
 
 DOMAINS = ("", "ai.onnx")
 """The spellings of the domain of ONNX's own operators."""
 
-DTYPES: dict[int, str] = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    8: "string",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    14: "complex64",
-    15: "complex128",
-    16: "bfloat16",
-    17: "float8_e4m3fn",
-    18: "float8_e4m3fnuz",
-    19: "float8_e5m2",
-    20: "float8_e5m2fnuz",
-    21: "uint4",
-    22: "int4",
-    23: "float4_e2m1fn",
-    24: "float8_e8m0fnu",
-    25: "uint2",
-    26: "int2",
-}
+DTYPES: dict[int, str] = {**onnx_model.DTYPES, 8: "string", 25: "uint2", 26: "int2"}
 """The name of each element type of `TensorProto.DataType`; types that came later are unknown here."""
 
 ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()}
