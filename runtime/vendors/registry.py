@@ -21,6 +21,7 @@ BUILT_IN: dict[str, str] = {
     "atlas": "landbridge.runtime.vendors.atlas:AtlasVendor",
     "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
     "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
+    "cambricon": "landbridge.runtime.vendors.cambricon:CambriconVendor",
     "litert": "landbridge.runtime.vendors.litert:LitertVendor",
     "iree": "landbridge.runtime.vendors.iree:IreeVendor",
 }
@@ -29,6 +30,7 @@ SIMULATORS_GROUP = "landbridge.simulators"
 
 BUILT_IN_SIMULATORS: dict[str, str] = {
     "atlas": "landbridge.simulators.ascend:library",
+    "cambricon": "landbridge.simulators.cambricon:library",
 }
 
 _vendors: dict[str, Vendor] = {}

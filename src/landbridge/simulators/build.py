@@ -26,18 +26,20 @@ CANDIDATES = ("cc", "gcc", "clang")
 TIMEOUT_S = 300
 
 
-def build_library(name: str, folder: Path) -> Path:
+def build_library(name: str, folder: Path, shared: Sequence[Path] = ()) -> Path:
     """Return the shared library of the C sources in ``folder``, building it first where it is not built yet.
 
     Args:
         name: file name of the library, such as ``libascendcl.so``.
+        shared: sources elsewhere that belong to it as well, with the headers beside them.
 
     Raises:
         DeviceError: there is no C compiler, or it failed.
     """
     compiler = find_compiler()
-    sources = sorted(folder.glob("*.c"))
-    key = _key(compiler, [*sources, *sorted(folder.glob("*.h"))])
+    sources = [*sorted(folder.glob("*.c")), *shared]
+    headers = [header for place in dict.fromkeys((folder, *(source.parent for source in shared))) for header in sorted(place.glob("*.h"))]
+    key = _key(compiler, [*sources, *headers])
     library = cache_folder() / key / name
     if not library.is_file():
         _compile(compiler, sources, library)
