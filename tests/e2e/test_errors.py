@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -58,16 +59,15 @@ def _written(files: Files, name: str, data: bytes) -> str:
     return str(path)
 
 
-def _with_om(**options: object) -> Callable[[Files], list[str]]:
+def _with_om(
+    shape: Sequence[int | str] = (2, 4), *, two: bool = False, gears: Sequence[int] = (), dtype: str | None = None
+) -> Callable[[Files], list[str]]:
     """A command that replaces the middle operator by an offline model of another kind."""
 
     def command(files: Files) -> list[str]:
-        shape = options.get("shape", (2, 4))
-        inputs = {"clean": ("float32", shape)} | ({"mask": ("float32", shape)} if options.get("two") else {})
-        nodes = [node("Mul", "clean mask", "score") if options.get("two") else node("Sigmoid", "clean", "score")]
-        blob = make_om(
-            small_model(nodes, inputs, {"score": ("float32", shape)}), gears=options.get("gears", ()), input_dtype=options.get("dtype")
-        )  # type: ignore[arg-type]
+        inputs = {"clean": ("float32", shape)} | ({"mask": ("float32", shape)} if two else {})
+        nodes = [node("Mul", "clean mask", "score") if two else node("Sigmoid", "clean", "score")]
+        blob = make_om(small_model(nodes, inputs, {"score": ("float32", shape)}), gears=gears, input_dtype=dtype)
         _written(files, "other.om", blob)
         return _compile(files, "--replace", _replace(files, file="other.om"))
 
@@ -105,9 +105,9 @@ def _engine(files: Files) -> list[str]:
     return _compile(files, "--replace", _replace(files, file="engine.om"))
 
 
-def _input(files: Files, **arrays: np.ndarray) -> list[str]:  # type: ignore[type-arg]
+def _input(files: Files, **arrays: Any) -> list[str]:
     path = files["model.onnx"].with_name("other.npz")
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes no **arrays
+    np.savez(path, **arrays)
     return ["run", str(files["good.lbr"]), "-i", str(path), "--simulate", "atlas"]
 
 

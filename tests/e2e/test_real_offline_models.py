@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import landbridge as lb
 from landbridge.simulators.ascend.make_om import make_om
 from support.om_data import om_data_dir
 from support.small_onnx import node, small_model
+
+Array = NDArray[Any]
 
 TOLERANCE = 2e-3
 """Relative to max(1, |y|): the file computes in float16, whose rounding of 27 products of about 1 reaches 2.1e-3."""
@@ -54,14 +57,15 @@ def dynamic_om() -> bytes:
     return (om_data_dir() / "model_dyn_om.om").read_bytes()
 
 
-def convolution(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def convolution(x: Array) -> Array:
     """The definition: a valid 3x3 convolution by the true weights, in float64."""
     weights = np.load(om_data_dir() / "conv1_weights.npy").astype(np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), axis=(2, 3))
-    return np.einsum("nchwij,ocij->nohw", windows, weights)
+    result: Array = np.einsum("nchwij,ocij->nohw", windows, weights)
+    return result
 
 
-def assert_close(found: np.ndarray, expected: np.ndarray) -> None:  # type: ignore[type-arg]
+def assert_close(found: Array, expected: Array) -> None:
     assert found.shape == expected.shape
     worst = (np.abs(found - expected) / np.maximum(1, np.abs(expected))).max()
     assert worst <= TOLERANCE
@@ -71,7 +75,7 @@ def relu_model(*shape: int | str) -> Any:
     return small_model([node("Relu", "x", "y")], {"x": ("float32", shape)}, {"y": ("float32", shape)})
 
 
-def images(n: int) -> np.ndarray:  # type: ignore[type-arg]
+def images(n: int) -> Array:
     return np.random.default_rng(n).standard_normal((n, 3, 16, 16)).astype("float32")
 
 
