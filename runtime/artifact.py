@@ -9,19 +9,20 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from landbridge.runtime.container import FORMAT, FORMAT_VERSION, Blob, Container, Section, lay_out, to_canonical_json
+from landbridge.runtime.container import FORMAT, FORMAT_VERSION, Blob, Container, KeySignature, Section, lay_out, to_canonical_json
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, PlanError
 from landbridge.runtime.fields import Field
 from landbridge.runtime.plan import Extern, Plan, Segment
 from landbridge.runtime.report import Report
 from landbridge.runtime.save_file import save_file
 from landbridge.runtime.signature import Signature
+from landbridge.runtime.trust import Trust
 
 HOST_LIBRARY = "code/host.so"
 """The section with the host library."""
@@ -99,11 +100,13 @@ class Manifest:
         artifact: everything but the bytes: its ``sections`` are empty.
         sections: the entry of each section.
         format_version: major and minor version of the format.
+        signatures: of the file, none of them checked.
     """
 
     artifact: Artifact
     sections: tuple[Section, ...]
     format_version: tuple[int, int]
+    signatures: tuple[KeySignature, ...] = ()
 
 
 def to_bytes(artifact: Artifact) -> bytes:
@@ -125,33 +128,34 @@ def write(artifact: Artifact, path: str | Path) -> None:
     save_file(path, _chunks(artifact))
 
 
-def read(path: str | Path, *, trust: str | None = None) -> Artifact:
+def read(path: str | Path, *, trust: Sequence[Trust] = ()) -> Artifact:
     """Return the artifact in the file at ``path``, checked in full.
 
     The bytes of constants stay in the file and are mapped; replace the file by renaming, never write into it. All other bytes are copied.
 
     Args:
-        trust: "sha256:" and the digest of the one artifact to accept.
+        trust: conditions that it must meet (`landbridge.runtime.trust`).
 
     Raises:
         ArtifactCorrupt: a byte is not as it was written, or a field contradicts another.
         ArtifactLimit: it asks for more than is allowed.
-        ArtifactUntrusted: it is not the one that ``trust`` pins.
+        ArtifactUntrusted: it does not meet a condition.
         ArtifactIncompatible: it is of a newer format.
         ArtifactError: the file cannot be read.
     """
-    with _naming(path):
+    with naming(path):
         return from_bytes(_map(path), trust=trust)
 
 
-def from_bytes(data: Blob, *, trust: str | None = None) -> Artifact:
+def from_bytes(data: Blob, *, trust: Sequence[Trust] = ()) -> Artifact:
     """Return the artifact in the file ``data``; otherwise as `read`."""
     container = Container.open(data)
     sections = {
         section.name: container.payload(data, index, private=not section.name.startswith("const/"))
         for index, section in enumerate(container.sections)
     }
-    container.check_trust(trust)
+    for condition in trust:
+        condition.check(container.digest, container.signatures)
     return replace(_artifact(container), sections=sections)
 
 
@@ -165,11 +169,21 @@ def read_manifest(source: str | Path | Blob) -> Manifest:
         ArtifactError: as `read`.
     """
     if not isinstance(source, bytes | memoryview):
-        with _naming(source):
+        with naming(source):
             return read_manifest(_map(source))
     container = Container.open(source)
     major, minor = container.manifest["format_version"]
-    return Manifest(_artifact(container), container.sections, (major, minor))
+    return Manifest(_artifact(container), container.sections, (major, minor), container.signatures)
+
+
+def open_container(path: str | Path) -> tuple[memoryview, Container]:
+    """Return the bytes of a file, mapped, and its structure, checked; its payloads are not.
+
+    Raises:
+        ArtifactError: as `read`.
+    """
+    data = _map(path)
+    return data, Container.open(data)
 
 
 def _map(path: str | Path) -> memoryview:
@@ -190,7 +204,7 @@ def _map(path: str | Path) -> memoryview:
 
 
 @contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
+def naming(path: str | Path) -> Iterator[None]:
     """Put the path of the file into the errors about it."""
     try:
         yield

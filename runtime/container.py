@@ -1,6 +1,7 @@
 """The container of an artifact: a stored zip of which every byte follows from its manifest and its payloads.
 
-A file is ``manifest.json``, then the sections the manifest lists, then the zip's directory and end record. The manifest is canonical
+A file is ``manifest.json``, then the sections the manifest lists, then ``signature.json`` where somebody signed it, then the zip's
+directory and end record. The manifest is canonical
 JSON and has the SHA-256 of each section; the zip comment has the SHA-256 of the manifest. Offsets, headers and padding are
 computed, never read: `Container.open` recomputes all of them and refuses a file that differs in one byte. ``unzip`` opens such
 files, but no zip library takes part in reading one. What the manifest means is not known here, except for its list of sections.
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, ArtifactLimit, ArtifactUntrusted
+from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, ArtifactLimit
 from landbridge.runtime.fields import Field
 
 Blob = bytes | memoryview
@@ -36,6 +37,10 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_NBYTES = 16 * 2**20
 MAX_SECTIONS = 16384
 
+SIGNATURES = "signature.json"
+"""The last member of a file that was signed. The manifest does not know of it, so that signing changes no digest."""
+MAX_SIGNATURES_NBYTES = 4096
+
 KINDS: Mapping[str, int] = {"code": 4096, "const": 64, "vendor": 4096}
 """The first part of a section's name, and what its offset is a multiple of."""
 BIG_CONSTANT = 65536
@@ -43,6 +48,7 @@ BIG_CONSTANT = 65536
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63}){1,3}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"[0-9a-f]{1,512}")
 
 _MANIFEST_OFFSET = 30 + len(MANIFEST)
 _DATE = 0x21  # 1980-01-01, the first that a zip can have
@@ -84,6 +90,21 @@ class Section:
 
 
 @dataclass(frozen=True)
+class KeySignature:
+    """A signature of a file, as ``signature.json`` has it; `landbridge.runtime.trust` says what it is worth.
+
+    Attributes:
+        algorithm: such as "ed25519"; those that a reader does not know are of no worth to it.
+        key: the public key, in hexadecimal.
+        signature: in hexadecimal.
+    """
+
+    algorithm: str
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where everything is in a file.
 
@@ -98,8 +119,8 @@ class Layout:
     nbytes: int
 
 
-def lay_out(manifest: bytes, sections: Sequence[Section]) -> Layout:
-    """Return the one layout of a file with this manifest and these sections."""
+def lay_out(manifest: bytes, sections: Sequence[Section], signatures: bytes = b"") -> Layout:
+    """Return the one layout of a file with this manifest, these sections and, unless it is empty, this ``signature.json``."""
     start = _local(MANIFEST, len(manifest), zlib.crc32(manifest), b"") + manifest
     fixed, offsets = [(0, start)], []
     directory = [_central(MANIFEST, len(manifest), zlib.crc32(manifest), 0)]
@@ -110,8 +131,13 @@ def lay_out(manifest: bytes, sections: Sequence[Section]) -> Layout:
         fixed.append((end, header))
         offsets.append(end + len(header))
         end = offsets[-1] + section.nbytes
+    signed = b""
+    if signatures:
+        crc32 = zlib.crc32(signatures)
+        directory.append(_central(SIGNATURES, len(signatures), crc32, end))
+        signed = _local(SIGNATURES, len(signatures), crc32, b"") + signatures
     tail = b"".join(directory)
-    tail += _end(len(directory), len(tail), end) + hashlib.sha256(manifest).hexdigest().encode()
+    tail = signed + tail + _end(len(directory), len(tail), end + len(signed)) + hashlib.sha256(manifest).hexdigest().encode()
     fixed.append((end, tail))
     return Layout(tuple(fixed), tuple(offsets), end + len(tail))
 
@@ -185,12 +211,14 @@ class Container:
         digest: SHA-256 of the manifest, in hexadecimal; it identifies the whole file.
         sections: as listed.
         offsets: of their payloads.
+        signatures: of the file, none of them checked.
     """
 
     manifest: dict[str, Any]
     digest: str
     sections: tuple[Section, ...]
     offsets: tuple[int, ...]
+    signatures: tuple[KeySignature, ...] = ()
 
     @staticmethod
     def open(data: Blob) -> Container:
@@ -203,19 +231,22 @@ class Container:
         """
         view = memoryview(data)
         raw = _read_manifest(view)
-        manifest = _parse(raw)
+        manifest = _parse(raw, "the manifest")
         _check_version(manifest)
         entries = Field(manifest.get("sections"), "sections").items(MAX_SECTIONS)
         sections = tuple(_section(entry) for entry in entries)
         if len({section.name for section in sections}) != len(sections):
             raise ArtifactCorrupt("a name appears twice", at="sections")
         layout = lay_out(raw, sections)
+        signatures = _read_signatures(view, layout.fixed[-1][0]) if layout.nbytes < len(view) else b""
+        if signatures:
+            layout = lay_out(raw, sections, signatures)
         if layout.nbytes != len(view):
             raise ArtifactCorrupt(f"the file has {len(view)} bytes, expected {layout.nbytes}: it was cut or added to")
         for offset, expected in layout.fixed:
             if view[offset : offset + len(expected)] != expected:
                 raise ArtifactCorrupt(f"the bytes from {offset} to {offset + len(expected)} are not what the manifest says")
-        return Container(manifest, hashlib.sha256(raw).hexdigest(), sections, layout.offsets)
+        return Container(manifest, hashlib.sha256(raw).hexdigest(), sections, layout.offsets, parse_signatures(signatures))
 
     def payload(self, data: Blob, index: int, *, private: bool = True) -> Blob:
         """Return a section's payload after checking its SHA-256.
@@ -236,22 +267,45 @@ class Container:
             raise ArtifactCorrupt(f"section '{section.name}' is damaged: SHA-256 {found}, expected {section.sha256}")
         return payload
 
-    def check_trust(self, trust: str | None) -> None:
-        """Check that this is the file the caller pinned.
 
-        Args:
-            trust: "sha256:" and the digest; None pins nothing.
+def parse_signatures(raw: bytes) -> tuple[KeySignature, ...]:
+    """Return what a ``signature.json`` says; nothing where it is empty.
 
-        Raises:
-            ArtifactUntrusted: it is another one, or ``trust`` is not of that form.
-        """
-        if trust is None:
-            return
-        algorithm, _, pinned = trust.partition(":")
-        if algorithm != "sha256" or not _SHA256.fullmatch(pinned.lower()):
-            raise ArtifactUntrusted(f"'{trust}' does not pin an artifact", hint="expected sha256: and 64 hexadecimal digits")
-        if pinned.lower() != self.digest:
-            raise ArtifactUntrusted(f"its digest is sha256:{self.digest}, trusted is {trust}", hint="use the artifact that was pinned")
+    Raises:
+        ArtifactCorrupt: it is not of the one form it can have.
+    """
+    if not raw:
+        return ()
+    entries = Field(_parse(raw, SIGNATURES), SIGNATURES).record("signatures")["signatures"].items(limit=64)
+    found = tuple(_key_signature(entry) for entry in entries)
+    if render_signatures(found) != raw or not found:
+        raise ArtifactCorrupt("keys appear twice or are out of order", at=SIGNATURES)
+    return found
+
+
+def render_signatures(signatures: Sequence[KeySignature]) -> bytes:
+    """Return the ``signature.json`` that says this: a signature for each key, in the order of the keys."""
+    unique = {(entry.algorithm, entry.key): entry for entry in signatures}
+    return to_canonical_json({"signatures": [dict(vars(unique[key])) for key in sorted(unique)]})
+
+
+def _key_signature(field: Field) -> KeySignature:
+    members = field.record("algorithm", "key", "signature")
+    for name in ("key", "signature"):
+        if not _SIGNATURE.fullmatch(members[name].text()):
+            members[name].fail("not hexadecimal")
+    return KeySignature(members["algorithm"].text(empty=False), members["key"].value, members["signature"].value)
+
+
+def _read_signatures(view: memoryview, start: int) -> bytes:
+    """Return the payload of the ``signature.json`` whose header is at ``start``, or nothing where there is no such header."""
+    header = bytes(view[start : start + 30 + len(SIGNATURES)])
+    if not (header.startswith(b"PK\3\4") and header.endswith(SIGNATURES.encode())):
+        return b""
+    nbytes = int.from_bytes(header[22:26], "little")
+    if not 0 < nbytes <= MAX_SIGNATURES_NBYTES:
+        raise ArtifactCorrupt(f"{nbytes} bytes, expected 1 to {MAX_SIGNATURES_NBYTES}", at=SIGNATURES)
+    return bytes(view[start + len(header) : start + len(header) + nbytes])
 
 
 def _read_manifest(view: memoryview) -> bytes:
@@ -269,17 +323,17 @@ def _read_manifest(view: memoryview) -> bytes:
     return raw
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
+def _parse(raw: bytes, what: str) -> dict[str, Any]:
     try:
-        manifest = json.loads(raw.decode("ascii"), parse_float=_refuse_number, parse_constant=_refuse_number)
-        canonical = to_canonical_json(manifest)
+        parsed = json.loads(raw.decode("ascii"), parse_float=_refuse_number, parse_constant=_refuse_number)
+        canonical = to_canonical_json(parsed)
     except RecursionError as error:
-        raise ArtifactLimit("the manifest is nested too deeply") from error
+        raise ArtifactLimit(f"{what} is nested too deeply") from error
     except ValueError as error:
-        raise ArtifactCorrupt(f"the manifest is not JSON of integers and strings: {error}") from error
-    if canonical != raw or not isinstance(manifest, dict):
-        raise ArtifactCorrupt("the manifest is not in canonical form")
-    return manifest
+        raise ArtifactCorrupt(f"{what} is not JSON of integers and strings: {error}") from error
+    if canonical != raw or not isinstance(parsed, dict):
+        raise ArtifactCorrupt(f"{what} is not in canonical form")
+    return parsed
 
 
 def _refuse_number(text: str) -> NoReturn:

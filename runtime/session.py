@@ -33,6 +33,7 @@ from landbridge.runtime.memory import DeviceTensor
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.report import Report
 from landbridge.runtime.trace import Span, Trace
+from landbridge.runtime.trust import conditions
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,24 +44,27 @@ _BINDINGS = 8
 """For how many sets of extents a session keeps memory and prepared calls."""
 
 
-def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: str | None = None) -> Session:
+def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any = None) -> Session:
     """Return a session on an artifact.
 
     Args:
         source: the path of an artifact, or its bytes.
         simulate: names of vendors whose devices a simulator stands in for.
-        trust: "sha256:" and the digest of the one artifact to accept.
+        trust: "sha256:" and the digest of the artifact to accept, the public key of a signer to accept (the path of a ``.pub`` file, or
+            a key object of the package ``cryptography``), or a list of such. Where the environment variable ``LANDBRIDGE_TRUST`` names
+            a folder of ``.pub`` files, one of these keys must have signed the artifact, whatever else is trusted.
 
     Raises:
         ArtifactError: the artifact cannot be used; its subclass says why.
         DeviceError: devices are missing, all of them named, or a vendor refused a model.
-        UsageError: an unknown name in ``simulate``.
+        UsageError: an unknown name in ``simulate``, or ``trust`` is none of these.
 
     Example:
         with load("detector.lbr", simulate=["atlas"]) as session:
             outputs = session.run({"image": image})
     """
-    artifact = from_bytes(source, trust=trust) if isinstance(source, bytes | memoryview) else read(source, trust=trust)
+    wanted = conditions(trust)
+    artifact = from_bytes(source, trust=wanted) if isinstance(source, bytes | memoryview) else read(source, trust=wanted)
     told = [simulate] if isinstance(simulate, str) else list(simulate)
     from_environment = [name.strip() for name in os.environ.get(SIMULATE, "").split(",")]
     session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name])

@@ -18,6 +18,7 @@ from landbridge.runtime.artifact import Artifact, from_bytes, read, read_manifes
 from landbridge.runtime.container import Section, lay_out, to_canonical_json
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, ArtifactIncompatible, ArtifactLimit, ArtifactUntrusted, PlanError
 from landbridge.runtime.report import Crossing, Report
+from landbridge.runtime.trust import Trust
 from support.plans import WEIGHTS, artifact, extern, extern_plan, host_plan, plan, tensor, weights
 
 
@@ -175,9 +176,9 @@ def test_a_file_is_not_followed_when_it_is_replaced(tmp_path: Path) -> None:
 def test_trust_is_checked_before_the_meaning(tmp_path: Path) -> None:
     data = forge(lambda manifest: manifest.update(plan={}))
     with pytest.raises(ArtifactUntrusted):
-        from_bytes(data, trust="sha256:" + "0" * 64)
+        from_bytes(data, trust=[Trust.of("sha256:" + "0" * 64)])
     with pytest.raises(ArtifactCorrupt):
-        from_bytes(data, trust=f"sha256:{data[-64:].decode()}")
+        from_bytes(data, trust=[Trust.of(f"sha256:{data[-64:].decode()}")])
 
 
 # Damage
