@@ -6,6 +6,8 @@ Nothing here checks what was checked at load or at the gate.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -29,6 +31,42 @@ Way = Literal["late", "copied", "placed", "on device"]
 themselves; written into fresh memory of its device."""
 
 
+Stepper = Callable[[Binding, dict[str, int]], None]
+"""Calls every step of a binding, in order, and adds the nanoseconds spent in each phase."""
+
+
+def call_steps(binding: Binding, phases: dict[str, int]) -> None:
+    """Call the steps and nothing else."""
+    now = perf_counter_ns()
+    for phase, calls in binding.groups:
+        started = now
+        for call in calls:
+            call()
+        now = perf_counter_ns()
+        phases[phase] += now - started
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Calls the steps and times each by itself.
+
+    Attributes:
+        spans: the span of each step is appended to it.
+    """
+
+    spans: list[Span]
+
+    def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
+        """Run all steps."""
+        now = begin = perf_counter_ns()
+        for index, phase, call in binding.calls:
+            started = now
+            call()
+            now = perf_counter_ns()
+            phases[phase] += now - started
+            self.spans.append(Span(index, phase, started - begin, now - started))
+
+
 class Runner:
     """A binding with the ways of its inputs and outputs worked out.
 
@@ -49,13 +87,13 @@ class Runner:
             if way == "copied" and is_free(binding, entry.buffer) and binding.roots[entry.buffer] not in on_device
         )
 
-    def run(self, values: list[Value], phases: dict[str, int], spans: list[Span] | None = None) -> dict[str, Any]:
+    def run(self, values: list[Value], phases: dict[str, int], steps: Stepper = call_steps) -> dict[str, Any]:
         """Return the outputs by name, in memory that nobody else has.
 
         Args:
             values: the inputs in the plan's order, from the gate.
             phases: nanoseconds spent in each of `PHASES` are added to it.
-            spans: where given, each step is timed by itself and its span appended.
+            steps: how they are called, for whoever wants to look.
 
         Raises:
             DeviceError: a step failed, which it names; the next run starts afresh.
@@ -67,17 +105,9 @@ class Runner:
             if refresh is not None:
                 refresh()
         targets = self._place_outputs()
+        phases[INPUTS] += perf_counter_ns() - started
+        steps(binding, phases)
         now = perf_counter_ns()
-        phases[INPUTS] += now - started
-        if spans is None:
-            for phase, calls in binding.groups:
-                started = now
-                for call in calls:
-                    call()
-                now = perf_counter_ns()
-                phases[phase] += now - started
-        else:
-            now = _run_timed(binding, phases, spans, now)
         given = {entry.buffer: value for entry, value in zip(binding.plan.inputs, values, strict=True)}
         result = {}
         for entry, way in zip(binding.plan.outputs, self.ways, strict=True):
@@ -120,18 +150,6 @@ class Runner:
         target = device_tensor(binding, buffer, binding.allocate(binding.roots[buffer]))
         copy_on_device(target.on, target.address, binding.addresses[buffer], target.nbytes)
         return target
-
-
-def _run_timed(binding: Binding, phases: dict[str, int], spans: list[Span], begin: int) -> int:
-    """Call the steps, note for each when it ran, and return the time."""
-    now = begin
-    for index, phase, call in binding.calls:
-        started = now
-        call()
-        now = perf_counter_ns()
-        phases[phase] += now - started
-        spans.append(Span(index, phase, started - begin, now - started))
-    return now
 
 
 def _way(binding: Binding, entry: Interface, shared: Counter[int], on_device: set[int]) -> Way:

@@ -22,12 +22,13 @@ from landbridge.runtime import dtypes
 from landbridge.runtime.artifact import Artifact, from_bytes, read
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.bound import BoundRun
+from landbridge.runtime.boundaries import Boundary, Tapped
 from landbridge.runtime.container import Blob
 from landbridge.runtime.device import Device
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.dims import names as dims_of
 from landbridge.runtime.errors import DeviceError, InputError, SessionClosed, UsageError
-from landbridge.runtime.execute import PHASES, Runner, copy_to_device
+from landbridge.runtime.execute import PHASES, Runner, Stepper, Timed, call_steps, copy_to_device
 from landbridge.runtime.gate import Gate, TensorInfo, as_array
 from landbridge.runtime.memory import DeviceTensor
 from landbridge.runtime.open_artifact import OpenArtifact
@@ -120,7 +121,7 @@ class Session:
             DeviceError: a step failed, which it names; the session is as before.
             SessionClosed: after `close`.
         """
-        return self._run(inputs, None)
+        return self._run(inputs, call_steps)
 
     def profile(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Trace]:
         """Run once with every step timed by itself, which costs a little; return the outputs and the trace.
@@ -133,15 +134,30 @@ class Session:
             trace.save("trace.json")  # open it in Perfetto
         """
         spans: list[Span] = []
-        outputs = self._run(inputs, spans)
+        outputs = self._run(inputs, Timed(spans))
         return outputs, Trace(self.artifact, tuple(spans), tuple(self.simulated))
 
-    def _run(self, inputs: Mapping[str, Any], spans: list[Span] | None) -> dict[str, Any]:
+    def boundaries(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Boundary, ...]]:
+        """Run once; return the outputs, and what each offline model was given and gave.
+
+        Raises:
+            InputError, DeviceError, SessionClosed: as `run`.
+
+        Example:
+            outputs, boundaries = session.boundaries({"image": image})
+            for value in boundaries[0].inputs:
+                print(boundaries[0].model, value.name, value.array)
+        """
+        found: list[Boundary] = []
+        outputs = self._run(inputs, Tapped(found))
+        return outputs, tuple(found)
+
+    def _run(self, inputs: Mapping[str, Any], steps: Stepper) -> dict[str, Any]:
         values, dims = self._gate.admit(inputs)
         with self._lock:
             runner = self._runner(dims)
             phases = dict.fromkeys(PHASES, 0)
-            outputs = runner.run(values, phases, spans)
+            outputs = runner.run(values, phases, steps)
             self._phases = phases
         return outputs
 

@@ -1,0 +1,88 @@
+"""What each offline model was given and what it gave in one run, copied out, for whoever compares it with something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+from numpy.typing import NDArray
+
+from landbridge.runtime.binding import Binding
+from landbridge.runtime.memory import empty, view
+from landbridge.runtime.plan import Extern
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """A value at the border of an offline model.
+
+    Attributes:
+        name: the user's.
+        buffer: of the plan.
+        array: a copy; elements of types that NumPy lacks are unsigned integers of the same width.
+    """
+
+    name: str
+    buffer: int
+    array: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """One call of an offline model.
+
+    Attributes:
+        step: its index in the plan.
+        model: what the user calls the model.
+        device: where it ran.
+        inputs: in the order of the call, as they were before it.
+        outputs: in the order of the results.
+    """
+
+    step: int
+    model: str
+    device: str
+    inputs: tuple[Crossed, ...]
+    outputs: tuple[Crossed, ...]
+
+
+@dataclass(frozen=True)
+class Tapped:
+    """Calls the steps one by one and copies the borders of offline models out.
+
+    Attributes:
+        found: each boundary is appended to it.
+    """
+
+    found: list[Boundary]
+
+    def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
+        """Run all steps; the copying out is in no phase."""
+        for index, phase, call in binding.calls:
+            step = binding.plan.steps[index]
+            inputs = _copied(binding, step.inputs) if isinstance(step, Extern) else ()
+            started = perf_counter_ns()
+            call()
+            phases[phase] += perf_counter_ns() - started
+            if isinstance(step, Extern):
+                record = binding.opened.records[step.model]
+                outputs = _copied(binding, step.outputs)
+                self.found.append(Boundary(index, record.name or record.symbol, step.device, inputs, outputs))
+
+
+def _copied(binding: Binding, buffers: tuple[int, ...]) -> tuple[Crossed, ...]:
+    return tuple(Crossed(binding.plan.buffers[buffer].name, buffer, _copy(binding, buffer)) for buffer in buffers)
+
+
+def _copy(binding: Binding, buffer: int) -> NDArray[Any]:
+    if buffer in binding.late:
+        return binding.late[buffer].copy()
+    dtype, shape, address = binding.plan.buffers[buffer].dtype, binding.shape(buffer), binding.addresses[buffer]
+    device = binding.device(buffer)
+    if device is None:
+        return view(address, dtype, shape).copy()
+    array, target = empty(dtype, shape)
+    if array.nbytes:
+        device.copy_out(target, address, array.nbytes)
+    return array
