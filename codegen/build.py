@@ -35,7 +35,7 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
         name: of the model, such as "detector.onnx".
 
     Raises:
-        UnsupportedError: operators without native code, or no C compiler.
+        UnsupportedError: operators without native code, two vendors on one device, or no C compiler.
         UsageError: an unknown target.
     """
     host = resolve_target(target)
@@ -65,8 +65,13 @@ def _sources(assembled: Assembled) -> list[SegmentSource]:
 
 
 def _host_devices(program: Program, graph: Graph) -> frozenset[str]:
-    """Return the devices of the program that work in the host's memory."""
+    """Return the devices of the program that work in the host's memory.
+
+    Raises:
+        UnsupportedError: two vendors are on one device, and do not share memory.
+    """
     entries: Mapping[str, Mapping[str, str]] = attribute(program.module, EXTERNS, {})
+    registry.check_memory((entry["device"], entry["vendor"], entry["name"]) for entry in entries.values())
     vendor_of = {entry["device"]: registry.vendor(entry["vendor"]) for entry in entries.values()}
     found = set()
     for device in dict.fromkeys(value.device for value in graph.values):

@@ -49,7 +49,7 @@ class OpenArtifact:
         Raises:
             ArtifactIncompatible: the code is for another machine, or a vendor is not known here.
             DeviceError: devices are missing, all of them named, or a vendor refused a model.
-            UnsupportedError: an input or output has elements of less than a byte.
+            UnsupportedError: an input or output has elements of less than a byte, or two vendors are on one device.
             UsageError: an unknown name in ``simulate``.
         """
         self.artifact = replace(artifact, sections={})
@@ -162,6 +162,7 @@ def _wanted(artifact: Artifact) -> list[tuple[Vendor, str]]:
     Raises:
         ArtifactIncompatible: a vendor is not known here.
         ArtifactCorrupt: a model is on a device that its vendor does not have.
+        UnsupportedError: two vendors are on one device, and do not share memory.
     """
     wanted: dict[tuple[str, str], Vendor] = {}
     for index, record in enumerate(artifact.externs):
@@ -169,6 +170,7 @@ def _wanted(artifact: Artifact) -> list[tuple[Vendor, str]]:
         if _kind(record.device) != vendor.device_kind:
             raise ArtifactCorrupt(f"{record.device}, but {vendor.name} runs on {vendor.device_kind}", at=f"externs[{index}].device")
         wanted.setdefault((vendor.name, record.device), vendor)
+    registry.check_memory((record.device, record.vendor, record.name or record.symbol) for record in artifact.externs)
     reached = {device for _, device in wanted}
     for device in dict.fromkeys(buffer.device for buffer in artifact.plan.buffers):
         if device != "cpu" and device not in reached:

@@ -8,6 +8,7 @@ listed here in the same form, so that a checkout works before it is installed; a
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -22,6 +23,7 @@ BUILT_IN: dict[str, str] = {
     "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
     "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
     "cambricon": "landbridge.runtime.vendors.cambricon:CambriconVendor",
+    "magicmind": "landbridge.runtime.vendors.magicmind:MagicMindVendor",
     "litert": "landbridge.runtime.vendors.litert:LitertVendor",
     "iree": "landbridge.runtime.vendors.iree:IreeVendor",
 }
@@ -80,6 +82,25 @@ def vendor(name: str) -> Vendor:
 def recognise(data: bytes) -> Vendor | None:
     """Return the vendor whose format ``data`` is in, or None."""
     return next((candidate for candidate in vendors().values() if candidate.recognises(data)), None)
+
+
+def check_memory(uses: Iterable[tuple[str, str, str]]) -> None:
+    """Check that no device is used by two vendors: what one allocates there, the other cannot read, unless both work in the host's memory.
+
+    Args:
+        uses: device, vendor and name of each offline model.
+
+    Raises:
+        UnsupportedError: naming the device, the vendors and the models.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for device, name, model in uses:
+        other, its = first.setdefault(device, (name, model))
+        if other != name and not (vendor(other).host_memory and vendor(name).host_memory):
+            raise UnsupportedError(
+                f"{device} is used by {other} ('{its}') and by {name} ('{model}'), which do not share memory",
+                hint="run one of them on another device",
+            )
 
 
 def simulator(name: str) -> Path:

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from landbridge.compiler import compile as compile
     from landbridge.frontends import nn as nn
     from landbridge.frontends.nn import AtlasRuntimeSubgraph as AtlasRuntimeSubgraph
+    from landbridge.frontends.nn import CambriconRuntimeSubgraph as CambriconRuntimeSubgraph
     from landbridge.frontends.nn import IreeRuntimeSubgraph as IreeRuntimeSubgraph
     from landbridge.frontends.nn import LitertRuntimeSubgraph as LitertRuntimeSubgraph
+    from landbridge.frontends.nn import MagicMindRuntimeSubgraph as MagicMindRuntimeSubgraph
     from landbridge.frontends.nn import OnnxruntimeRuntimeSubgraph as OnnxruntimeRuntimeSubgraph
     from landbridge.frontends.nn import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
+    from landbridge.frontends.nn import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
     from landbridge.frontends.nn import TensorSpec as TensorSpec
     from landbridge.frontends.nn import astype as astype
     from landbridge.frontends.nn import copy as copy
@@ -59,6 +62,9 @@ _HOME = {
     "nn": "landbridge.frontends.nn",
     "TensorSpec": "landbridge.frontends.nn:TensorSpec",
     "AtlasRuntimeSubgraph": "landbridge.frontends.nn:AtlasRuntimeSubgraph",
+    "CambriconRuntimeSubgraph": "landbridge.frontends.nn:CambriconRuntimeSubgraph",
+    "MagicMindRuntimeSubgraph": "landbridge.frontends.nn:MagicMindRuntimeSubgraph",
+    "TensorrtRuntimeSubgraph": "landbridge.frontends.nn:TensorrtRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph": "landbridge.frontends.nn:OpenvinoRuntimeSubgraph",
     "LitertRuntimeSubgraph": "landbridge.frontends.nn:LitertRuntimeSubgraph",
     "IreeRuntimeSubgraph": "landbridge.frontends.nn:IreeRuntimeSubgraph",
@@ -94,6 +100,9 @@ __all__ = [
     "nn",
     "TensorSpec",
     "AtlasRuntimeSubgraph",
+    "CambriconRuntimeSubgraph",
+    "MagicMindRuntimeSubgraph",
+    "TensorrtRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph",
     "LitertRuntimeSubgraph",
     "IreeRuntimeSubgraph",

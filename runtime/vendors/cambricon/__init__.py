@@ -13,7 +13,7 @@ from landbridge.runtime.driver import Driver, Vendor
 from landbridge.runtime.errors import DeviceError, SignatureError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
-from landbridge.runtime.vendors.cambricon.format import CORES, MUTABLE, SIMULATED_HEAD, SYMBOL, is_simulated
+from landbridge.runtime.vendors.cambricon.format import CORES, SIMULATED_HEAD, check_length, check_options, is_simulated
 
 _AT = "Cambricon model"
 
@@ -66,29 +66,3 @@ class CambriconVendor(Vendor):
         from landbridge.runtime.vendors.cambricon.driver import CambriconDriver  # noqa: PLC0415 - reading a file needs no ctypes
 
         return CambriconDriver(ordinal, simulate=simulate)
-
-
-def check_options(options: Mapping[str, str], at: str) -> None:
-    """Check the options of an offline model.
-
-    Raises:
-        SignatureError: one is unknown, or is none of those it can be.
-    """
-    for name, value in options.items():
-        if name not in (SYMBOL, MUTABLE):
-            raise SignatureError(f"unknown option '{name}'", at=at, hint=f"options are {SYMBOL} and {MUTABLE}")
-        if name == MUTABLE and value not in ("true", "false"):
-            raise SignatureError(f"{MUTABLE} is '{value}', expected true or false", at=at)
-
-
-def check_length(data: bytes, at: str) -> None:
-    """Check, of a model for the simulator, that it is whole: nobody is told its length when it is loaded.
-
-    Raises:
-        SignatureError: it is not.
-    """
-    if not is_simulated(data):
-        return
-    said = SIMULATED_HEAD.unpack_from(data)[3] if len(data) >= SIMULATED_HEAD.size else SIMULATED_HEAD.size
-    if said != len(data):
-        raise SignatureError(f"the model is cut off or has bytes after its end: {len(data)} bytes, it says {said}", at=at)

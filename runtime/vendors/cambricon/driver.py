@@ -22,7 +22,7 @@ from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.cambricon.cnrt import DEVICE_TO_HOST, HOST_TO_DEVICE, REAL, SUCCESS, Cnrt, DeviceInfo, open_library
-from landbridge.runtime.vendors.cambricon.format import CORES, is_simulated
+from landbridge.runtime.vendors.cambricon.format import CORES, check_options, is_simulated
 from landbridge.runtime.vendors.cambricon.model import CambriconModel
 
 _log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class CambriconDriver(Driver):
                 at=self.cnrt.at,
                 hint="compile the model with the vendor's tools",
             )
+        check_options(options, self.cnrt.at)
         self._check_core(signature.versions.get("core", ""))
         self._check_length(blob)
         model = CambriconModel(self, blob, signature, options)

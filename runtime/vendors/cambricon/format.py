@@ -8,6 +8,9 @@ Source: cnrt.h 4.7.12.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+
+from landbridge.runtime.errors import SignatureError
 
 QUANT8 = 0x51
 """An 8-bit number with a scale that the file does not tell; to the caller it is an int8."""
@@ -50,3 +53,29 @@ SIMULATED_VERSION = 1
 def is_simulated(data: bytes) -> bool:
     """Return whether ``data`` is an offline model that only the simulator runs."""
     return data[: len(SIMULATED_MAGIC)] == SIMULATED_MAGIC
+
+
+def check_options(options: Mapping[str, str], at: str) -> None:
+    """Check the options of an offline model.
+
+    Raises:
+        SignatureError: one is unknown, or is none of those it can be.
+    """
+    for name, value in options.items():
+        if name not in (SYMBOL, MUTABLE):
+            raise SignatureError(f"unknown option '{name}'", at=at, hint=f"options are {SYMBOL} and {MUTABLE}")
+        if name == MUTABLE and value not in ("true", "false"):
+            raise SignatureError(f"{MUTABLE} is '{value}', expected true or false", at=at)
+
+
+def check_length(data: bytes, at: str) -> None:
+    """Check, of a model for the simulator, that it is whole: nobody is told its length when it is loaded.
+
+    Raises:
+        SignatureError: it is not.
+    """
+    if not is_simulated(data):
+        return
+    said = SIMULATED_HEAD.unpack_from(data)[3] if len(data) >= SIMULATED_HEAD.size else SIMULATED_HEAD.size
+    if said != len(data):
+        raise SignatureError(f"the model is cut off or has bytes after its end: {len(data)} bytes, it says {said}", at=at)

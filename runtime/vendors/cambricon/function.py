@@ -247,7 +247,7 @@ def signature_of(cnrt: Cnrt, function: int, interface: Interface, core: str, qui
     )
     outputs = tuple(_port(cnrt, parameter, shape) for parameter, shape in zip(interface.outputs, outs, strict=True))
     facts = ["inputs", "outputs", *(["versions"] if core else [])]
-    return Signature(inputs, outputs, versions={"core": core} if core else {}, origin=dict.fromkeys(facts, "library"))
+    return Signature(inputs, outputs, versions={"core": core} if core else {}, origin=dict.fromkeys(facts, "device"))
 
 
 def _open_dimensions(interface: Interface) -> dict[str, list[tuple[int, int]]]:

@@ -140,6 +140,52 @@ class AtlasRuntimeSubgraph(RuntimeSubgraph):
     vendor = "atlas"
 
 
+class CambriconRuntimeSubgraph(RuntimeSubgraph):
+    """A function of a Cambricon offline model of CNRT 4.
+
+    What it expects is asked of the vendor's library, where that is installed (a card is not needed), unless ``signature`` says so:
+    ``lb.ExternModel.from_file`` reads it from a sidecar beside the file. Images are NHWC, as on the device.
+
+    Example:
+        >>> lb.CambriconRuntimeSubgraph(open("net.cambricon", "rb").read(), "subnet0")  # doctest: +SKIP
+    """
+
+    vendor = "cambricon"
+
+    def __init__(
+        self,
+        data: bytes,
+        symbol: str,
+        tensor_dim_mutable: bool = False,
+        *,
+        device: str | None = None,
+        signature: Signature | None = None,
+        name: str = "",
+    ) -> None:
+        """Take the blob as bytes.
+
+        Args:
+            symbol: of the function, such as "subnet0".
+            tensor_dim_mutable: the model leaves dimensions open, and the caller of the session chooses them.
+
+        Raises:
+            UsageError: ``data`` is not bytes.
+            SignatureError: not a blob of this vendor, or its signature cannot be read and is not given.
+        """
+        options = {"symbol": symbol, "tensor_dim_mutable": "true" if tensor_dim_mutable else "false"}
+        super().__init__(data, device=device, signature=signature, name=name, **options)
+
+
+class MagicMindRuntimeSubgraph(RuntimeSubgraph):
+    """A MagicMind model, for Cambricon cards of CNRT 5 and later.
+
+    What it expects is asked of the vendor's Python package, where that is installed (a card is not needed), unless ``signature``
+    says so: ``lb.ExternModel.from_file`` reads it from a sidecar beside the file.
+    """
+
+    vendor = "magicmind"
+
+
 class OpenvinoRuntimeSubgraph(RuntimeSubgraph):
     """A blob that OpenVINO exported."""
 
@@ -150,6 +196,12 @@ class OnnxruntimeRuntimeSubgraph(RuntimeSubgraph):
     """A serialised ONNX model that ONNX Runtime runs on the CPU."""
 
     vendor = "onnxruntime"
+
+
+class TensorrtRuntimeSubgraph(RuntimeSubgraph):
+    """A TensorRT plan, which does not tell its signature: give it, or lay the sidecar that ``landbridge capture`` writes beside the file."""
+
+    vendor = "tensorrt"
 
 
 class LitertRuntimeSubgraph(RuntimeSubgraph):
