@@ -82,7 +82,7 @@ class Signature:
         workspace_nbytes: device memory the model needs while it runs, 0 where unknown.
         weight_nbytes: device memory its weights take, 0 where unknown.
         versions: such as {"soc": "Ascend310", "sdk": "1.11.z.0"}: what the blob was made by and for.
-        origin: for each of these facts where it came from: "file", "sidecar", "caller".
+        origin: for each of these facts where it came from: "file", "sidecar", "caller", or "device": the vendor's software told it.
     """
 
     inputs: tuple[Port, ...]

@@ -20,6 +20,7 @@ GROUP = "landbridge.vendors"
 
 BUILT_IN: dict[str, str] = {
     "atlas": "landbridge.runtime.vendors.atlas:AtlasVendor",
+    "tensorrt": "landbridge.runtime.vendors.tensorrt:TensorrtVendor",
     "openvino": "landbridge.runtime.vendors.openvino:OpenvinoVendor",
     "onnxruntime": "landbridge.runtime.vendors.onnxruntime:OnnxruntimeVendor",
     "cambricon": "landbridge.runtime.vendors.cambricon:CambriconVendor",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from landbridge.frontends.nn import OnnxruntimeRuntimeSubgraph as OnnxruntimeRuntimeSubgraph
     from landbridge.frontends.nn import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
     from landbridge.frontends.nn import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
+    from landbridge.frontends.nn import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
     from landbridge.frontends.nn import TensorSpec as TensorSpec
     from landbridge.frontends.nn import astype as astype
     from landbridge.frontends.nn import copy as copy
@@ -64,6 +65,7 @@ _HOME = {
     "AtlasRuntimeSubgraph": "landbridge.frontends.nn:AtlasRuntimeSubgraph",
     "CambriconRuntimeSubgraph": "landbridge.frontends.nn:CambriconRuntimeSubgraph",
     "MagicMindRuntimeSubgraph": "landbridge.frontends.nn:MagicMindRuntimeSubgraph",
+    "TensorrtRuntimeSubgraph": "landbridge.frontends.nn:TensorrtRuntimeSubgraph",
     "TensorrtRuntimeSubgraph": "landbridge.frontends.nn:TensorrtRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph": "landbridge.frontends.nn:OpenvinoRuntimeSubgraph",
     "LitertRuntimeSubgraph": "landbridge.frontends.nn:LitertRuntimeSubgraph",
@@ -102,6 +104,7 @@ __all__ = [
     "AtlasRuntimeSubgraph",
     "CambriconRuntimeSubgraph",
     "MagicMindRuntimeSubgraph",
+    "TensorrtRuntimeSubgraph",
     "TensorrtRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph",
     "LitertRuntimeSubgraph",

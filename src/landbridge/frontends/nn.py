@@ -204,6 +204,12 @@ class TensorrtRuntimeSubgraph(RuntimeSubgraph):
     vendor = "tensorrt"
 
 
+class TensorrtRuntimeSubgraph(RuntimeSubgraph):
+    """A TensorRT plan, which does not tell its signature: give ``signature``, such as ``landbridge capture`` finds."""
+
+    vendor = "tensorrt"
+
+
 class LitertRuntimeSubgraph(RuntimeSubgraph):
     """A LiteRT model (.tflite)."""
 

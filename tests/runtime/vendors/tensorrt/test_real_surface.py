@@ -1,0 +1,75 @@
+"""What the double has, the real package has: run where ``tensorrt-lean-cu12`` is installed, which needs no GPU for this."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from landbridge.runtime.vendors.tensorrt.engine import DTYPES
+from landbridge.runtime.vendors.tensorrt.messages import Messages
+from support import tensorrt_double
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def real() -> Any:
+    return pytest.importorskip("tensorrt_lean", reason="needs the package tensorrt-lean-cu12 (47 MB): pip install tensorrt-lean-cu12")
+
+
+def public(kind: type) -> list[str]:
+    return [name for name in vars(kind) if not name.startswith("_") and name != "cuda"]
+
+
+@pytest.mark.parametrize("kind", tensorrt_double.CLASSES, ids=lambda kind: kind.__name__)
+def test_every_name_of_the_double_is_one_of_the_real_class(real: Any, kind: type) -> None:
+    own = getattr(real, kind.__name__)
+    if issubclass(kind, IntEnum):
+        assert {member.name: int(getattr(own, member.name)) for member in kind} == {member.name: member.value for member in kind}
+    else:
+        assert [name for name in public(kind) if not hasattr(own, name)] == []
+
+
+@pytest.mark.parametrize(
+    "kind", [tensorrt_double.Runtime, tensorrt_double.ICudaEngine, tensorrt_double.IExecutionContext], ids=lambda k: k.__name__
+)
+def test_methods_take_as_many_arguments(real: Any, kind: type) -> None:
+    for name in public(kind):
+        method = getattr(kind, name)
+        overloads = re.findall(
+            rf"\b{name}\(self: [^,)]+((?:, \w+: [^,=)]+(?:\[[^\]]*\])?(?: = [^,)]+)?)*)\)",
+            getattr(real, kind.__name__).__dict__[name].__doc__,
+        )
+        counts = {(len(re.findall(r", \w+:", text)), text.count(" = ")) for text in overloads}
+        given = len(inspect.signature(method).parameters) - 1
+        assert any(total - optional <= given <= total for total, optional in counts), (name, counts)
+
+
+def test_attributes_that_are_set_on_instances(real: Any) -> None:
+    for kind, names in {
+        "Runtime": ("error_recorder", "engine_host_code_allowed"),
+        "ICudaEngine": ("num_io_tensors", "num_optimization_profiles", "hardware_compatibility_level", "device_memory_size_v2"),
+    }.items():
+        assert [name for name in names if not hasattr(getattr(real, kind), name)] == []
+    assert not hasattr(real, "init_libnvinfer_plugins")
+    assert real.__version__.count(".") == 3
+
+
+def test_every_element_type_has_a_dtype(real: Any) -> None:
+    assert set(real.DataType.__members__) == set(DTYPES)
+
+
+def test_the_logger_and_the_recorder_are_the_real_ones(real: Any) -> None:
+    messages = Messages(real)
+    assert isinstance(messages.logger, real.ILogger)
+    messages.logger.log(real.ILogger.Severity.ERROR, "first")
+    messages.logger.log(real.ILogger.Severity.WARNING, "not an error")
+    messages.recorder.report_error(real.ErrorCodeTRT.INVALID_STATE, "second")
+    assert messages.recorder.num_errors() == 2
+    assert messages.recorder.get_error_code(1) == real.ErrorCodeTRT.INVALID_STATE
+    assert messages.take() == (9, "first; second")
+    assert messages.take() == (None, "")

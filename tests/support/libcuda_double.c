@@ -1,0 +1,200 @@
+// A stand-in for libcuda with the functions that Landbridge calls, for tests. Device addresses are far outside of what a process may
+// map, so that a host access is a crash; work on a stream is done when the stream is waited for, so that a missing wait shows; and
+// every misuse is an error code.
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, ILLEGAL_ADDRESS = 700 };
+enum { BLOCKS = 4096, TASKS = 4096, DEVICES = 2 };
+
+typedef struct {
+    uint64_t address;
+    size_t nbytes;
+    unsigned char *memory;
+} Block;
+
+typedef struct {
+    int kind;  // 0: to the device, 1: to the host, 2: on the device, 3: a function
+    uint64_t device, device_source;
+    void *host;
+    size_t nbytes;
+    void (*function)(void *);
+} Task;
+
+static const uint64_t FIRST = UINT64_C(0x10000000000000);
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static Block blocks[BLOCKS];
+static Task tasks[TASKS];
+static int n_tasks, initialized, contexts, streams, fail_in, fail_code, pending_error;
+static char fail_name[64];
+static uint64_t next_address;
+static size_t budget = (size_t)1 << 24, used;
+static int contexts_of[DEVICES];
+static _Thread_local void *current;
+
+void double_reset(void) {
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < BLOCKS; i++) free(blocks[i].memory);
+    memset(blocks, 0, sizeof blocks);
+    memset(contexts_of, 0, sizeof contexts_of);
+    n_tasks = initialized = contexts = streams = fail_in = pending_error = 0;
+    used = 0, budget = (size_t)1 << 24;
+    pthread_mutex_unlock(&lock);
+}
+
+void double_budget(size_t nbytes) { budget = nbytes; }
+
+// Make the k-th call of a function from now return a code.
+void double_fail(const char *name, int k, int code) {
+    strncpy(fail_name, name, sizeof fail_name - 1);
+    fail_in = k, fail_code = code;
+}
+
+// Make the next wait for a stream report that what is on it failed.
+void double_fail_on_stream(int code) { pending_error = code; }
+
+int double_live(void) {
+    int count = contexts + streams;
+    for (int i = 0; i < BLOCKS; i++) count += blocks[i].memory != NULL;
+    return count;
+}
+
+int double_is_current(void) { return current != NULL; }
+
+static int check(const char *name, int needs_context) {
+    if (fail_in && !strcmp(name, fail_name) && --fail_in == 0) return fail_code;
+    if (!initialized) return NOT_INITIALIZED;
+    return needs_context && !current ? INVALID_CONTEXT : OK;
+}
+#define CHECK(needs_context)                      \
+    do {                                          \
+        int code_ = check(__func__, needs_context); \
+        if (code_) return code_;                  \
+    } while (0)
+
+static unsigned char *at(uint64_t address, size_t nbytes) {
+    for (int i = 0; i < BLOCKS; i++)
+        if (blocks[i].memory && address >= blocks[i].address && address + nbytes <= blocks[i].address + blocks[i].nbytes)
+            return blocks[i].memory + (address - blocks[i].address);
+    return NULL;
+}
+
+int cuInit(unsigned flags) {
+    if (fail_in && !strcmp("cuInit", fail_name) && --fail_in == 0) return fail_code;
+    if (flags) return INVALID_VALUE;
+    if (!next_address) next_address = FIRST;
+    initialized = 1;
+    return OK;
+}
+
+int cuDriverGetVersion(int *version) { return *version = 12040, OK; }
+int cuDeviceGetCount(int *count) { CHECK(0); return *count = DEVICES, OK; }
+int cuDeviceGet(int *device, int ordinal) { CHECK(0); return ordinal < 0 || ordinal >= DEVICES ? INVALID_DEVICE : (*device = ordinal + 7, OK); }
+int cuDeviceGetName(char *name, int nbytes, int device) { CHECK(0); return device < 7 ? INVALID_DEVICE : (strncpy(name, "Double GPU", nbytes), OK); }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    CHECK(0);
+    if (device < 7) return INVALID_DEVICE;
+    return *value = attribute == 75 ? 8 : attribute == 76 ? 6 : -1, OK;
+}
+int cuDevicePrimaryCtxRetain(void **context, int device) { CHECK(0); return contexts_of[device - 7]++, contexts++, *context = &contexts_of[device - 7], OK; }
+int cuDevicePrimaryCtxRelease_v2(int device) { CHECK(0); return contexts_of[device - 7]-- > 0 ? (contexts--, OK) : INVALID_CONTEXT; }
+int cuCtxSetCurrent(void *context) { CHECK(0); return current = context, OK; }
+int cuMemGetInfo_v2(size_t *free_nbytes, size_t *total) { CHECK(1); return *free_nbytes = budget - used, *total = budget, OK; }
+
+int cuMemAlloc_v2(uint64_t *address, size_t nbytes) {
+    CHECK(1);
+    if (!nbytes) return INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    int code = used + nbytes > budget ? OUT_OF_MEMORY : INVALID_VALUE;
+    for (int i = 0; i < BLOCKS && code == INVALID_VALUE; i++) {
+        if (blocks[i].memory) continue;
+        blocks[i] = (Block){next_address, nbytes, malloc(nbytes)};
+        memset(blocks[i].memory, 0xa5, nbytes);
+        *address = next_address;
+        next_address += (nbytes + 8191) / 4096 * 4096;
+        used += nbytes;
+        code = OK;
+    }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+int cuMemFree_v2(uint64_t address) {
+    CHECK(1);
+    pthread_mutex_lock(&lock);
+    int code = INVALID_VALUE;
+    for (int i = 0; i < BLOCKS; i++)
+        if (blocks[i].memory && blocks[i].address == address) {
+            used -= blocks[i].nbytes;
+            free(blocks[i].memory);
+            blocks[i].memory = NULL;
+            code = OK;
+        }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+static int enqueue(Task task, void *stream) {
+    if (stream != &streams) return INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    int code = n_tasks == TASKS ? OUT_OF_MEMORY : OK;
+    if (!code) tasks[n_tasks++] = task;
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t nbytes, void *stream) {
+    CHECK(1);
+    return at(to, nbytes) ? enqueue((Task){.kind = 0, .device = to, .host = (void *)from, .nbytes = nbytes}, stream) : INVALID_VALUE;
+}
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t nbytes, void *stream) {
+    CHECK(1);
+    return at(from, nbytes) ? enqueue((Task){.kind = 1, .device = from, .host = to, .nbytes = nbytes}, stream) : INVALID_VALUE;
+}
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t nbytes, void *stream) {
+    CHECK(1);
+    if (!at(to, nbytes) || !at(from, nbytes)) return INVALID_VALUE;
+    return enqueue((Task){.kind = 2, .device = to, .device_source = from, .nbytes = nbytes}, stream);
+}
+int cuLaunchHostFunc(void *stream, void (*function)(void *), void *argument) {
+    CHECK(1);
+    return enqueue((Task){.kind = 3, .function = function, .host = argument}, stream);
+}
+int cuStreamCreate(void **stream, unsigned flags) { CHECK(1); return flags > 1 ? INVALID_VALUE : (streams++, *stream = &streams, OK); }
+int cuStreamDestroy_v2(void *stream) { CHECK(1); return stream == &streams && streams ? (streams--, OK) : INVALID_VALUE; }
+
+int cuStreamSynchronize(void *stream) {
+    CHECK(1);
+    if (stream != &streams) return INVALID_VALUE;
+    for (int done = 0;; done++) {
+        pthread_mutex_lock(&lock);
+        if (done >= n_tasks) n_tasks = 0;
+        Task task = tasks[done];
+        int more = n_tasks > 0, bad = 0;
+        if (more && task.kind < 3) {
+            unsigned char *to = at(task.device, task.nbytes), *from = task.kind == 2 ? at(task.device_source, task.nbytes) : to;
+            bad = !to || !from;
+            if (!bad && task.kind == 0) memcpy(to, task.host, task.nbytes);
+            if (!bad && task.kind == 1) memcpy(task.host, to, task.nbytes);
+            if (!bad && task.kind == 2) memcpy(to, from, task.nbytes);
+        }
+        pthread_mutex_unlock(&lock);
+        if (bad) return ILLEGAL_ADDRESS;
+        if (!more) break;
+        if (task.kind == 3) task.function(task.host);
+    }
+    int code = pending_error;
+    return pending_error = 0, code;
+}
+
+// What a kernel of the engine double does with memory: 0 on success.
+int double_read(uint64_t from, void *to, size_t nbytes) { return at(from, nbytes) ? (memcpy(to, at(from, nbytes), nbytes), OK) : ILLEGAL_ADDRESS; }
+int double_write(uint64_t to, const void *from, size_t nbytes) { return at(to, nbytes) ? (memcpy(at(to, nbytes), from, nbytes), OK) : ILLEGAL_ADDRESS; }
+
+int cuGetErrorName(int code, const char **name) {
+    return *name = code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : code == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : code == 999 ? "CUDA_ERROR_UNKNOWN" : "CUDA_ERROR_INVALID_VALUE", OK;
+}
+int cuGetErrorString(int code, const char **text) { return *text = code == OUT_OF_MEMORY ? "out of memory" : code == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "unknown error", OK; }
