@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from landbridge.frontends.nn import OnnxruntimeRuntimeSubgraph as OnnxruntimeRuntimeSubgraph
     from landbridge.frontends.nn import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
     from landbridge.frontends.nn import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
-    from landbridge.frontends.nn import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
     from landbridge.frontends.nn import TensorSpec as TensorSpec
     from landbridge.frontends.nn import astype as astype
     from landbridge.frontends.nn import copy as copy
@@ -65,7 +64,6 @@ _HOME = {
     "AtlasRuntimeSubgraph": "landbridge.frontends.nn:AtlasRuntimeSubgraph",
     "CambriconRuntimeSubgraph": "landbridge.frontends.nn:CambriconRuntimeSubgraph",
     "MagicMindRuntimeSubgraph": "landbridge.frontends.nn:MagicMindRuntimeSubgraph",
-    "TensorrtRuntimeSubgraph": "landbridge.frontends.nn:TensorrtRuntimeSubgraph",
     "TensorrtRuntimeSubgraph": "landbridge.frontends.nn:TensorrtRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph": "landbridge.frontends.nn:OpenvinoRuntimeSubgraph",
     "LitertRuntimeSubgraph": "landbridge.frontends.nn:LitertRuntimeSubgraph",
@@ -104,7 +102,6 @@ __all__ = [
     "AtlasRuntimeSubgraph",
     "CambriconRuntimeSubgraph",
     "MagicMindRuntimeSubgraph",
-    "TensorrtRuntimeSubgraph",
     "TensorrtRuntimeSubgraph",
     "OpenvinoRuntimeSubgraph",
     "LitertRuntimeSubgraph",

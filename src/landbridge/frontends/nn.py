@@ -199,12 +199,6 @@ class OnnxruntimeRuntimeSubgraph(RuntimeSubgraph):
 
 
 class TensorrtRuntimeSubgraph(RuntimeSubgraph):
-    """A TensorRT plan, which does not tell its signature: give it, or lay the sidecar that ``landbridge capture`` writes beside the file."""
-
-    vendor = "tensorrt"
-
-
-class TensorrtRuntimeSubgraph(RuntimeSubgraph):
     """A TensorRT plan, which does not tell its signature: give ``signature``, such as ``landbridge capture`` finds."""
 
     vendor = "tensorrt"
