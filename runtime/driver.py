@@ -162,6 +162,18 @@ class Vendor(ABC):
             DeviceError: library or device missing (naming what to install or set).
         """
 
+    def capture(self, data: bytes, options: Mapping[str, str], driver: Driver | None) -> Signature:
+        """Return the signature that the vendor's own software tells, for formats that do not tell it; else what the blob tells.
+
+        Args:
+            driver: of an open device, or None where there is none.
+
+        Raises:
+            SignatureError: as `read_signature`.
+            DeviceError: the vendor's software refuses the blob.
+        """
+        return self.read_signature(data, options)
+
     def compile(self, onnx_model: bytes, options: Mapping[str, str]) -> bytes:
         """Compile a serialised ONNX model into this vendor's blob by the vendor's own compiler.
 

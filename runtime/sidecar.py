@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ FORMAT_VERSION = 1
 
 _MAX_NBYTES = 1 << 20
 _SIGNATURE_DEFAULTS: dict[str, Any] = {"gears": None, "workspace_nbytes": 0, "weight_nbytes": 0, "versions": {}, "origin": {}}
+_OPTIONAL: dict[str, Any] = {"captured_with": {}}
 _PORT_DEFAULTS: dict[str, Any] = {"layout": "ND", "aipp": None}
 _FACTS = ("gears", "workspace_nbytes", "weight_nbytes", "versions")
 
@@ -45,11 +46,13 @@ class Sidecar:
         vendor: whose blob it is.
         options: those that the signature was read with, such as the function's symbol in a Cambricon model.
         signature: with "sidecar" as the origin of its facts.
+        captured_with: versions of the software and the device that loaded the blob when this was written; empty where none did.
     """
 
     vendor: str
     options: Mapping[str, str]
     signature: Signature
+    captured_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def sidecar_path(blob: str | Path) -> Path:
@@ -71,14 +74,17 @@ def read_sidecar(path: str | Path, data: bytes) -> Sidecar:
     at = str(path)
     try:
         text = _read(Path(path))
-        members = Field(json.loads(text, object_pairs_hook=_members), "").record(
-            "format", "format_version", "sha256", "nbytes", "vendor", "options", "signature"
-        )
+        members = _whole(Field(json.loads(text, object_pairs_hook=_members), ""))
         if members["format"].value != FORMAT or members["format_version"].value != FORMAT_VERSION:
             found = f"{members['format'].value!r}, version {members['format_version'].value!r}"
             raise SignatureError(f"a sidecar of the format {found}, expected {FORMAT!r}, version {FORMAT_VERSION}", at=at)
         _check_blob(members, data, at)
-        return Sidecar(members["vendor"].text(empty=False), members["options"].text_mapping(), _signature(members["signature"]))
+        return Sidecar(
+            members["vendor"].text(empty=False),
+            members["options"].text_mapping(),
+            _signature(members["signature"]),
+            members["captured_with"].text_mapping(),
+        )
     except OSError as error:
         raise SignatureError(f"cannot read the sidecar: {error.strerror}", at=at) from error
     except ArtifactError as error:
@@ -87,7 +93,14 @@ def read_sidecar(path: str | Path, data: bytes) -> Sidecar:
         raise SignatureError(f"not a sidecar: {error}", at=at) from error
 
 
-def write_sidecar(path: str | Path, data: bytes, signature: Signature, vendor: str, options: Mapping[str, str] | None = None) -> None:
+def write_sidecar(
+    path: str | Path,
+    data: bytes,
+    signature: Signature,
+    vendor: str,
+    options: Mapping[str, str] | None = None,
+    captured_with: Mapping[str, str] | None = None,
+) -> None:
     """Write the sidecar of the blob ``data`` to ``path``, which is best what `sidecar_path` gives.
 
     Raises:
@@ -101,6 +114,7 @@ def write_sidecar(path: str | Path, data: bytes, signature: Signature, vendor: s
         "vendor": vendor,
         "options": dict(options or {}),
         "signature": signature.to_json(),
+        "captured_with": dict(captured_with or {}),
     }
     save_file(path, [json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"])
 
@@ -118,6 +132,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a member appears twice")
     return found
+
+
+def _whole(file: Field) -> dict[str, Field]:
+    given = {name: member.value for name, member in file.mapping().items()}
+    names = ("format", "format_version", "sha256", "nbytes", "vendor", "options", "signature")
+    return Field({**_OPTIONAL, **given}, file.path).record(*names, *_OPTIONAL)
 
 
 def _check_blob(members: Mapping[str, Field], data: bytes, at: str) -> None:

@@ -104,6 +104,12 @@ def check_memory(uses: Iterable[tuple[str, str, str]]) -> None:
             )
 
 
+def vendor_of(data: bytes, suffix: str) -> Vendor | None:
+    """Return the vendor of a file: whose format its bytes are in, else the only one whose files have that ending; or None."""
+    named = [candidate for candidate in vendors().values() if suffix and suffix in candidate.suffixes]
+    return recognise(data) or (named[0] if len(named) == 1 else None)
+
+
 def simulator(name: str) -> Path:
     """Return the library that simulates the devices of vendor ``name``, built now if need be.
 

@@ -65,6 +65,8 @@ class LitertDriver(HostDriver):
 class LitertModel(LoadedModel):
     """A model, of which each call makes an interpreter."""
 
+    concurrent = True
+
     def __init__(self, interpreter: Any, blob: bytes, signature: Signature, threads: int) -> None:
         self._interpreter = interpreter
         self._blob = blob

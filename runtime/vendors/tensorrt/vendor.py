@@ -23,6 +23,7 @@ class TensorrtVendor(Vendor):
     name: ClassVar[str] = "tensorrt"
     device_kind: ClassVar[str] = "gpu"
     suffixes: ClassVar[tuple[str, ...]] = (".engine", ".plan", ".trt")
+    tells_signature: ClassVar[bool] = False
 
     def recognises(self, data: bytes) -> bool:
         """Return whether ``data`` begins like a plan or like one of its wrappers."""
@@ -63,6 +64,12 @@ class TensorrtVendor(Vendor):
         from landbridge.runtime.vendors.tensorrt.driver import TensorrtDriver  # noqa: PLC0415 - reading a file needs no ctypes
 
         return TensorrtDriver(ordinal)
+
+    def capture(self, data: bytes, options: Mapping[str, str], driver: Driver | None) -> Signature:
+        """Return what TensorRT tells of the plan; without a GPU, what the plan's wrapper lists."""
+        from landbridge.runtime.vendors.tensorrt.driver import TensorrtDriver  # noqa: PLC0415 - reading a file needs no ctypes
+
+        return driver.capture(data, options) if isinstance(driver, TensorrtDriver) else self.read_signature(data, options)
 
 
 def _versions(found: plan.Plan) -> dict[str, str]:
