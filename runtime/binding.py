@@ -4,7 +4,7 @@ Most buffers have one address for the life of a binding. Inputs, and outputs in 
 *movable*: they can be placed in the caller's memory or in a fresh array for one run, so that nothing is copied. Placing patches the
 prepared segments; an offline model is prepared once for each set of addresses (`landbridge.runtime.steps`).
 
-A binding is not to be used by two threads at once; its session sees to that.
+A binding is not to be used by two threads at once (`landbridge.runtime.leases`).
 """
 
 from __future__ import annotations
@@ -117,11 +117,11 @@ class Binding:
         return self._allocate_on(self.plan.buffers[root].device, self.reserved(root))
 
     def close(self) -> None:
-        """Close the prepared calls and give the memory back. Idempotent."""
-        externs, self.externs, self.calls, self.groups = self.externs, [], [], []
-        self._homes, self.late, self.pointers = {}, {}, {}
-        for extern in externs:
+        """Close the prepared calls and give the memory back. Idempotent, and goes on where it was interrupted."""
+        for extern in self.externs:
             extern.close()
+        self.externs, self.calls, self.groups = [], [], []
+        self._homes, self.late, self.pointers = {}, {}, {}
 
     def _find_shifts(self) -> list[int]:
         result = []

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landbridge.runtime import dtypes
 from landbridge.runtime.binding import Binding
-from landbridge.runtime.errors import InputError, SessionClosed, did_you_mean
+from landbridge.runtime.errors import DeviceError, InputError, SessionClosed, did_you_mean
 from landbridge.runtime.execute import copy_on_device, feed, is_free, usable_address
 from landbridge.runtime.gate import Value
 from landbridge.runtime.memory import DeviceTensor, view
 from landbridge.runtime.plan import Interface
 from landbridge.runtime.steps import Call
+
+if TYPE_CHECKING:
+    from landbridge.runtime.lifecycle import Lifecycle
 
 
 class BoundRun:
@@ -26,29 +29,31 @@ class BoundRun:
     must stay alive and must not be reshaped; the extents are those they had.
     """
 
-    def __init__(
-        self,
-        binding: Binding,
-        values: list[Value],
-        outputs: Mapping[str, Any],
-        lock: threading.RLock,
-        abandon: Callable[[Binding], None],
-    ) -> None:
+    def __init__(self, life: Lifecycle) -> None:
+        """Prepare nothing yet.
+
+        Args:
+            life: of the session.
+        """
+        self.turn = threading.Lock()
+        self._life = life
+        self._binding: Binding | None = None
+        self._calls: list[Call] = [self._refuse]
+        self._kept: tuple[Any, ...] = ()
+
+    def prepare(self, dims: tuple[int, ...], values: list[Value], outputs: Mapping[str, Any]) -> None:
         """Place everything.
 
         Args:
-            binding: for this run alone.
+            dims: the extents, in the order of the plan's dimensions.
             values: the inputs in the plan's order, from the gate.
             outputs: where to write, by name.
-            lock: of the session.
-            abandon: is handed the binding when this is collected without `close`, from any thread and at any time.
 
         Raises:
             InputError: an output is missing, unknown, of another dtype or shape, not writable, or overlaps an input.
+            DeviceError: out of memory, or a vendor refused the arguments.
         """
-        self._binding: Binding | None = None
-        self._lock = lock
-        self._abandon = abandon
+        self._binding = binding = Binding(self._life.opened, dims)
         self._kept = (values, dict(outputs))
         targets = _check_outputs(binding, values, outputs)
         before = [feed(binding, entry.buffer, value, prepare=True) for entry, value in zip(binding.plan.inputs, values, strict=True)]
@@ -56,8 +61,7 @@ class BoundRun:
         for extern in binding.externs:
             extern.prepare()
         steps = [call for _, calls in binding.groups for call in calls]
-        self._calls: list[Call] = [*(call for call in before if call is not None), *steps, *after]
-        self._binding = binding
+        self._calls = [*(call for call in before if call is not None), *steps, *after]
 
     def __call__(self) -> None:
         """Read the inputs, run, write the outputs.
@@ -66,22 +70,39 @@ class BoundRun:
             DeviceError: a step failed, which it names.
             SessionClosed: after `close`, or after the session was closed.
         """
-        with self._lock:
-            if self._binding is None:
-                raise SessionClosed("this bound run is closed", hint="bind again")
-            for call in self._calls:
-                call()
+        with self.turn:
+            try:
+                for call in self._calls:
+                    call()
+            except DeviceError as error:
+                self._life.note(error)
+                raise
 
     def close(self) -> None:
         """Give its memory back. Idempotent."""
-        with self._lock:
-            binding, self._binding, self._calls = self._binding, None, []
-            if binding is not None:
-                binding.close()
+        with self.turn:
+            self.stop()
+            if self._binding is not None:
+                self._binding.close()
+            self._binding = None
+
+    def stop(self) -> None:
+        """Refuse calls from now on, but for one that has begun."""
+        self._calls = [self._refuse]
+
+    def after_fork(self) -> None:
+        """Refuse, in a forked child; give nothing back."""
+        self.turn = threading.Lock()
+        self._binding = None
+        self.stop()
+
+    def _refuse(self) -> None:
+        self._life.check()
+        raise SessionClosed("this bound run is closed", hint="bind again")
 
     def __del__(self) -> None:
         if self._binding is not None:
-            self._abandon(self._binding)
+            self._life.leases.abandoned.append(self._binding)
 
 
 def _check_outputs(binding: Binding, values: list[Value], outputs: Mapping[str, Any]) -> list[tuple[Interface, Value]]:

@@ -53,7 +53,13 @@ class PreparedCall(ABC):
 
 
 class LoadedModel(ABC):
-    """An offline model on its device, ready to be called. Not to be run twice at once; the session sees to that."""
+    """An offline model on its device, ready to be called.
+
+    Attributes:
+        concurrent: several threads may prepare and run calls of it at once. Else the session sees to it that one does at a time.
+    """
+
+    concurrent: bool = False
 
     @abstractmethod
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:

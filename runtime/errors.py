@@ -91,16 +91,34 @@ class DeviceError(UserError):
     Attributes:
         code: the vendor's error code, or None.
         vendor_text: the vendor's own words, or "".
+        step: index in the plan of the step that failed, or None where it was none.
+        device: the name of the device, or "".
+        state: of the session afterwards (`landbridge.runtime.session.State`), or "" where there is none.
     """
 
     def __init__(self, message: str, *, at: str = "", hint: str = "", code: int | None = None, vendor_text: str = "") -> None:
         super().__init__(message, at=at, hint=hint)
         self.code = code
         self.vendor_text = vendor_text
+        self.step: int | None = None
+        self.device = ""
+        self.state = ""
+
+
+class DeviceLost(DeviceError):
+    """A device failed in such a way that nothing can be done with it in this process any more; the session has failed."""
+
+
+class DeviceTimeout(DeviceError):
+    """A deadline has passed. Where a run had begun, its session has failed, since a vendor's call cannot be broken off."""
 
 
 class SessionClosed(UserError):
-    """The session was closed before this call."""
+    """The session was closed before this call, or is being closed."""
+
+
+class SessionForked(SessionClosed):
+    """The session was loaded before the process was forked: the child cannot use it, the parent can."""
 
 
 class UsageError(UserError):

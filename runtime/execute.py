@@ -67,6 +67,27 @@ class Timed:
             self.spans.append(Span(index, phase, started - begin, now - started))
 
 
+class Watched:
+    """Calls the steps, and can be asked by another thread which one it has got to.
+
+    Attributes:
+        step: its index in the plan; None before and after.
+    """
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+
+    def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
+        """Run all steps."""
+        now = perf_counter_ns()
+        for index, phase, call in binding.calls:
+            self.step, started = index, now
+            call()
+            now = perf_counter_ns()
+            phases[phase] += now - started
+        self.step = None
+
+
 class Runner:
     """A binding with the ways of its inputs and outputs worked out.
 

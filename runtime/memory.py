@@ -7,8 +7,10 @@ caller holds of a tensor on a device.
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landbridge.runtime import dtypes
-from landbridge.runtime.driver import Driver
+from landbridge.runtime.device import Device
+from landbridge.runtime.driver import Driver, Vendor
 from landbridge.runtime.errors import DeviceError, SessionClosed
 from landbridge.runtime.plan import ALIGNMENT
+
+_LOG = logging.getLogger(__name__)
 
 _SPARE = 4
 """How many free blocks of one size a device keeps for the next run, so that addresses, and calls prepared on them, come again."""
@@ -77,21 +82,33 @@ def view(address: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
 class OpenDevice:
     """A device and its memory. Any method may be called from any thread.
 
+    Nothing of the device is lost when an interrupt arrives between two lines: what a driver gave is stored where it was asked for, and
+    taken out where it is given back.
+
     Attributes:
         name: such as "atlas0".
-        driver: of its vendor.
+        driver: of its vendor; not there before `open`.
         host_memory: its addresses are host addresses.
     """
 
-    def __init__(self, name: str, driver: Driver, *, host_memory: bool) -> None:
+    driver: Driver
+
+    def __init__(self, name: str, *, host_memory: bool) -> None:
         self.name = name
-        self.driver = driver
         self.host_memory = host_memory
         self.closed = False
-        self._live: dict[int, int] = {}
+        self._live: dict[int, tuple[int, int]] = {}
         self._spare: dict[int, list[int]] = {}
         self._returned: deque[int] = deque()
         self._lock = threading.Lock()
+
+    def open(self, vendor: Vendor, *, simulate: bool) -> None:
+        """Open the driver.
+
+        Raises:
+            DeviceError: library or device missing.
+        """
+        self.driver = vendor.open(Device.parse(self.name).ordinal, simulate=simulate)
 
     def allocate(self, nbytes: int) -> Block:
         """Return memory of the device, perhaps memory that was given back; its contents are arbitrary.
@@ -104,8 +121,8 @@ class OpenDevice:
             self.check_open()
             self._take_back()
             spare = self._spare.get(size)
-            address = spare.pop() if spare else self._fresh(size)
-            self._live[address] = size
+            address: int
+            self._live[address] = (address := spare.pop() if spare else self._fresh(size), size)
         return Block(address, size, _Lease(self._returned, address))
 
     def _fresh(self, size: int) -> int:
@@ -121,18 +138,18 @@ class OpenDevice:
         """Make spare or free what was collected."""
         while self._returned:
             address = self._returned.popleft()
-            size = self._live.pop(address)
+            size = self._live[address][1]
             spare = self._spare.setdefault(size, [])
             if len(spare) < _SPARE:
-                spare.append(address)
+                spare.append(self._live.pop(address)[0])
             else:
-                self.driver.free(address)
+                self.driver.free(self._live.pop(address)[0])
 
     def _free_spare(self) -> None:
-        while self._spare:
-            _, addresses = self._spare.popitem()
-            for address in addresses:
-                self.driver.free(address)
+        for addresses in list(self._spare.values()):
+            while addresses:
+                self.driver.free(addresses.pop())
+        self._spare.clear()
 
     def check_open(self) -> None:
         """Raise `SessionClosed` after `close`."""
@@ -154,18 +171,24 @@ class OpenDevice:
             self.driver.copy_out(destination, source, nbytes)
 
     def close(self) -> None:
-        """Free all memory, tensors that callers still hold included, and the device. Idempotent."""
+        """Free all memory, tensors that callers still hold included, and the device. Idempotent; what cannot be freed is logged."""
         with self._lock:
-            if self.closed:
-                return
             self.closed = True
-            try:
-                self._take_back()
-                self._free_spare()
-                while self._live:
-                    self.driver.free(self._live.popitem()[0])
-            finally:
-                self.driver.close()
+            if "driver" not in vars(self):
+                return  # it was never opened
+            while self._live:
+                self._give_back(lambda: self._live.popitem()[0])
+            for addresses in self._spare.values():
+                while addresses:
+                    self._give_back(addresses.pop)
+            self.driver.close()
+
+    def _give_back(self, take: Callable[[], int]) -> None:
+        """Free the address that ``take`` takes out of where it is noted."""
+        try:
+            self.driver.free(take())
+        except DeviceError as error:
+            _LOG.warning("%s: memory cannot be given back: %s", self.name, error)
 
 
 class _Lease:

@@ -7,7 +7,9 @@ that is missing is reported, so that the caller learns of all of them at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +18,6 @@ import numpy as np
 from landbridge.runtime import dtypes
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord
 from landbridge.runtime.container import Blob
-from landbridge.runtime.device import Device
 from landbridge.runtime.driver import LoadedModel, Vendor
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, DeviceError, UnsupportedError, UsageError
 from landbridge.runtime.host_library import HostLibrary, check_machine, load_host_library
@@ -35,15 +36,30 @@ class OpenArtifact:
         library: its host library; None where the plan has no segments.
         devices: for each device other than the CPU, its memory.
         models: the offline models by symbol.
+        turns: by symbol, what a thread holds while it calls the model; symbols of one model share it.
         records: what the artifact says of them, by symbol.
         constants: for each constant section, its memory.
         simulated: names of the vendors that a simulator stands in for.
     """
 
-    def __init__(self, artifact: Artifact, simulate: Collection[str]) -> None:
+    def __init__(self, artifact: Artifact) -> None:
+        """Open nothing yet; `close` gives back whatever `open` got to."""
+        self.artifact = replace(artifact, sections={})
+        self.records: Mapping[str, ExternRecord] = {record.symbol: record for record in artifact.externs}
+        self.library: HostLibrary | None = None
+        self.constants: dict[str, Block] = {}
+        self.devices: dict[str, OpenDevice] = {}
+        self.models: dict[str, LoadedModel] = {}
+        self.turns: dict[str, AbstractContextManager[Any]] = {}
+        self.simulated: tuple[str, ...] = ()
+        self._opened: dict[tuple[str, str], OpenDevice] = {}
+        self._loaded: dict[tuple[Any, ...], LoadedModel] = {}
+
+    def open(self, artifact: Artifact, simulate: Collection[str]) -> None:
         """Open everything.
 
         Args:
+            artifact: the same, with the bytes of its sections.
             simulate: names of the vendors to simulate.
 
         Raises:
@@ -52,15 +68,10 @@ class OpenArtifact:
             UnsupportedError: an input or output has elements of less than a byte, or two vendors are on one device.
             UsageError: an unknown name in ``simulate``.
         """
-        self.artifact = replace(artifact, sections={})
-        self.records: Mapping[str, ExternRecord] = {record.symbol: record for record in artifact.externs}
-        self.devices: dict[str, OpenDevice] = {}
-        self.models: dict[str, LoadedModel] = {}
-        self._opened: dict[tuple[str, str], OpenDevice] = {}
-        _check_interfaces(artifact)
-        self.library = _open_library(artifact)
-        self.constants = {name: _host_copy(data) for name, data in artifact.sections.items() if name.startswith("const/")}
         try:
+            _check_interfaces(artifact)
+            self.library = _open_library(artifact)
+            self.constants = {name: _host_copy(data) for name, data in artifact.sections.items() if name.startswith("const/")}
             self._open_devices(artifact, simulate)
             self._check_aliases(artifact)
             self._load_models(artifact)
@@ -68,24 +79,23 @@ class OpenArtifact:
             self.close()
             raise
         simulated = {vendor for (vendor, _), device in self._opened.items() if device.driver.simulated}
-        self.simulated: tuple[str, ...] = tuple(sorted(simulated))
+        self.simulated = tuple(sorted(simulated))
 
     def _open_devices(self, artifact: Artifact, simulate: Collection[str]) -> None:
         for name in simulate:
             registry.vendor(name)
         missing: list[DeviceError] = []
         for vendor, device in _wanted(artifact):
+            self._opened[vendor.name, device] = opened = OpenDevice(device, host_memory=vendor.host_memory)
             try:
-                driver = vendor.open(Device.parse(device).ordinal, simulate=vendor.name in simulate)
+                opened.open(vendor, simulate=vendor.name in simulate)
             except DeviceError as error:
-                error.at = error.at or device
+                error.at, error.device = error.at or device, device
                 missing.append(error)
                 continue
-            opened = OpenDevice(device, driver, host_memory=vendor.host_memory)
-            self._opened[vendor.name, device] = opened
             if device != "cpu":
                 self.devices.setdefault(device, opened)
-            if driver.simulated:
+            if opened.driver.simulated:
                 _LOG.warning("%s is simulated: its results and times say nothing about the hardware", device)
         if len(missing) == 1:
             raise missing[0]
@@ -103,26 +113,33 @@ class OpenArtifact:
                     raise ArtifactCorrupt(f"the memory of {device} is not the host's", at=f"plan.buffers[{index}].base")
 
     def _load_models(self, artifact: Artifact) -> None:
-        loaded: dict[tuple[Any, ...], LoadedModel] = {}
+        turns: dict[int, AbstractContextManager[Any]] = {}
         for record in artifact.externs:
             key = (record.vendor, record.device, record.section, tuple(sorted(record.options.items())))
-            if key not in loaded:
+            if key not in self._loaded:
                 driver = self._opened[record.vendor, record.device].driver
                 try:
-                    loaded[key] = driver.load(bytes(artifact.sections[record.section]), record.signature, record.options)
+                    self._loaded[key] = driver.load(bytes(artifact.sections[record.section]), record.signature, record.options)
                 except DeviceError as error:
-                    error.at = error.at or f"{record.name or record.symbol} on {record.device}"
+                    error.at, error.device = error.at or f"{record.name or record.symbol} on {record.device}", record.device
                     raise
-            self.models[record.symbol] = loaded[key]
+            model = self._loaded[key]
+            self.models[record.symbol] = model
+            self.turns[record.symbol] = turns.setdefault(id(model), nullcontext() if model.concurrent else threading.Lock())
 
     def close(self) -> None:
-        """Close the models, then the devices. Idempotent."""
-        models, self.models = list(dict.fromkeys(self.models.values())), {}
-        opened, self._opened = list(self._opened.values()), {}
-        for model in models:
-            model.close()
-        for device in opened:
-            device.close()
+        """Close the models, then the devices. Idempotent; what cannot be closed is logged, so that the rest is closed too."""
+        for close in [model.close for model in self._loaded.values()] + [device.close for device in self._opened.values()]:
+            self._quietly(close)
+        self.models.clear()
+        self._loaded.clear()
+        self._opened.clear()
+
+    def _quietly(self, close: Callable[[], None]) -> None:
+        try:
+            close()
+        except DeviceError as error:
+            _LOG.warning("while closing '%s': %s", self.artifact.name, error)
 
 
 def _check_interfaces(artifact: Artifact) -> None:

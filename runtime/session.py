@@ -1,7 +1,8 @@
 """An artifact, loaded and ready to run.
 
-A session may be used from any number of threads; runs take turns. Results are arrays of their own, valid after the next run and after
-`Session.close`. After an error in a run the next run starts afresh.
+A session may be used from any number of threads; each run has memory and prepared calls of its own (`landbridge.runtime.leases`).
+Results are arrays of their own, valid after the next run and after `Session.close`. After an error in a run the next run starts
+afresh, unless the session has failed (`landbridge.runtime.lifecycle`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import logging
 import os
 import threading
 import weakref
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,25 +29,33 @@ from landbridge.runtime.container import Blob
 from landbridge.runtime.device import Device
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.dims import names as dims_of
-from landbridge.runtime.errors import DeviceError, InputError, SessionClosed, UsageError
-from landbridge.runtime.execute import PHASES, Runner, Stepper, Timed, call_steps, copy_to_device
+from landbridge.runtime.errors import DeviceError, DeviceTimeout, InputError, UsageError
+from landbridge.runtime.execute import PHASES, Stepper, Timed, Watched, call_steps, copy_to_device
 from landbridge.runtime.gate import Gate, TensorInfo, as_array
+from landbridge.runtime.leases import Leases, default_limit
+from landbridge.runtime.lifecycle import Lifecycle, State
 from landbridge.runtime.memory import DeviceTensor
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.report import Report
+from landbridge.runtime.steps import describe_step
+from landbridge.runtime.stream import stream
 from landbridge.runtime.trace import Span, Trace
 from landbridge.runtime.trust import conditions
+from landbridge.runtime.workers import Deadline
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _LOG = logging.getLogger(__name__)
 
 SIMULATE = "LANDBRIDGE_SIMULATE"
 """Environment variable: names of vendors to simulate, separated by commas, besides those that `load` is told."""
 
-_BINDINGS = 8
-"""For how many sets of extents a session keeps memory and prepared calls."""
+_TOGETHER_S = 1.0
+"""How long the runs of a warm-up wait for each other, so that each has a lease of its own."""
 
 
-def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any = None) -> Session:
+def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any = None, leases: int | None = None) -> Session:
     """Return a session on an artifact.
 
     Args:
@@ -54,6 +64,8 @@ def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any 
         trust: "sha256:" and the digest of the artifact to accept, the public key of a signer to accept (the path of a ``.pub`` file, or
             a key object of the package ``cryptography``), or a list of such. Where the environment variable ``LANDBRIDGE_TRUST`` names
             a folder of ``.pub`` files, one of these keys must have signed the artifact, whatever else is trusted.
+        leases: how many runs may be under way at once for one set of extents, each with memory of its own, which is allocated when it
+            is first needed; by default enough to keep the processors and the offline models busy.
 
     Raises:
         ArtifactError: the artifact cannot be used; its subclass says why.
@@ -68,7 +80,7 @@ def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any 
     artifact = from_bytes(source, trust=wanted) if isinstance(source, bytes | memoryview) else read(source, trust=wanted)
     told = [simulate] if isinstance(simulate, str) else list(simulate)
     from_environment = [name.strip() for name in os.environ.get(SIMULATE, "").split(",")]
-    session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name])
+    session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name], leases=leases)
     _LOG.info("loaded '%s', sha256:%s", artifact.name, artifact.digest)
     return session
 
@@ -83,45 +95,143 @@ class Session:
         simulated: names of the vendors that a simulator stands in for.
     """
 
-    def __init__(self, artifact: Artifact, *, simulate: Iterable[str] = ()) -> None:
+    def __init__(self, artifact: Artifact, *, simulate: Iterable[str] = (), leases: int | None = None) -> None:
         """Open everything that the artifact needs; see `load`."""
-        self._opened = OpenArtifact(artifact, tuple(dict.fromkeys(simulate)))
-        self.artifact = self._opened.artifact
-        plan = self.artifact.plan
-        self._gate = Gate(plan, self._opened.devices)
+        opened = OpenArtifact(artifact)
+        self.artifact = opened.artifact
+        symbols = [record.symbol for record in artifact.externs]
+        limit = default_limit(symbols, os.cpu_count() or 1) if leases is None else leases
+        if limit < 1:
+            raise UsageError(f"{limit} leases", hint="give 1 or more")
+        self._life = Lifecycle(artifact.name, opened, Leases(opened, limit))
+        self._end = weakref.finalize(self, self._life.end)
+        opened.open(artifact, tuple(dict.fromkeys(simulate)))
+        plan = artifact.plan
+        self._gate = Gate(plan, opened.devices)
         self.inputs: tuple[TensorInfo, ...] = self._gate.inputs
         self.outputs: tuple[TensorInfo, ...] = tuple(
             TensorInfo(entry.name, buffer.dtype, buffer.shape, buffer.device)
             for entry in plan.outputs
             for buffer in (plan.buffers[entry.buffer],)
         )
-        self.simulated: tuple[str, ...] = self._opened.simulated
-        self._runners: OrderedDict[tuple[int, ...], Runner] = OrderedDict()
-        self._bound: weakref.WeakSet[BoundRun] = weakref.WeakSet()
+        self.simulated: tuple[str, ...] = opened.simulated
         self._phases = dict.fromkeys(PHASES, 0)
-        self._abandoned: deque[Binding] = deque()
-        self._lock = threading.RLock()
-        self._shut_down = weakref.finalize(self, _shut_down, self._opened, self._runners, self._bound, self._abandoned)
+
+    @property
+    def state(self) -> State:
+        """READY, DRAINING while it is being closed, FAILED, or CLOSED."""
+        return self._life.state
 
     @property
     def report(self) -> Report:
         """What the compiler did: crossings, casts and fallbacks."""
         return self.artifact.report
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the outputs by name.
+    def run(self, inputs: Mapping[str, Any], *, deadline_s: float | None = None) -> dict[str, Any]:
+        """Return the outputs by name. Any number of threads may run at once.
 
         An input is a NumPy array, a tensor in host memory of any library with DLPack, or, where the model takes it on a device, a
         `DeviceTensor` of this session, which is not copied. Arrays that are C-contiguous and aligned to 64 bytes are not copied either,
         unless an offline model reads them as they are. Outputs are fresh NumPy arrays, or `DeviceTensor` where the model leaves them on a
         device. Elements of types that NumPy lacks, such as bfloat16, go in and out as unsigned integers of the same width.
 
+        Args:
+            inputs: by name; not to be changed before this returns.
+            deadline_s: seconds after which to give up, the wait for other runs included. The run is then left alone on a thread of its
+                own, and the session has failed; where it had not begun yet, the session is as before.
+
         Raises:
             InputError: an input is missing, unknown, or has the wrong type, dtype, shape or place; nothing has run.
-            DeviceError: a step failed, which it names; the session is as before.
+            DeviceError: a step failed, which it names; its ``state`` is the session's afterwards.
+            DeviceLost: the device is of no use any more; the session has failed.
+            DeviceTimeout: the deadline has passed.
             SessionClosed: after `close`.
         """
-        return self._run(inputs, call_steps)
+        return self._run(inputs, call_steps) if deadline_s is None else self._run_until(inputs, deadline_s)
+
+    def run_async(self, inputs: Mapping[str, Any], *, deadline_s: float | None = None) -> Future[dict[str, Any]]:
+        """Begin a run on another thread and return what will have its outputs, or the error that `run` raises.
+
+        Args:
+            inputs: as for `run`; not to be changed before the result is there.
+            deadline_s: as for `run`, from when it begins.
+
+        Raises:
+            SessionClosed, DeviceError: the session takes no more runs.
+
+        Example:
+            later = session.run_async({"image": image})
+            outputs = later.result()
+        """
+        self._life.check()
+        return self._life.workers.submit(lambda: self.run(inputs, deadline_s=deadline_s), self._life.leases.limit)
+
+    def stream(
+        self, requests: Iterable[Mapping[str, Any]], *, depth: int | None = None, deadline_s: float | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the outputs of each request, in order, with several requests under way at once.
+
+        While one request is on a device, others are on the host or on other devices: the slowest stage sets the pace.
+
+        Args:
+            requests: inputs as for `run`; taken only as far ahead as ``depth``, and not to be changed before their outputs are yielded.
+            depth: how many requests are under way at most; as many as the session has leases by default.
+            deadline_s: for each request, as for `run`.
+
+        Raises:
+            UsageError: ``depth`` is less than 1.
+            Exception: what `run` raises for a request, after the outputs of those before it; no further one has begun, none is under way.
+
+        Example:
+            for outputs in session.stream({"image": frame} for frame in camera):
+                show(outputs["boxes"])
+        """
+        self._life.check()
+        wanted = self._life.leases.limit if depth is None else depth
+        if wanted < 1:
+            raise UsageError(f"a depth of {wanted}", hint="give 1 or more")
+        return stream(lambda inputs: self.run_async(inputs, deadline_s=deadline_s), iter(requests), wanted)
+
+    def warm_up(self, dims: Mapping[str, int] | None = None, *, leases: int = 1) -> None:
+        """Run once on zeros, so that the first real run takes no longer than the others.
+
+        Args:
+            dims: the extent of each named dimension.
+            leases: on so many leases: for as many threads, or for `stream`.
+
+        Raises:
+            InputError: a dimension is missing or unknown, or an offline model cannot take these extents.
+            DeviceError, SessionClosed: as `run`.
+        """
+        extents = dict(zip(self.artifact.plan.dims, self._order(dims or {}, "warm_up"), strict=True))
+        zeros = {
+            info.name: np.zeros(tuple(evaluate(size, extents) for size in info.shape), dtypes.holder(info.dtype)) for info in self.inputs
+        }
+        count = min(max(leases, 1), self._life.leases.limit)
+        together = threading.Barrier(count)
+
+        def run_with_others(binding: Binding, phases: dict[str, int]) -> None:
+            with suppress(threading.BrokenBarrierError):  # there was no room for so many leases, or one of the others failed
+                together.wait(_TOGETHER_S)
+            call_steps(binding, phases)
+
+        self._life.check()
+        runs = [self._life.workers.submit(lambda: self._run(zeros, run_with_others), count) for _ in range(count)]
+        for run in runs:
+            run.result()
+
+    def stats(self) -> Stats:
+        """Return what the session has done so far. Runs of `bind` are not counted: they do nothing but run."""
+        leases = self._life.leases.all()
+        return Stats(
+            state=self.state,
+            runs=sum(lease.runs for lease in leases),
+            failures=sum(lease.failures for lease in leases),
+            elapsed_ns=sum(lease.elapsed_ns for lease in leases),
+            active=sum(lease.turn.locked() for lease in leases),
+            leases=sum(lease.runner is not None for lease in leases),
+            bound=len(self._life.bound),
+        )
 
     def profile(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Trace]:
         """Run once with every step timed by itself, which costs a little; return the outputs and the trace.
@@ -152,14 +262,52 @@ class Session:
         outputs = self._run(inputs, Tapped(found))
         return outputs, tuple(found)
 
-    def _run(self, inputs: Mapping[str, Any], steps: Stepper) -> dict[str, Any]:
+    def _run(self, inputs: Mapping[str, Any], steps: Stepper, deadline: Deadline | None = None) -> dict[str, Any]:
         values, dims = self._gate.admit(inputs)
-        with self._lock:
-            runner = self._runner(dims)
-            phases = dict.fromkeys(PHASES, 0)
-            outputs = runner.run(values, phases, steps)
-            self._phases = phases
-        return outputs
+        life = self._life
+        while True:
+            if life.state != "READY":
+                life.check()
+            lease = life.leases.choose(dims)
+            with lease.turn:
+                if lease.runner is None or life.state != "READY":
+                    continue  # it had to make way for others, or the session is being closed
+                if deadline is not None:
+                    deadline.begin()
+                phases = dict.fromkeys(PHASES, 0)
+                try:
+                    outputs = lease.runner.run(values, phases, steps)
+                except BaseException as error:
+                    lease.failures += 1
+                    if isinstance(error, DeviceError):
+                        life.note(error)
+                    raise
+                lease.runs += 1
+                lease.elapsed_ns += sum(phases.values())
+                self._phases = phases
+                return outputs
+
+    def _run_until(self, inputs: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        """Run on another thread, and leave it alone there when time is up."""
+        deadline, watched, life = Deadline(deadline_s), Watched(), self._life
+
+        def job() -> dict[str, Any]:
+            try:
+                return self._run(inputs, watched, deadline)
+            finally:
+                life.after_run()
+
+        in_time, outputs = deadline.run(job)
+        if in_time and outputs is not None:
+            return outputs
+        error = DeviceTimeout(f"not done within {deadline_s} s", hint="give more time, or look at what the device does")
+        if deadline.begun:
+            error.step = watched.step
+            if error.step is not None:
+                error.at, error.device = describe_step(self.artifact, error.step)
+            life.fail(error)
+        error.state = life.state
+        raise error
 
     def __call__(self, value: Any) -> dict[str, Any]:
         """Run a model of one input; otherwise as `run`."""
@@ -183,16 +331,12 @@ class Session:
                 raise InputError(
                     f"{given.dtype.str} is not this machine's byte order", at=f"input '{info.name}'", hint="convert it once before"
                 )
-        with self._lock:
-            self._check_open()
-            _close_abandoned(self._abandoned)
-            binding = Binding(self._opened, dims)
-            try:
-                bound = BoundRun(binding, values, outputs, self._lock, self._abandoned.append)
-            except BaseException:
-                binding.close()
-                raise
-            self._bound.add(bound)
+        with self._life.aside:
+            self._life.check()
+            self._life.leases.sweep()
+            bound = BoundRun(self._life)
+            self._life.bound.add(bound)
+            bound.prepare(dims, values, outputs)
         return bound
 
     def to_device(self, value: Any, device: str | Device) -> DeviceTensor:
@@ -203,9 +347,9 @@ class Session:
             InputError: ``value`` is not an array, or its dtype is not plain data.
         """
         name = str(Device.parse(device))
-        opened = self._opened.devices.get(name)
+        opened = self._life.opened.devices.get(name)
         if opened is None:
-            known = ", ".join(self._opened.devices) or "none besides the CPU"
+            known = ", ".join(self._life.opened.devices) or "none besides the CPU"
             raise UsageError(f"this session has no device {name}", hint=f"devices of '{self.artifact.name}': {known}")
         array = as_array(value, "value")
         if not dtypes.is_dtype(array.dtype.name):
@@ -213,8 +357,8 @@ class Session:
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         info = self._taker(array, name)
         dtype = info.dtype if info else array.dtype.name
-        with self._lock:
-            self._check_open()
+        with self._life.aside:
+            self._life.check()
             block = opened.allocate(max(array.nbytes, self._reserved(info, array.shape) if info else 0))
             copy_to_device(opened, block.address, array)
         return DeviceTensor(opened, block, block.address, dtype, array.shape)
@@ -234,19 +378,33 @@ class Session:
         """
         given = {name: value.__index__() if isinstance(value, int | np.integer) else value for name, value in (dims or {}).items()}
         extents = (
-            self._gate.admit(given)[1] if given and not all(isinstance(value, int) for value in given.values()) else self._order(given)
+            self._gate.admit(given)[1]
+            if given and not all(isinstance(value, int) for value in given.values())
+            else self._order(given, "plan_text")
         )
-        with self._lock:
-            binding = self._runner(extents).binding
-            for root in binding.keyed:
-                binding.place_home(root)
-            launches = [extern.launches() for extern in binding.externs]
+        self._life.check()
+        lease = self._life.leases.choose(extents)
+        with lease.turn:
+            self._life.check()
+            if lease.binding is None:
+                raise InputError(f"extents {list(extents)} had to make way for others", at="plan_text", hint="call it again")
+            for root in lease.binding.keyed:
+                lease.binding.place_home(root)
+            launches = [extern.launches() for extern in lease.binding.externs]
         return "\n".join(f"{name}: {batch} -> {'+'.join(map(str, split)) or batch}" for name, batch, split in launches)
 
-    def close(self) -> None:
-        """Wait for a run in progress, then give everything back, device tensors that callers still hold included. Idempotent."""
-        with self._lock:
-            self._shut_down()
+    def close(self, timeout: float | None = None) -> None:
+        """Let no run begin any more, wait for those under way, then give everything back, device tensors that callers hold included.
+
+        Idempotent. After the session has failed it does not wait; what a run that hangs may still use is given back when that returns.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            DeviceTimeout: a run takes longer; the session stays DRAINING, and close may be called again.
+        """
+        self._life.close(timeout)
 
     def __enter__(self) -> Session:
         return self
@@ -258,42 +416,15 @@ class Session:
         simulated = f", simulated: {', '.join(self.simulated)}" if self.simulated else ""
         return f"Session('{self.artifact.name}'{simulated})"
 
-    def _check_open(self) -> None:
-        if not self._shut_down.alive:
-            raise SessionClosed(f"the session on '{self.artifact.name}' is closed", hint="load the artifact again")
-
-    def _runner(self, dims: tuple[int, ...]) -> Runner:
-        """Return what runs these extents: one of the last few, or a new one."""
-        self._check_open()
-        _close_abandoned(self._abandoned)
-        runner = self._runners.get(dims)
-        if runner is not None:
-            self._runners.move_to_end(dims)
-            return runner
-        while len(self._runners) >= _BINDINGS:
-            self._runners.popitem(last=False)[1].binding.close()
-        try:
-            runner = Runner(Binding(self._opened, dims))
-        except (DeviceError, MemoryError):
-            if not self._runners:
-                raise
-            while self._runners:  # what other extents hold may be what is missing
-                self._runners.popitem()[1].binding.close()
-            runner = Runner(Binding(self._opened, dims))
-        self._runners[dims] = runner
-        return runner
-
-    def _order(self, dims: Mapping[str, int]) -> tuple[int, ...]:
+    def _order(self, dims: Mapping[str, int], at: str) -> tuple[int, ...]:
         """Return extents in the plan's order."""
         names = self.artifact.plan.dims
         if set(dims) != set(names):
             listed = ", ".join(names) or "none"
-            raise InputError(
-                f"extents of {', '.join(dims) or 'nothing'}", at="plan_text", hint=f"give the extent of each dimension: {listed}"
-            )
+            raise InputError(f"extents of {', '.join(dims) or 'nothing'}", at=at, hint=f"give the extent of each dimension: {listed}")
         for name, extent in dims.items():
             if extent < 0:
-                raise InputError(f"{extent} for dimension '{name}'", at="plan_text", hint="an extent is 0 or more")
+                raise InputError(f"{extent} for dimension '{name}'", at=at, hint="an extent is 0 or more")
         return tuple(dims[name] for name in names)
 
     def _taker(self, array: np.ndarray[Any, Any], device: str) -> TensorInfo | None:
@@ -319,22 +450,24 @@ class Session:
         return evaluate(plan.buffers[entry.buffer].nbytes, extents) if known else 0
 
 
-def _shut_down(
-    opened: OpenArtifact,
-    runners: MutableMapping[tuple[int, ...], Runner],
-    bound: weakref.WeakSet[BoundRun],
-    abandoned: deque[Binding],
-) -> None:
-    """Give everything back: at `Session.close`, else when the session is collected or the process ends."""
-    for run in list(bound):
-        run.close()
-    _close_abandoned(abandoned)
-    while runners:
-        runners.popitem()[1].binding.close()
-    opened.close()
+@dataclass(frozen=True)
+class Stats:
+    """What a session has done.
 
+    Attributes:
+        state: of the session.
+        runs: that ended well.
+        failures: runs that did not; inputs that were refused are not among them.
+        elapsed_ns: of all runs that ended well, in total.
+        active: runs under way.
+        leases: prepared runs, each with memory of its own.
+        bound: bound runs that are alive.
+    """
 
-def _close_abandoned(abandoned: deque[Binding]) -> None:
-    """Close the bindings of bound runs that were collected. Not done while they are collected: a vendor may hold a lock then."""
-    while abandoned:
-        abandoned.popleft().close()
+    state: State
+    runs: int
+    failures: int
+    elapsed_ns: int
+    active: int
+    leases: int
+    bound: int

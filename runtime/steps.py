@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landbridge.runtime import dtypes
+from landbridge.runtime.device import CPU
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import PreparedCall
 from landbridge.runtime.errors import ArtifactCorrupt, DeviceError, InputError
@@ -17,6 +18,7 @@ from landbridge.runtime.memory import view
 from landbridge.runtime.plan import LATE, Copy, Extern, Segment, Step
 
 if TYPE_CHECKING:
+    from landbridge.runtime.artifact import Artifact
     from landbridge.runtime.binding import Binding
 
 Call = Callable[[], object]
@@ -47,6 +49,20 @@ def prepare_step(binding: Binding, index: int, step: Step) -> tuple[str, Call] |
     return None if extern is None else (EXECUTE, extern)
 
 
+def describe_step(artifact: Artifact, index: int) -> tuple[str, str]:
+    """Return a step as messages name it, and its device."""
+    step, buffers = artifact.plan.steps[index], artifact.plan.buffers
+    if isinstance(step, Segment):
+        operators = ", ".join(step.operators[:8]) + (", …" if len(step.operators) > 8 else "")
+        return f"step {index} on cpu ({operators or step.symbol})", "cpu"
+    if isinstance(step, Extern):
+        name = next(record.name or record.symbol for record in artifact.externs if record.symbol == step.model)
+        return f"step {index}, {name} on {step.device}", step.device
+    source, destination = buffers[step.source], buffers[step.destination]
+    where = f"to {destination.device}" if source.device == "cpu" else f"from {source.device}"
+    return f"step {index}, copy of '{source.name}' {where}", where.split()[1]
+
+
 def _segment(binding: Binding, index: int, step: Segment) -> Call:
     library = binding.opened.library
     if library is None:
@@ -63,9 +79,8 @@ def _segment(binding: Binding, index: int, step: Segment) -> Call:
         status = function(pointers, dims)
         if status:
             text = library.error()
-            operators = ", ".join(step.operators[:8]) + (", …" if len(step.operators) > 8 else "")
-            at = f"step {index} on cpu ({operators or step.symbol})"
-            raise DeviceError(f"a host kernel failed: {text or f'status {status}'}", at=at, code=status, vendor_text=text)
+            error = DeviceError(f"a host kernel failed: {text or f'status {status}'}", code=status, vendor_text=text)
+            raise _placed(error, binding, index)
 
     return call
 
@@ -78,31 +93,29 @@ def _copy(binding: Binding, index: int, step: Copy, *, to_cpu: bool) -> Call | N
         return None
     device = binding.opened.devices[binding.plan.buffers[source if to_cpu else destination].device]
     copy = device.copy_out if to_cpu else device.copy_in
-    at = f"step {index}, copy of '{buffer.name}' {'from' if to_cpu else 'to'} {device.name}"
 
     def call() -> None:
         try:
             copy(addresses[destination], addresses[source], nbytes)
         except DeviceError as error:
-            error.at = at
+            _placed(error, binding, index)
             raise
 
     return call
 
 
 def _extern(binding: Binding, index: int, step: Extern) -> Call | None:
-    record = binding.opened.records[step.model]
-    at = f"step {index}, {record.name or record.symbol} on {step.device}"
     buffers = binding.plan.buffers
     if any(buffers[buffer].storage == "late" for buffer in (*step.inputs, *step.outputs)):
-        return lambda: _run_late(binding, step, at)
+        return lambda: _run_late(binding, index, step)
     if step.outputs and all(0 in binding.shape(buffer) for buffer in step.outputs):
         return None
-    for buffer in step.inputs:
+    for buffer in step.inputs if step.device != str(CPU) else ():  # what runs on the CPU takes tensors without elements
         if 0 in binding.shape(buffer):
             shape = render_shape(binding.shape(buffer))
+            at = describe_step(binding.opened.artifact, index)[0]
             raise InputError(f"input '{buffers[buffer].name}' has no elements: {shape}", at=at, hint="give at least one of each")
-    return ExternCall(binding, step, at)
+    return ExternCall(binding, index, step)
 
 
 class ExternCall:
@@ -112,11 +125,12 @@ class ExternCall:
         step: of the plan.
     """
 
-    def __init__(self, binding: Binding, step: Extern, at: str) -> None:
+    def __init__(self, binding: Binding, index: int, step: Extern) -> None:
         self.step = step
+        self._index = index
         self._binding = binding
-        self._at = at
         self._model = binding.opened.models[step.model]
+        self._turn = binding.opened.turns[step.model]
         self._moving = tuple(buffer for buffer in (*step.inputs, *step.outputs) if binding.roots[buffer] in binding.movable)
         self._prepared: dict[tuple[int, ...], PreparedCall] = {}
         if not self._moving:
@@ -125,21 +139,25 @@ class ExternCall:
     def __call__(self) -> None:
         """Run the model to its end."""
         try:
-            self.prepare()()
+            with self._turn:
+                self._get()()
         except DeviceError as error:
-            error.at = self._at
+            _placed(error, self._binding, self._index)
             raise
 
     def prepare(self) -> PreparedCall:
         """Return the call on the present addresses."""
+        with self._turn:
+            return self._get()
+
+    def _get(self) -> PreparedCall:
         addresses = self._binding.addresses
         key = tuple([addresses[buffer] for buffer in self._moving])
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepare()
             while len(self._prepared) >= _PREPARED:
                 self._prepared.pop(next(iter(self._prepared))).close()
-            self._prepared[key] = prepared
+            self._prepared[key] = prepared = self._prepare()
         return prepared
 
     def _prepare(self) -> PreparedCall:
@@ -147,8 +165,11 @@ class ExternCall:
         outputs = [self._binding.tensor(buffer) for buffer in self.step.outputs]
         try:
             return self._model.prepare(inputs, outputs)
-        except (DeviceError, InputError) as error:
-            error.at = self._at
+        except DeviceError as error:
+            _placed(error, self._binding, self._index)
+            raise
+        except InputError as error:
+            error.at = describe_step(self._binding.opened.artifact, self._index)[0]
             raise
 
     def launches(self) -> tuple[str, int, tuple[int, ...]]:
@@ -160,19 +181,33 @@ class ExternCall:
     def close(self) -> None:
         """Close what is prepared. Idempotent."""
         while self._prepared:
-            self._prepared.popitem()[1].close()
+            with self._turn:
+                self._prepared.popitem()[1].close()
 
 
-def _run_late(binding: Binding, step: Extern, at: str) -> None:
+def _placed(error: DeviceError, binding: Binding, index: int) -> DeviceError:
+    """Return the error with where it happened."""
+    error.step = index
+    error.at, error.device = describe_step(binding.opened.artifact, index)
+    return error
+
+
+def _run_late(binding: Binding, index: int, step: Extern) -> None:
     """Call a model on the CPU some of whose shapes only the data tells."""
     arrays = [binding.late[buffer] if buffer in binding.late else _host_view(binding, buffer) for buffer in step.inputs]
     try:
-        results = binding.opened.models[step.model].run_late(arrays)
+        with binding.opened.turns[step.model]:
+            results = binding.opened.models[step.model].run_late(arrays)
+        _take_late(binding, step, results)
     except DeviceError as error:
-        error.at = at
+        _placed(error, binding, index)
         raise
+
+
+def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
+    """Check what a model returned, and put it where the following steps read it."""
     if len(results) != len(step.outputs):
-        raise DeviceError(f"{len(results)} outputs, expected {len(step.outputs)}", at=at)
+        raise DeviceError(f"{len(results)} outputs, expected {len(step.outputs)}")
     for buffer, result in zip(step.outputs, results, strict=True):
         expected = binding.plan.buffers[buffer]
         array: NDArray[np.generic] = np.asarray(result)
@@ -181,7 +216,7 @@ def _run_late(binding: Binding, step: Extern, at: str) -> None:
         )
         if not fits or array.dtype != dtypes.holder(expected.dtype):
             wanted = f"{expected.dtype} {render_shape(binding.shape(buffer))}"
-            raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}", at=at)
+            raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}")
         if expected.storage == "late":
             binding.late[buffer] = array
         else:

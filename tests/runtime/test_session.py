@@ -56,7 +56,7 @@ def test_each_extent_has_memory_of_its_own_and_the_last_few_are_kept() -> None:
     with host_session() as session:
         for rows in [*range(1, 12), 1, 5, 11, 0]:
             np.testing.assert_array_equal(session(image(rows))["y"], 2 * (image(rows) + WEIGHTS))
-        assert len(session._runners) == 8
+        assert len(session._life.leases.extents()) == 8
 
 
 def test_outputs_own_their_memory() -> None:
@@ -376,7 +376,7 @@ def test_one_value_is_for_a_model_of_one_input() -> None:
     assert str(caught.value) == "one value for 2 inputs\n  hint: use run({name: value}); inputs: 'x', 'z'"
 
 
-def test_threads_take_turns(toys: Toys) -> None:
+def test_threads_do_not_disturb_each_other(toys: Toys) -> None:
     wrong: list[Any] = []
 
     def work(seed: int) -> None:
@@ -405,7 +405,7 @@ def test_closing_is_final_and_may_be_repeated(toys: Toys) -> None:
         with pytest.raises(SessionClosed) as caught:
             call()
         assert str(caught.value) == "the session on 'toy.onnx' is closed\n  hint: load the artifact again"
-    with pytest.raises(SessionClosed, match="this bound run is closed"):
+    with pytest.raises(SessionClosed, match=r"the session on 'toy\.onnx' is closed"):
         bound()
 
 

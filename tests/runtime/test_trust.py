@@ -14,7 +14,15 @@ import pytest
 from landbridge.cli import main
 from landbridge.runtime import load
 from landbridge.runtime.artifact import from_bytes, read_manifest, to_bytes, write
-from landbridge.runtime.container import Container, KeySignature, lay_out, parse_signatures, render_signatures, to_canonical_json
+from landbridge.runtime.container import (
+    MAX_SIGNATURES_NBYTES,
+    Container,
+    KeySignature,
+    lay_out,
+    parse_signatures,
+    render_signatures,
+    to_canonical_json,
+)
 from landbridge.runtime.ed25519 import PublicKey
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactUntrusted, UnsupportedError, UsageError
 from landbridge.runtime.sign import keygen, sign, verify_signature
@@ -175,9 +183,11 @@ def test_signatures_of_a_wrong_form(raw: bytes, message: str) -> None:
 
 
 def test_there_is_no_room_for_many_signatures(path: Path, key: Path) -> None:
-    many = [KeySignature("ed25519", f"{index:064x}", "0" * 128) for index in range(15)]
+    many: list[KeySignature] = []
+    while len(render_signatures(more := [*many, KeySignature("ed25519", f"{len(many):064x}", "0" * 128)])) <= MAX_SIGNATURES_NBYTES:
+        many = more
     path.write_bytes(with_signatures(path.read_bytes(), render_signatures(many)))
-    with pytest.raises(UsageError, match="15 signatures, there is no room for another"):
+    with pytest.raises(UsageError, match=f"{len(many)} signatures, there is no room for another"):
         sign(path, key)
 
 
