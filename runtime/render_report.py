@@ -15,7 +15,7 @@ def render_report(report: Report) -> str:
         parts.append(_section("launches", [f"  {name}: {text}" for name, text in report.launches.items()]))
     if report.peak_nbytes:
         rows = [(f"  {device}", render(size)) for device, size in report.peak_nbytes.items()]
-        parts.append(_section("peak memory in bytes", _table(rows)))
+        parts.append(_section("peak memory in bytes", table(rows)))
     if report.dims:
         parts.append(f"sizes depend on: {', '.join(report.dims)}")
     return "\n\n".join(parts)
@@ -39,7 +39,7 @@ def _copies(report: Report) -> str:
         )
         for copy in report.copies
     ]
-    return "\n".join([title, *_table([head, *rows]), f"  {_totals(report.copies)}"])
+    return "\n".join([title, *table([head, *rows]), f"  {_totals(report.copies)}"])
 
 
 def _remark(copy: Crossing) -> str:
@@ -71,7 +71,7 @@ def _casts(report: Report) -> str:
         (f"  {cast.value}", f"{cast.source} -> {cast.destination}", render(cast.nbytes), f"{cast.producer} -> {cast.consumer}", cast.reason)
         for cast in report.casts
     ]
-    return "\n".join([title, *_table([head, *rows])])
+    return "\n".join([title, *table([head, *rows])])
 
 
 def _fallbacks(report: Report) -> str:
@@ -81,14 +81,14 @@ def _fallbacks(report: Report) -> str:
         return f"{title}: every host operator is native code"
     head = ("  value", "run by", "operators", "reason")
     rows = [(f"  {entry.value}", entry.vendor, ", ".join(entry.nodes), entry.reason) for entry in report.fallbacks]
-    return "\n".join([title, *_table([head, *rows])])
+    return "\n".join([title, *table([head, *rows])])
 
 
 def _section(title: str, lines: Sequence[str]) -> str:
     return "\n".join([title, *lines])
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows with their columns aligned; the last column is as long as it is."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []

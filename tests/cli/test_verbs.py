@@ -47,7 +47,7 @@ def compiled(folder: Path, *more: str) -> list[str]:
 
 def test_every_verb_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     for module in VERBS:
-        verb = module.__name__.rpartition(".")[2]
+        verb = module.__name__.rpartition(".")[2].replace("_", "-")
         assert main([verb, "--help"]) == 0
         text = capsys.readouterr().out
         assert f"example:\n  landbridge {verb}" in text, verb
