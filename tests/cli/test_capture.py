@@ -81,6 +81,28 @@ def test_what_only_the_device_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert double.live() == 0
 
 
+def test_inspect_shows_what_is_known_and_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "net.engine"
+    file.write_bytes(PLAN)
+    assert main(["inspect", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "built by  TensorRT 10.3.0.26\n" in shown
+    assert (
+        "signature: TensorRT plan: a plan of TensorRT 10.3.0.26 does not tell its inputs and outputs\n  hint: write them beside it" in shown
+    )
+    assert main(["inspect", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["signature"] is None
+    monkeypatch.setitem(sys.modules, "tensorrt", make_module(cuda_double.use(monkeypatch)))
+    assert main(["capture", str(file)]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "input  x: float32 [batch, 4] ND\noutput y: float32 [batch, 4] ND\n" in shown
+    assert "compute_capability 8.6 (from the sidecar)" in shown
+
+
 def test_without_a_gpu_the_error_is_the_drivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,7 @@
 """Run IREE modules through the ``iree-base-runtime`` package.
 
-Inputs are handed over where they are; results come in memory of IREE's own and are copied out. Where the work is done by the calling
-thread, which is the default, one module may serve several threads.
+Inputs are handed over where they are; results come in memory of IREE's own and are copied out. A module's context is one that callers
+must not use at once, though from any thread.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from landbridge.runtime.dims import render, render_shape
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import SignatureError, UserError
 from landbridge.runtime.plan import Interface, Plan
+from landbridge.runtime.sidecar import read_sidecar, sidecar_path
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors import registry
 
@@ -38,6 +39,8 @@ def execute(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     data = path.read_bytes()
     vendor = registry.vendor(arguments.vendor) if arguments.vendor else registry.recognise(data)
+    if vendor is None and not data.startswith(_ARTIFACT_START):
+        vendor = registry.vendor_of(data, path.suffix)
     if vendor is not None:
         try:
             text, facts = _blob(path, data, vendor)
@@ -54,11 +57,29 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _blob(path: Path, data: bytes, vendor: Vendor) -> tuple[str, dict[str, Any]]:
-    signature, details, digest = vendor.read_signature(data, {}), vendor.describe(data), hashlib.sha256(data).hexdigest()
+    details, digest = vendor.describe(data), hashlib.sha256(data).hexdigest()
     rows = [("vendor", vendor.name), ("runs on", vendor.device_kind), ("size", f"{len(data)} bytes"), ("SHA-256", digest), *details]
-    lines = [str(path), *_table(rows), *signature_lines(signature)]
-    facts = {"vendor": vendor.name, "nbytes": len(data), "sha256": digest, "details": dict(details), "signature": signature.to_json()}
-    return "\n".join(lines), facts
+    facts: dict[str, Any] = {"vendor": vendor.name, "nbytes": len(data), "sha256": digest, "details": dict(details)}
+    try:
+        signature = _signature(path, data, vendor)
+    except SignatureError as error:
+        if vendor.tells_signature:
+            raise
+        lines = [f"signature: {line}" if index == 0 else line for index, line in enumerate(str(error).splitlines())]
+        return "\n".join([str(path), *_table(rows), *lines]), {**facts, "signature": None, "signature_missing": str(error)}
+    return "\n".join([str(path), *_table(rows), *signature_lines(signature)]), {**facts, "signature": signature.to_json()}
+
+
+def _signature(path: Path, data: bytes, vendor: Vendor) -> Signature:
+    """Return what the blob tells; where its format does not tell, what the sidecar beside it says.
+
+    Raises:
+        SignatureError: neither tells it.
+    """
+    sidecar = sidecar_path(path)
+    if vendor.tells_signature or not sidecar.exists():
+        return vendor.read_signature(data, {})
+    return read_sidecar(sidecar, data).signature
 
 
 def _artifact(path: Path) -> tuple[str, dict[str, Any]]:

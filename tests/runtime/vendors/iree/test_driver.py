@@ -83,26 +83,14 @@ def test_an_empty_batch_gives_an_empty_result(driver: Driver) -> None:
     assert call(driver.load(blob, signature_of(blob), {}), [empty, empty], [empty])[0].shape == (0, 8)
 
 
-def test_threads_may_share_a_module(driver: Driver) -> None:
+def test_any_thread_may_call(driver: Driver) -> None:
     blob = vmfb(add())
     model = driver.load(blob, signature_of(blob), {})
-    wrong: list[int] = []
-
-    def work(number: int) -> None:
-        x, y = np.full((number, 8), number, np.float32), np.zeros((number, 8), np.float32)
-        prepared = model.prepare([ref(x), ref(x)], [ref(y)])
-        for _ in range(200):
-            y[:] = 0
-            prepared()
-            if not (y == 2 * number).all():
-                wrong.append(number)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    x, y = np.ones((2, 8), np.float32), np.zeros((2, 8), np.float32)
+    thread = threading.Thread(target=lambda: call(model, [x, x], [y]))
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(y, np.full((2, 8), 2))
 
 
 def test_extents_that_the_function_does_not_take_are_refused(driver: Driver) -> None:

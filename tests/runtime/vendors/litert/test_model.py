@@ -85,7 +85,7 @@ def test_a_cut_file_is_damaged(add: bytes) -> None:
     assert outcome(add[:60]) == "x"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 24))])
 def test_flipped_bytes_give_a_signature_or_a_clear_error(add: bytes, seed: int) -> None:
     source = random.Random(seed)
     found = set()

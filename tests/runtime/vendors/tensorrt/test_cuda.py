@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 
@@ -121,3 +122,23 @@ def test_a_library_without_a_function_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cuda, "LIBRARIES", ("libm.so.6",))
     with pytest.raises(DeviceError, match=r"^gpu0: NVIDIA's driver library libm\.so\.6 has no function cuInit\n  hint: install a newer"):
         Cuda(0, "gpu0")
+
+
+def test_the_double_detects_misuse(gpu: Cuda, double: CudaDouble) -> None:
+    library, address = double.library, gpu.allocate(64)
+    stream, out = ctypes.c_void_p(gpu.stream), np.zeros(64, np.uint8)
+    to = ctypes.c_void_p(out.ctypes.data)
+    assert library.cuMemcpyDtoHAsync_v2(to, ctypes.c_uint64(address + 1), ctypes.c_size_t(64), stream) == 1  # beyond its end
+    assert library.cuMemcpyDtoHAsync_v2(to, ctypes.c_uint64(address), ctypes.c_size_t(64), ctypes.c_void_p(1)) == 1  # no stream of it
+    assert library.cuMemcpyDtoHAsync_v2(to, ctypes.c_uint64(address), ctypes.c_size_t(64), stream) == 0
+    assert not out.any()  # not yet: nobody has waited
+    gpu.synchronize()
+    assert (out == 0xA5).all()
+    gpu.free(address)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(library.cuMemFree_v2(ctypes.c_uint64(address))))  # a thread without a context
+    thread.start()
+    thread.join()
+    assert codes == [201]
+    with pytest.raises(DeviceError, match="cuMemFree_v2 failed with 1"):
+        gpu.free(address)  # for the second time
