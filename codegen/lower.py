@@ -19,6 +19,7 @@ from landbridge.codegen.bound_indices import legalize_ops
 from landbridge.codegen.fold_constants import fold_constants
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
+from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.ir import body as ir_body
 from landbridge.ir.program import Program
@@ -137,6 +138,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
+        module = pack_weights(module, target)
         module = legalize_ops(skip=[_RESHAPE])(module)
         return relax.transform.DeadCodeElimination(list(named))(module)
 

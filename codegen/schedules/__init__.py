@@ -7,9 +7,11 @@ from typing import Any
 import tvm
 
 from landbridge.codegen.schedules.base import Rule
+from landbridge.codegen.schedules.conv2d import Conv2d
 from landbridge.codegen.schedules.default import Default
+from landbridge.codegen.schedules.matmul import Matmul
 
-RULES: tuple[Rule, ...] = (Default(),)
+RULES: tuple[Rule, ...] = (Conv2d(), Matmul(), Default())
 """From the most special to the most general. A rule that declines leaves the kernel to the next; without any it stays as it is."""
 
 

@@ -1,0 +1,82 @@
+"""Matrix products of every shape, as register tiles.
+
+A tile is some rows of one factor by some vectors along an axis on which the other factor is contiguous. Rows whose number only
+the run tells, batches, products with a vector and element-wise steps after the product are all the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from landbridge.codegen.schedules.base import Rule
+from landbridge.codegen.schedules.contraction import Contraction, extent_of, read_contraction, with_tiles
+from landbridge.codegen.schedules.register_tiles import Placed, TileAxis, is_constant, is_contiguous, write_tiles, writes_along_lanes
+from landbridge.codegen.schedules.vectors import Vectors, vectors_of
+
+PANEL = "landbridge.panel"
+"""Annotation of a product's block: how many columns its packed weights have in a panel."""
+
+_WIDEST = 8
+"""Vectors in a tile of one row: enough sums at a time to hide the latency of an addition."""
+
+
+class Matmul(Rule):
+    """Products summed over one axis."""
+
+    name = "matmul"
+
+    def apply(self, kernel: Any, target: Any) -> Any | None:
+        """Return the kernel in tiles, or None where it is no such product or no axis suits vectors."""
+        contraction = read_contraction(kernel)
+        if contraction is None or len(contraction.reduced) != 1:
+            return None
+        vectors = vectors_of(target)
+        for lane in reversed(range(len(contraction.spatial))):
+            axes = _axes(contraction, lane, vectors)
+            if axes is not None:
+                order, placement = axes
+                return with_tiles(contraction, write_tiles(contraction, order, placement, vectors.lanes))
+        return None
+
+
+def _axes(contraction: Contraction, lane: int, vectors: Vectors) -> tuple[list[TileAxis], Any] | None:
+    """Return the tile axes for vectors along one spatial iterator and where they are, or None where vectors cannot run there."""
+    extents = [extent_of(iterator) for iterator in contraction.spatial]
+    wide = contraction.factors_of(lane)
+    if wide not in ("left", "right") or extents[lane] == 1:
+        return None
+    other = "right" if wide == "left" else "left"
+    rows = [i for i, extent in enumerate(extents) if extent != 1 and contraction.factors_of(i) == other]
+    row = rows[-1] if rows else None
+    tile_rows, tile_lanes = tile_of(1 if row is None else extents[row], extents[lane], vectors)
+    if int(contraction.annotations.get(PANEL, tile_lanes)) != tile_lanes:
+        return None
+    outer = [i for i in range(len(extents)) if i not in (lane, row)]
+    order = [*outer, lane, *([] if row is None else [row])]
+    axes = [TileAxis(extents[i], *((tile_lanes, "lane") if i == lane else (tile_rows, "row") if i == row else (1, "outer"))) for i in order]
+
+    def placement(positions: Sequence[Any]) -> Placed:
+        return {contraction.spatial[i].var: position for i, position in zip(order, positions, strict=True)}
+
+    factors = {"left": contraction.left, "right": contraction.right}
+    suits = is_contiguous(contraction, factors[wide], axes, placement) and is_constant(contraction, factors[other], axes, placement)
+    return (axes, placement) if suits and writes_along_lanes(contraction, axes, placement) else None
+
+
+def tile_of(rows: Any, columns: Any, vectors: Vectors) -> tuple[int, int]:
+    """Return how many rows and columns a tile has: as square as registers allow, with little left over.
+
+    Args:
+        rows: an int, or an expression where only the run tells.
+        columns: the same.
+    """
+    wide = 4 if vectors.registers >= 32 else 2
+    if isinstance(columns, int):
+        wide = min(wide, -(-columns // vectors.lanes))
+    high = vectors.accumulators // wide if isinstance(columns, int) and wide < 3 else 6
+    if isinstance(rows, int):
+        high = -(-rows // -(-rows // high))
+        if high <= 3 and isinstance(columns, int):
+            wide = max(1, min(_WIDEST, -(-columns // vectors.lanes), vectors.accumulators // high))
+    return high, wide * vectors.lanes

@@ -1,0 +1,301 @@
+"""Write a contraction as register tiles: sums of a few rows by a few vectors stay in registers while the whole sum runs.
+
+The lanes of a vector run along one axis, on which one factor is contiguous and the other does not depend; the other factor is
+one number for all lanes. Where an extent is no multiple of its tile, the last tile has code of its own: nothing is computed or
+touched beyond the tensors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import tvm
+from tvm import s_tir, tirx
+
+from landbridge.codegen.schedules.contraction import Contraction, extent_of, loads_in, offset_of, replaced
+
+PARALLEL_PRODUCTS = 1 << 18
+"""Multiplications from which on tiles are spread over threads: some ten microseconds each, as much as it costs to wake a thread."""
+
+
+@dataclass(frozen=True)
+class TileAxis:
+    """An axis along which tiles lie.
+
+    Attributes:
+        extent: an int, or an expression where only the run tells.
+        tile: how many positions a tile has.
+        role: "outer" (tile 1), "row" or "lane"; exactly one axis is the lanes'.
+    """
+
+    extent: Any
+    tile: int = 1
+    role: str = "outer"
+
+
+Placed = dict[Any, Any]
+"""The values of the spatial iterators, and of other variables in the factors."""
+
+Placement = Callable[[Sequence[Any]], Placed]
+"""From a position on each tile axis to what variables are there."""
+
+
+def is_contiguous(contraction: Contraction, factor: Any, axes: Sequence[TileAxis], placement: Placement) -> bool:
+    """Return whether each load in ``factor`` moves by one element per lane, or not at all, and one moves."""
+    return {1} <= _steps(loads_in(factor), contraction, axes, placement) <= {0, 1}
+
+
+def is_constant(contraction: Contraction, factor: Any, axes: Sequence[TileAxis], placement: Placement) -> bool:
+    """Return whether all lanes have the same of ``factor``."""
+    return _steps(loads_in(factor), contraction, axes, placement) <= {0}
+
+
+def _steps(accesses: Sequence[Any], contraction: Contraction, axes: Sequence[TileAxis], placement: Placement) -> set[int | None]:
+    """Return by how many elements accesses move from one lane to the next; None stands for an unknown step."""
+    analyzer = tvm.sym.Analyzer()
+    tiles = [tirx.Var(f"t{i}", "int64") for i in range(len(axes))]
+    lane = tirx.Var("lane", "int64")
+    here, there = [], []
+    for axis, tile in zip(axes, tiles, strict=True):
+        count = -(-axis.extent // axis.tile) if isinstance(axis.extent, int) else 1 << 30
+        analyzer.bind(tile, tvm.ir.Range(0, count))
+        is_lane = axis.role == "lane"
+        if is_lane and axis.tile > 1:
+            analyzer.bind(lane, tvm.ir.Range(0, axis.tile - 1))
+        here.append(tile * axis.tile + (lane if is_lane else 0))
+        there.append(tile * axis.tile + (lane + 1 if is_lane else 0))
+    found: set[int | None] = set()
+    for access in accesses:
+        offset = offset_of(access)
+        first, second = (replaced(offset, placement(positions)) for positions in (here, there))
+        step = analyzer.simplify(second - first)
+        found.add(int(step) if isinstance(step, tirx.IntImm) else None)
+    return found
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """One tile.
+
+    Attributes:
+        starts: its first position on each axis.
+        sizes: how many positions it has on each axis.
+        lane: which axis is the lanes'.
+        rows: the offsets of each row on all axes, 0 on the lanes'.
+        pieces: the start and the length of each vector of a row.
+    """
+
+    starts: tuple[Any, ...]
+    sizes: tuple[int, ...]
+    lane: int
+    rows: tuple[tuple[int, ...], ...]
+    pieces: tuple[tuple[int, int], ...]
+
+    @property
+    def width(self) -> int:
+        return self.sizes[self.lane]
+
+    @property
+    def vectors(self) -> list[tuple[int, int, int]]:
+        """The row, the first lane and the length of each vector."""
+        return [(row, first, count) for row in range(len(self.rows)) for first, count in self.pieces]
+
+    def at(self, row: int, lane: Any, moved: tuple[int, Any] | None = None) -> list[Any]:
+        """Return a position; ``moved`` is an axis and an offset on it instead of the row's."""
+        offsets: list[Any] = list(self.rows[row])
+        offsets[self.lane] = lane
+        if moved is not None:
+            offsets[moved[0]] = moved[1]
+        return [start + offset for start, offset in zip(self.starts, offsets, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the tiles of one contraction.
+
+    Attributes:
+        lanes: of a vector register.
+    """
+
+    contraction: Contraction
+    axes: tuple[TileAxis, ...]
+    placement: Placement
+    lanes: int
+
+    def choose(self, tiles: Sequence[Any], chosen: Sequence[tuple[Any, int]] = ()) -> Any:
+        """Return the code of the tile with these numbers: on each axis a full one or the last one, whichever it is at run time.
+
+        Args:
+            chosen: where the tile starts and its size, on the axes that are settled.
+        """
+        if len(chosen) == len(self.axes):
+            return self.tile(chosen)
+        axis = self.axes[len(chosen)]
+        start = tiles[len(chosen)] * axis.tile
+        if not isinstance(axis.extent, int):
+            full = self.choose(tiles, [*chosen, (start, axis.tile)])
+            return full if axis.tile == 1 else tirx.IfThenElse(start + axis.tile <= axis.extent, full, self.rest(tiles, chosen, start))
+        whole, rest = divmod(axis.extent, axis.tile)
+        last = self.choose(tiles, [*chosen, (start, rest)]) if rest else None
+        if whole == 0:
+            return last
+        full = self.choose(tiles, [*chosen, (start, axis.tile)])
+        return full if last is None else tirx.IfThenElse(tiles[len(chosen)] < whole, full, last)
+
+    def rest(self, tiles: Sequence[Any], chosen: Sequence[tuple[Any, int]], start: Any) -> Any:
+        """Return the code of a last tile whose size only the run tells: vector by vector, then lane by lane; or row by row."""
+        axis = self.axes[len(chosen)]
+        statements = []
+        for size in (self.lanes, 1) if axis.role == "lane" and axis.tile > self.lanes else (1,):
+            step = tirx.Var("step", "int64")
+            count = tirx.floordiv(axis.extent - start, size)
+            inner = self.choose(tiles, [*chosen, (start + step * size, size)])
+            statements.append(_loop(step, count, inner))
+            start = start + count * size
+        return _in_order(statements)
+
+    def tile(self, chosen: Sequence[tuple[Any, int]]) -> Any:
+        """Return the code of one tile."""
+        starts, sizes = zip(*chosen, strict=True)
+        lane = next(i for i, axis in enumerate(self.axes) if axis.role == "lane")
+        rows = tuple(itertools.product(*(range(1 if i == lane else size) for i, size in enumerate(sizes))))
+        tile = _Tile(starts, sizes, lane, rows, lane_pieces(sizes[lane], self.lanes))
+        sums = tirx.decl_buffer((len(rows) * tile.width,), "float32", "sums", scope="local")
+        zero = tirx.const(0.0, "float32")
+        clear = _over_vectors(tile, lambda row, lane: tirx.BufferStore(sums, zero, [row * tile.width + lane]))
+        writing = self.write if writes_along_lanes(self.contraction, self.axes, self.placement) else self.write_turned
+        body = [clear, self.summation(tile, sums), writing(tile, sums)]
+        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", _in_order(body), None, [sums]))
+
+    def summation(self, tile: _Tile, sums: Any) -> Any:
+        """Return the loop that adds up the products of a tile; each sum is a register."""
+        c = self.contraction
+        fresh = {it.var: tirx.Var(str(it.var.name), it.var.ty) for it in c.reduced}
+
+        def add(row: int, lane: Any) -> Any:
+            where = {**self.placement(tile.at(row, lane)), **fresh}
+            index = [row * tile.width + lane]
+            return tirx.BufferStore(sums, tirx.BufferLoad(sums, index) + replaced(c.left, where) * replaced(c.right, where), index)
+
+        body = _over_vectors(tile, add)
+        for iterator in reversed(c.reduced):
+            body = _loop(fresh[iterator.var], iterator.dom.extent, body)
+        return body
+
+    def store(self, where: Placed, source: Any, index: Any) -> Any:
+        """Return the store of the result whose sum is ``source[index]``."""
+        c = self.contraction
+        value = replaced(c.value, where, c.product, tirx.BufferLoad(source, [index]))
+        return tirx.BufferStore(c.output, value, [replaced(i, where) for i in c.indices])
+
+    def write(self, tile: _Tile, sums: Any) -> Any:
+        """Return the stores of a tile whose output runs along the lanes."""
+        return _over_vectors(tile, lambda row, lane: self.store(self.placement(tile.at(row, lane)), sums, row * tile.width + lane))
+
+    def write_turned(self, tile: _Tile, sums: Any) -> Any:
+        """Return the stores of a tile whose output runs along the last axis of the rows: it is turned in first-level cache."""
+        inner = max(i for i, axis in enumerate(self.axes) if axis.role == "row")
+        run = tile.sizes[inner]
+        turned = tirx.decl_buffer((len(tile.rows) * tile.width,), "float32", "turned", scope="local")
+
+        def copy(row: int, lane: Any) -> Any:
+            index = [row * tile.width + lane]
+            return tirx.BufferStore(turned, tirx.BufferLoad(sums, index), index)
+
+        lane = tirx.Var("lane", "int64")
+
+        def along(row: int, step: Any) -> Any:
+            return self.store(self.placement(tile.at(row, lane, (inner, step))), turned, (row + step) * tile.width + lane)
+
+        firsts = [row for row in range(len(tile.rows)) if tile.rows[row][inner] == 0]
+        stores = _in_order([_over_lanes(run, partial(along, row)) for row in firsts])
+        body = _in_order([_over_vectors(tile, copy), _loop(lane, tile.width, stores)])
+        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "turn", body, None, [turned]))
+
+
+def writes_along_lanes(contraction: Contraction, axes: Sequence[TileAxis], placement: Placement) -> bool:
+    """Return whether neighbouring lanes are neighbours in the output."""
+    store = tirx.BufferStore(contraction.output, tirx.const(0, contraction.output.ty.dtype), list(contraction.indices))
+    return _steps([store], contraction, axes, placement) == {1}
+
+
+def _loop(var: Any, extent: Any, body: Any, kind: Any = tirx.ForKind.SERIAL) -> Any:
+    zero, end = tirx.const(0, var.ty.dtype), tirx.const(extent, var.ty.dtype) if isinstance(extent, int) else extent
+    return tirx.For(var, zero, end, kind, body)
+
+
+def _in_order(statements: Sequence[Any]) -> Any:
+    return tirx.SeqStmt(list(statements)) if len(statements) > 1 else statements[0]
+
+
+def lane_pieces(size: int, lanes: int) -> tuple[tuple[int, int], ...]:
+    """Return how ``size`` lanes are made of vectors: the start and the length of each, full ones first, then powers of two."""
+    pieces, start = [], 0
+    while start < size:
+        length = lanes
+        while length > size - start:
+            length //= 2
+        pieces.append((start, length))
+        start += length
+    return tuple(pieces)
+
+
+def _over_vectors(tile: _Tile, body: Callable[[int, Any], Any]) -> Any:
+    """Return ``body`` for each vector of a tile: for its row and its lanes."""
+
+    def lanes(row: int, first: int, lane: Any) -> Any:
+        return body(row, first + lane)
+
+    return _in_order([_over_lanes(count, partial(lanes, row, first)) for row, first, count in tile.vectors])
+
+
+def _over_lanes(count: int, body: Callable[[Any], Any]) -> Any:
+    if count == 1:
+        return body(tirx.const(0, "int64"))
+    lane = tirx.Var("lane", "int64")
+    return _loop(lane, count, body(lane), tirx.ForKind.VECTORIZED)
+
+
+def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int) -> Any:
+    """Return the statement that computes a contraction in tiles.
+
+    Args:
+        axes: in the order of the loops, outermost first.
+        placement: where a position on the axes is.
+        lanes: of a vector register.
+    """
+    counts = [_ceil_div(axis.extent, axis.tile) for axis in axes]
+    number = tirx.Var("tile", "int64")
+    inside: Any = 1
+    tiles: list[Any] = [tirx.const(0, "int64")] * len(axes)
+    for i in reversed(range(len(axes))):
+        if _is_one(counts[i]):
+            continue
+        quotient = number if _is_one(inside) else tirx.floordiv(number, inside)
+        tiles[i] = quotient if all(_is_one(count) for count in counts[:i]) else tirx.floormod(quotient, counts[i])
+        inside = counts[i] * inside
+    body = _Writer(contraction, tuple(axes), placement, lanes).choose(tiles)
+    spread = products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
+    return _loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
+
+
+def products_of(contraction: Contraction) -> int:
+    """Return how many products there are; an extent that only the run tells counts as a few."""
+    extents = [extent_of(iterator) for iterator in (*contraction.spatial, *contraction.reduced)]
+    return math.prod(extent if isinstance(extent, int) else _FEW for extent in extents)
+
+
+_FEW = 8
+
+
+def _is_one(count: Any) -> bool:
+    return isinstance(count, int) and count == 1
+
+
+def _ceil_div(extent: Any, tile: int) -> Any:
+    return -(-extent // tile) if isinstance(extent, int) else tirx.floordiv(extent + (tile - 1), tile)
