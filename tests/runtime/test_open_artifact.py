@@ -27,7 +27,7 @@ from support.plans import (
     tensor,
 )
 from support.sessions import Toys, device_session, image, model_session
-from support.toy_vendor import toy_blob
+from support.toy_vendor import ToyVendor, toy_blob
 
 
 def test_all_missing_devices_are_named_at_once(toys: Toys) -> None:
@@ -75,6 +75,20 @@ def test_a_device_that_its_vendor_does_not_have(toys: Toys) -> None:
     assert str(caught.value) == "externs[0].device: toy0, but toyhost runs on toyhost"
 
 
+def test_two_vendors_on_one_device_are_refused(toys: Toys) -> None:
+    class Second(ToyVendor):
+        name = "second"
+
+    registry.register(Second())
+    try:
+        first = extern("double")
+        with pytest.raises(UnsupportedError, match=r"toy0 is used by toy \('double.toy'\) and by second \('b.toy'\), which do not"):
+            load(to_bytes(artifact(extern_plan(), [first, replace(first, symbol="b", vendor="second", name="b.toy")])))
+    finally:
+        registry.unregister("second")
+    assert toys["toy"].drivers == []
+
+
 def test_an_alias_across_memories_is_refused(toys: Toys) -> None:
     what = plan([tensor("x", "input"), tensor("x", "alias", "toy0", base=0)], [], {"x": 0}, {"y": 1})
     with pytest.raises(ArtifactCorrupt) as caught:
@@ -94,9 +108,18 @@ def test_two_records_of_one_blob_load_it_once(toys: Toys) -> None:
         np.testing.assert_array_equal(session(image(4))["y"].numpy(), 4 * image(4))
 
 
-def test_elements_of_half_a_byte_cannot_go_in() -> None:
-    what = plan([Buffer("x", "cpu", "int4", (4,), "input", 2)], [], {"x": 0}, {}, dims=())
-    with pytest.raises(UnsupportedError, match="'x' has elements of int4, which no array holds"):
+def test_elements_of_half_a_byte_go_in_and_out_with_a_byte_each() -> None:
+    what = plan([Buffer("x", "cpu", "int4", (5,), "input", 3)], [], {"x": 0}, {"y": 0}, dims=())
+    with load(to_bytes(artifact(what))) as session:
+        found = session.run({"x": np.array([1, 7, 0, 0x0F, 0x08], np.uint8)})["y"]
+        np.testing.assert_array_equal(found.view(np.int8), [1, 7, 0, -1, -8])
+        with pytest.raises(InputError, match="int4, which no array holds as it is in memory"):
+            session.bind({"x": np.zeros(5, np.uint8)}, {"y": np.zeros(5, np.uint8)})
+
+
+def test_elements_of_half_a_byte_cannot_be_an_input_on_a_device(toys: Toys) -> None:
+    what = plan([Buffer("x", "toy0", "int4", (4,), "input", 2)], [], {"x": 0}, {}, dims=())
+    with pytest.raises(UnsupportedError, match="'x' has elements of int4 on toy0"):
         load(to_bytes(artifact(what)))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.vendors import registry
+from landbridge.runtime.vendors.cambricon import driver
 from landbridge.runtime.vendors.cambricon.driver import CambriconDriver
 
 KINDS = ("bytes", "buffer", "host", "queue", "model", "function", "context", "param", "params", "resource", "names")
@@ -37,6 +38,7 @@ class Simulator:
     def reset(self) -> None:
         """Forget everything, as in a new process."""
         self.library.sim_reset()
+        driver._processes.pop(True, None)
 
 
 class OnDevice:
@@ -77,13 +79,13 @@ def device(ordinal: int = 0) -> Iterator[OnDevice]:
     """Give a fresh simulated card; afterwards nothing may live on it."""
     simulator = Simulator()
     simulator.reset()
-    driver = CambriconDriver(ordinal, simulate=True)
-    on = OnDevice(driver)
+    opened = CambriconDriver(ordinal, simulate=True)
+    on = OnDevice(opened)
     try:
         yield on
         on.free()
     finally:
-        driver.close()
+        opened.close()
         live = simulator.live()
         simulator.reset()
     assert live == {}

@@ -1,8 +1,8 @@
 """Open a Cambricon card, move bytes to and from it, and load models.
 
-The vendor's rules kept here: the library is initialised once in a process; which device is current is a matter of the calling thread,
-so that it is set on entry of each call; runtime contexts, functions and models are destroyed in this order. So every method may be
-called from any thread.
+The vendor's rules kept here: the library is initialised once in a process, and ended with it; which device is current is a matter
+of the calling thread, so that it is set on entry of each call; runtime contexts, functions and models are destroyed in this order.
+So every method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -49,10 +49,16 @@ class CambriconDriver(Driver):
         self.cnrt = Cnrt(process.library, f"{self.device} (simulated)" if simulate else str(self.device))
         self._models: set[CambriconModel] = set()
         self._closing = threading.Lock()
-        process.initialise(self.cnrt)
-        self._handle: int | None = _device_handle(self.cnrt, ordinal)
-        self.versions: Mapping[str, str] = _read_versions(self.cnrt, ordinal)
-        self.bind()
+        self._process = process
+        process.hold(self.cnrt)
+        self._handle: int | None = None
+        try:
+            self._handle = _device_handle(self.cnrt, ordinal)
+            self.versions: Mapping[str, str] = _read_versions(self.cnrt, ordinal)
+            self.bind()
+        except BaseException:
+            process.release()
+            raise
 
     def bind(self) -> None:
         """Make this device current on the calling thread.
@@ -116,6 +122,7 @@ class CambriconDriver(Driver):
                 for model in list(self._models):
                     model.close()
                 self._handle = None
+                self._process.release()
 
     def forget(self, model: CambriconModel) -> None:
         """Take note that ``model`` is closed."""
@@ -144,9 +151,12 @@ class CambriconDriver(Driver):
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(blob)
             size = c_int()
-            self.cnrt.call("cnrtGetModelSize", f"/proc/self/fd/{descriptor}".encode(), byref(size))
+            code = self.cnrt.get("cnrtGetModelSize", f"/proc/self/fd/{descriptor}".encode(), byref(size))
         finally:
             os.close(descriptor)
+        if code != SUCCESS:
+            _log.info("the length of the model is not checked: %s", self.cnrt.failure("cnrtGetModelSize", code))
+            return
         if size.value > len(blob):
             raise DeviceError(
                 f"the offline model is cut off: {len(blob)} bytes, it says {size.value}", at=self.cnrt.at, hint="copy the file again"
@@ -154,20 +164,31 @@ class CambriconDriver(Driver):
 
 
 class _Process:
-    """What a process has once for each library: whether it is initialised."""
+    """What a process has once for each library: whether it is initialised, and how many drivers there are."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
         self._lock = threading.Lock()
-        self._ends_at_exit = False
+        self._initialised = False
+        self._drivers = 0
 
-    def initialise(self, cnrt: Cnrt) -> None:
-        """Initialise the library; the vendor allows it again and again."""
+    def hold(self, cnrt: Cnrt) -> None:
+        """Initialise the library, where nobody has yet."""
         with self._lock:
-            cnrt.call("cnrtInit", REAL)
-            if not self._ends_at_exit:
-                self._ends_at_exit = True
-                atexit.register(cnrt.destroy)
+            if not self._initialised:
+                cnrt.call("cnrtInit", REAL)
+                self._initialised = True
+                atexit.register(self._at_exit, cnrt)
+            self._drivers += 1
+
+    def release(self) -> None:
+        """Take note that a driver is closed."""
+        with self._lock:
+            self._drivers -= 1
+
+    def _at_exit(self, cnrt: Cnrt) -> None:
+        if not self._drivers:  # what lives cannot be freed after the library's end
+            cnrt.destroy()
 
 
 _processes: dict[bool, _Process] = {}

@@ -36,3 +36,13 @@ def test_an_unknown_simulator_names_the_known_ones() -> None:
 
 def test_the_ascend_simulator_is_a_library() -> None:
     assert registry.simulator("atlas").name == "libascendcl.so"
+
+
+def test_two_vendors_share_a_device_only_in_the_host_s_memory() -> None:
+    registry.check_memory([("cpu", "onnxruntime", "a"), ("cpu", "litert", "b"), ("atlas0", "atlas", "c"), ("atlas0", "atlas", "d")])
+    registry.check_memory([("cambricon0", "cambricon", "a"), ("cambricon1", "magicmind", "b")])
+    with pytest.raises(UnsupportedError) as caught:
+        registry.check_memory([("cambricon0", "cambricon", "a"), ("cpu", "litert", "b"), ("cambricon0", "magicmind", "c")])
+    assert str(caught.value) == (
+        "cambricon0 is used by cambricon ('a') and by magicmind ('c'), which do not share memory\n  hint: run one of them on another device"
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +26,7 @@ from support.cambricon_device import OnDevice, Simulator, device
 from support.small_onnx import node, small_model
 
 VENDOR = registry.vendor("cambricon")
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 MUTABLE = {"symbol": "subnet0", "tensor_dim_mutable": "true"}
 X = np.linspace(-3, 3, 24).astype("float16").reshape(1, 2, 3, 4)
 
@@ -163,6 +167,13 @@ def test_a_model_that_is_cut_off_never_reaches_the_library(on: OnDevice) -> None
         on.driver.load(FIXED[:100], SIGNATURE, {})
 
 
+def test_a_length_that_the_library_cannot_tell_is_not_checked(on: OnDevice, caplog: pytest.LogCaptureFixture) -> None:
+    Simulator().fault("cnrtGetModelSize")
+    with caplog.at_level("INFO"):
+        on.driver.load(FIXED, SIGNATURE, {}).close()
+    assert "the length of the model is not checked: cambricon1 (simulated): cnrtGetModelSize failed with error 632032" in caplog.text
+
+
 def test_arguments_that_do_not_fit(on: OnDevice) -> None:
     model = on.driver.load(FIXED, SIGNATURE, {})
     x = on.put(X)
@@ -206,7 +217,6 @@ def test_memory_that_runs_out(on: OnDevice) -> None:
     "function",
     [
         "cnrtSetCurrentDevice",
-        "cnrtGetModelSize",
         "cnrtLoadModelFromMem",
         "cnrtGetFunctionNumber",
         "cnrtGetFunctionSymbol",
@@ -263,6 +273,35 @@ def test_closing_the_device_closes_its_models() -> None:
 
 
 # ---- opening
+
+
+def test_the_library_is_initialised_once_and_ended_with_the_process() -> None:
+    """Sessions that are open at the end keep it; what lives could not be freed after it."""
+    code = (
+        "import ctypes\n"
+        "from landbridge.runtime.vendors.cambricon import cnrt\n"
+        "calls = []\n"
+        "class Traced(cnrt.Cnrt):\n"
+        "    def get(self, name, *arguments):\n"
+        "        if name in ('cnrtInit', 'cnrtMalloc'): calls.append(name)\n"
+        "        return super().get(name, *arguments)\n"
+        "    def destroy(self): calls.append('cnrtDestroy')\n"
+        "cnrt.Cnrt = Traced\n"
+        "import atexit; atexit.register(lambda: print(*calls))\n"
+        "from landbridge.runtime.vendors import registry\n"
+        "for ordinal in (0, 1, 0):\n"
+        "    driver = registry.vendor('cambricon').open(ordinal, simulate=True)\n"
+        "    driver.free(driver.allocate(64))\n"
+        "    {close}\n"
+    )
+    printed = []
+    for close in ("driver.close()", "pass"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(close=close)], capture_output=True, text=True, check=True, env=_ENVIRONMENT
+        )
+        printed.append(done.stdout.split())
+    assert printed[0] == ["cnrtInit", "cnrtMalloc", "cnrtMalloc", "cnrtMalloc", "cnrtDestroy"]
+    assert printed[1] == ["cnrtInit", "cnrtMalloc", "cnrtMalloc", "cnrtMalloc"]
 
 
 def test_a_device_that_is_not_there() -> None:
