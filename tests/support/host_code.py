@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 SOURCE = """
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 static __thread const char *text = "";
 const char *lb_error(void) { return text; }
 
@@ -31,6 +32,22 @@ int lb_double(void **b, const int64_t *d) {
 
 /* y = x, for bytes: n of them */
 int lb_copy(void **b, const int64_t *d) { memcpy(b[1], b[0], d[0]); return 0; }
+
+/* y = x, for float32 [n,3], after 20 ms of sleep */
+int lb_nap(void **b, const int64_t *d) {
+  struct timespec t = {0, 20000000};
+  nanosleep(&t, 0);
+  memcpy(b[1], b[0], d[0] * 12);
+  return 0;
+}
+
+/* y = x, for float32 [n,3], after about a millisecond of work */
+int lb_work(void **b, const int64_t *d) {
+  volatile uint64_t sum = 0;
+  for (uint64_t i = 0; i < 400000; i++) sum += i;
+  memcpy(b[1], b[0], d[0] * 12);
+  return 0;
+}
 
 /* fails where the first element is negative */
 int lb_check(void **b, const int64_t *d) {

@@ -12,6 +12,8 @@ after close, a leak.
 from __future__ import annotations
 
 import json
+import threading
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ import numpy as np
 
 from landbridge.runtime import dtypes
 from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, TensorRef, Vendor
-from landbridge.runtime.errors import DeviceError, InputError
+from landbridge.runtime.errors import DeviceError, DeviceLost, InputError
 from landbridge.runtime.memory import allocate_host, view
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors import registry
@@ -34,7 +36,26 @@ MAX_LAUNCH = 4
 _FIRST_ADDRESS = 0x10_0000_0000_0000
 """Far outside of what a process may map: reading there is a crash."""
 
+NAP_S = 0.02
+"""How long "nap" sleeps."""
+
+HANG = threading.Event()
+"""What "hang" waits for."""
+
+
+def _nap(x: Array) -> list[Array]:
+    time.sleep(NAP_S)
+    return [x * 2]
+
+
+def _hang(x: Array) -> list[Array]:
+    assert HANG.wait(30), "nobody ended the hang"
+    return [x * 2]
+
+
 FUNCTIONS: dict[str, Any] = {
+    "nap": _nap,
+    "hang": _hang,
     "double": lambda x: [x * 2],
     "add": lambda x, y: [x + y],
     "both": lambda x: [x + 1, x - 1],
@@ -46,7 +67,7 @@ FUNCTIONS: dict[str, Any] = {
 
 
 def toy_blob(function: str) -> bytes:
-    """Return a blob that computes one of `FUNCTIONS`; "fail" and "refuse" fail when called and when loaded."""
+    """Return a blob that computes one of `FUNCTIONS`; "fail" and "refuse" fail when called and when loaded, "lose" loses the device."""
     return json.dumps({"toy": function}).encode()
 
 
@@ -98,6 +119,7 @@ class ToyDriver(Driver):
 
     def allocate(self, nbytes: int) -> int:
         assert not self.closed
+        self.vendor.enter("allocate")
         if self.vendor.host_memory:
             block = allocate_host(nbytes)
             self._host[block.address] = block
@@ -107,17 +129,21 @@ class ToyDriver(Driver):
     def free(self, address: int) -> None:
         assert not self.closed
         del (self._host if self.vendor.host_memory else self.memory.blocks)[address]
+        self.vendor.enter("free")
 
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
         self.calls.append(f"copy in {nbytes}")
+        self.vendor.enter("copy in")
         self.memory.slice(destination, nbytes)[:] = view(source, "uint8", (nbytes,)).tobytes()
 
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:
         self.calls.append(f"copy out {nbytes}")
+        self.vendor.enter("copy out")
         view(destination, "uint8", (nbytes,))[:] = np.frombuffer(self.memory.slice(source, nbytes), np.uint8)
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> LoadedModel:
         assert type(blob) is bytes
+        self.vendor.enter("load")
         function = json.loads(blob)["toy"]
         if function == "refuse":
             raise DeviceError("this blob is for another toy", code=5)
@@ -143,6 +169,7 @@ class ToyModel(LoadedModel):
     def __init__(self, driver: ToyDriver, function: str) -> None:
         self.driver = driver
         self.function = function
+        self.concurrent = driver.vendor.concurrent
         self.open = True
 
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
@@ -152,9 +179,11 @@ class ToyModel(LoadedModel):
         if inputs and inputs[0].shape and inputs[0].shape[0] > 100:
             raise InputError(f"a batch of {inputs[0].shape[0]}, at most 100", hint="give fewer rows")
         self.driver.calls.append(f"prepare {self.function}")
+        self.driver.vendor.enter("prepare")
         return ToyCall(self, inputs, outputs)
 
     def run_late(self, inputs: Sequence[Any]) -> list[Any]:
+        self.driver.vendor.enter("run")
         if self.function == "fail":
             raise DeviceError("the toy broke", code=9, vendor_text="toy error 9")
         return list(FUNCTIONS[self.function](*inputs))
@@ -179,6 +208,9 @@ class ToyCall(PreparedCall):
         assert self.model.open
         driver = self.model.driver
         driver.calls.append(self.model.function)
+        driver.vendor.enter("run")
+        if self.model.function == "lose":
+            raise DeviceLost("the toy is gone", code=13)
         if self.model.function == "fail":
             raise DeviceError("the toy broke", code=9, vendor_text="toy error 9")
         if not self.launches:
@@ -202,7 +234,10 @@ class ToyCall(PreparedCall):
 
 
 class ToyVendor(Vendor):
-    """Attributes: ``drivers``: every driver that was opened; ``missing``: whether `open` finds no device; ``budget``: bytes of memory."""
+    """Attributes: ``drivers``: every driver that was opened; ``missing``: whether `open` finds no device; ``budget``: bytes of memory;
+    ``concurrent``: whether its models may run at once; ``entered``: names of the calls that may fail; ``failing``: from which of them on,
+    counted from 1, and until which, they do.
+    """
 
     name: ClassVar[str] = "toy"
     device_kind: ClassVar[str] = "toy"
@@ -213,6 +248,14 @@ class ToyVendor(Vendor):
         self.drivers: list[ToyDriver] = []
         self.missing = False
         self.budget = 1 << 20
+        self.concurrent = False
+        self.entered: list[str] = []
+        self.failing = range(0)
+
+    def enter(self, name: str) -> None:
+        self.entered.append(name)
+        if len(self.entered) in self.failing:
+            raise DeviceError(f"{name} was told to fail", code=77, vendor_text="toy error 77")
 
     def recognises(self, data: bytes) -> bool:
         return data.startswith(b'{"toy"')
@@ -223,6 +266,7 @@ class ToyVendor(Vendor):
     def open(self, ordinal: int, *, simulate: bool = False) -> Driver:
         if self.missing and not simulate:
             raise DeviceError(f"no {self.name} here", hint=f"install {self.name}")
+        self.enter("open")
         self.drivers.append(ToyDriver(self, simulate, f"{self.device_kind}{ordinal}"))
         return self.drivers[-1]
 
