@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from landbridge.runtime.dims import Size, render, render_shape
-from landbridge.runtime.report import Crossing, Report
+from landbridge.runtime.report import Cast, Crossing, Report
 
 
 def render_report(report: Report) -> str:
@@ -39,7 +39,7 @@ def _copies(report: Report) -> str:
         )
         for copy in report.copies
     ]
-    return "\n".join([title, *table([head, *rows]), f"  {_totals(report.copies)}"])
+    return "\n".join([title, *table([head, *rows]), *_remedies(report.copies), f"  {_totals(report.copies)}"])
 
 
 def _remark(copy: Crossing) -> str:
@@ -71,7 +71,12 @@ def _casts(report: Report) -> str:
         (f"  {cast.value}", f"{cast.source} -> {cast.destination}", render(cast.nbytes), f"{cast.producer} -> {cast.consumer}", cast.reason)
         for cast in report.casts
     ]
-    return "\n".join([title, *table([head, *rows])])
+    return "\n".join([title, *table([head, *rows]), *_remedies(report.casts)])
+
+
+def _remedies(entries: Sequence[Crossing | Cast]) -> list[str]:
+    """Return what would remove entries, a line each."""
+    return [f"  to spare {entry.value}, {entry.source} -> {entry.destination}: {entry.remedy}" for entry in entries if entry.remedy]
 
 
 def _fallbacks(report: Report) -> str:

@@ -28,6 +28,7 @@ class Crossing:
         reason: why the rules require it.
         aliased: the device's memory is the host's, so that no byte moves.
         once: a constant, which crosses when the model is loaded and not in every run.
+        remedy: what the user could change so that it need not cross, or is smaller; "" where no rule knows.
     """
 
     value: str
@@ -41,6 +42,7 @@ class Crossing:
     reason: str
     aliased: bool = False
     once: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Cast:
         producer: as in `Crossing`.
         consumer: as in `Crossing`.
         reason: why, and why it is where it is.
+        remedy: what the user could change so that it need not be; "" where no rule knows.
     """
 
     value: str
@@ -64,6 +67,7 @@ class Cast:
     producer: str
     consumer: str
     reason: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-_CROSSING_TEXTS = ("value", "dtype", "source", "destination", "producer", "consumer", "reason")
-_CAST_TEXTS = ("value", "source", "destination", "producer", "consumer", "reason")
+_CROSSING_TEXTS = ("value", "dtype", "source", "destination", "producer", "consumer", "reason", "remedy")
+_CAST_TEXTS = ("value", "source", "destination", "producer", "consumer", "reason", "remedy")
 
 
 def _crossing(field: Field) -> Crossing:

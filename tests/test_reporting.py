@@ -36,7 +36,18 @@ def test_a_bridge_from_device_to_device_is_two_crossings_each_with_its_reason() 
     program.output(program.call("b", "second", program.call("a", "first", image)), name="scores")
     report = report_of(program)
     assert report.copies == (
-        Crossing("/image:0", "float32", (2, 3), NBYTES, "cpu", "gpu0", "input", "first.blob", "needed on gpu0 by first.blob"),
+        Crossing(
+            "/image:0",
+            "float32",
+            (2, 3),
+            NBYTES,
+            "cpu",
+            "gpu0",
+            "input",
+            "first.blob",
+            "needed on gpu0 by first.blob",
+            remedy="declare '/image:0' with device=\"gpu0\" and give it a tensor from session.to_device",
+        ),
         Crossing(
             "a",
             "float32",
@@ -47,6 +58,7 @@ def test_a_bridge_from_device_to_device_is_two_crossings_each_with_its_reason() 
             "first.blob",
             "second.blob",
             "on its way to atlas0: devices are bridged over the CPU",
+            remedy="second.blob compiled for gpu would read it there",
         ),
         Crossing("a", "float32", (2, 3), NBYTES, "cpu", "atlas0", "first.blob", "second.blob", "needed on atlas0 by second.blob"),
         Crossing("b", "float32", (2, 3), NBYTES, "atlas0", "cpu", "second.blob", "output 'scores'", "needed on cpu by output 'scores'"),

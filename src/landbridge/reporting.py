@@ -12,6 +12,7 @@ from landbridge.ir.devices import device_of
 from landbridge.ir.dtypes import bits_of
 from landbridge.ir.program import DERIVED, EXTERNS, NAMES, OUTPUTS, Program, attribute, topology_of
 from landbridge.ir.sizes import dtype_of, nbytes_of, shape_of
+from landbridge.remedies import Remedies
 from landbridge.runtime import gears
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.dims import Size, render
@@ -71,6 +72,10 @@ class _Facts:
         return users
 
     @cached_property
+    def remedies(self) -> Remedies:
+        return Remedies(self.body, self.producers, self.users, self.externs, self.name, onnx=self.program.source is not None)
+
+    @cached_property
     def host_memory(self) -> frozenset[str]:
         """The kinds of device that work in the host's memory."""
         return frozenset(v.device_kind for v in registry.vendors().values() if v.host_memory) - {CPU.kind}
@@ -125,6 +130,7 @@ class _Facts:
             reason="; ".join(reasons) or "asked for by the program",
             aliased=bool({source.kind, destination.kind} & self.host_memory),
             once=is_constant(root),
+            remedy=self.remedies.crossing(binding),
         )
 
     def cast(self, binding: Binding) -> Cast:
@@ -139,6 +145,7 @@ class _Facts:
             producer=self.producer(root),
             consumer=", ".join(dict.fromkeys(name for name, _ in self.consumers(binding.var))),
             reason=self.cast_reason(binding, root),
+            remedy=self.remedies.cast(binding),
         )
 
     def cast_reason(self, binding: Binding, root: Any) -> str:

@@ -71,17 +71,18 @@ def page(report: Report, title: str) -> str:
             c.producer,
             c.consumer,
             c.reason + (" (no byte moves: shared memory)" if c.aliased else ""),
+            c.remedy,
         ]
         for c in report.copies
     ]
-    casts = [[c.value, f"{c.source} → {c.destination}", render(c.nbytes), c.producer, c.consumer, c.reason] for c in report.casts]
+    casts = [[c.value, f"{c.source} → {c.destination}", render(c.nbytes), c.producer, c.consumer, c.reason, c.remedy] for c in report.casts]
     fallbacks = [[f.value, ", ".join(f.nodes), f.vendor, f.reason] for f in report.fallbacks]
     minimum = f"{len(report.copies)} crossings; the least that the rules allow is {report.minimum_copies}."
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        _table("Crossings", ["value", "type", "bytes", "direction", "made by", "needed by", "reason"], copies),
+        _table("Crossings", ["value", "type", "bytes", "direction", "made by", "needed by", "reason", "what would spare it"], copies),
         f"<p>{minimum}</p>",
-        _table("Conversions", ["value", "from → to", "bytes", "made by", "needed by", "reason"], casts),
+        _table("Conversions", ["value", "from → to", "bytes", "made by", "needed by", "reason", "what would spare it"], casts),
         _table("Not native", ["outputs", "operators", "run by", "reason"], fallbacks),
         _table("Launches", ["offline model", "batches"], [[name, text] for name, text in report.launches.items()]),
         _table("Peak memory", ["device", "bytes"], [[device, render(size)] for device, size in report.peak_nbytes.items()]),
