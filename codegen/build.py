@@ -48,7 +48,7 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     sources = _sources(assembled)
     if sources:
         sections[HOST_LIBRARY] = link_library(schedule_kernels(lowered.kernels, host.tvm), emit_segments(sources), host)
-    if assembled.constants:
+    if any(buffer.section == CONSTANTS for buffer in assembled.plan.buffers):
         sections[CONSTANTS] = assembled.constants
     externs = _externs(program, assembled, sections)
     record = host.record if sources else Target()
