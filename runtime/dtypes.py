@@ -2,15 +2,18 @@
 
 A dtype is a name, as in signatures and plans: NumPy's own, and those that NumPy lacks (`bfloat16`, the 8-bit floats, `int4`),
 spelled as in ``ml_dtypes``. Arrays of the latter go in and out of a session as unsigned integers of the same width: the bits.
-Types of less than a byte are packed, the first element in the low bits, and each tensor starts on a byte of its own.
+Types of less than a byte are packed in memory, the first element in the low bits, and each tensor starts on a byte of its own; an array
+of them has a byte for each element, the bits in the low ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 BITS: dict[str, int] = {
     "bool": 8,
@@ -39,6 +42,8 @@ BITS: dict[str, int] = {
     "float4_e2m1fn": 4,
     "int4": 4,
     "uint4": 4,
+    "int2": 2,
+    "uint2": 2,
 }
 """Bits of one element, by the name of the dtype."""
 
@@ -63,6 +68,40 @@ def nbytes_of(dtype: str, shape: Iterable[int]) -> int:
 def is_packed(dtype: str) -> bool:
     """Return whether several elements share a byte, so that no NumPy array has one element each."""
     return BITS[dtype] < 8
+
+
+def pack(array: NDArray[Any], dtype: str) -> NDArray[np.uint8]:
+    """Return the bytes that a packed tensor has in memory.
+
+    Args:
+        array: a byte for each element; only its low bits count.
+
+    Example:
+        >>> pack(np.array([1, 2, 15], np.uint8), "uint4").tolist()
+        [33, 15]
+    """
+    bits, per_byte = BITS[dtype], 8 // BITS[dtype]
+    elements = np.zeros(-(-array.size // per_byte) * per_byte, np.uint8)
+    elements[: array.size] = array.view(np.uint8).reshape(-1) & ((1 << bits) - 1)
+    shifts = (np.arange(per_byte) * bits).astype(np.uint8)
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(elements.reshape(-1, per_byte) << shifts, axis=1)
+    return packed
+
+
+def unpack(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a packed tensor with a byte for each element; the bits of a signed one fill it, so that it can be looked at as int8.
+
+    Example:
+        >>> unpack(np.array([33, 15], np.uint8), "int4", (3,)).view(np.int8).tolist()
+        [1, 2, -1]
+    """
+    bits, per_byte = BITS[dtype], 8 // BITS[dtype]
+    shifts = (np.arange(per_byte) * bits).astype(np.uint8)
+    elements: NDArray[np.uint8] = ((data.reshape(-1, 1) >> shifts) & ((1 << bits) - 1)).astype(np.uint8).reshape(-1)
+    if dtype.startswith("int"):
+        sign = np.uint8(1 << (bits - 1))
+        elements = (elements ^ sign) - sign
+    return elements[: math.prod(shape)].reshape(shape)
 
 
 def holder(dtype: str) -> np.dtype[np.generic]:

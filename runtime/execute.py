@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landbridge.runtime.binding import Binding
+from landbridge.runtime.dtypes import is_packed, unpack
 from landbridge.runtime.gate import Value
 from landbridge.runtime.memory import Block, DeviceTensor, OpenDevice, address_of, empty, view
 from landbridge.runtime.plan import ALIGNMENT, Interface
@@ -133,7 +134,11 @@ class Runner:
         result = {}
         for entry, way in zip(binding.plan.outputs, self.ways, strict=True):
             target = targets.get(entry.name)
-            result[entry.name] = self._collect(entry, way, given) if target is None else target
+            output = self._collect(entry, way, given) if target is None else target
+            dtype = binding.plan.buffers[entry.buffer].dtype
+            if is_packed(dtype) and isinstance(output, np.ndarray) and way != "late":
+                output = unpack(output, dtype, binding.shape(entry.buffer))
+            result[entry.name] = output
         binding.late.clear()
         phases[OUTPUTS] += perf_counter_ns() - now
         return result

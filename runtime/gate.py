@@ -57,12 +57,13 @@ class Gate:
             for buffer in (plan.buffers[entry.buffer],)
         )
         self._holders = tuple(dtypes.holder(info.dtype) for info in self.inputs)
+        self._packed = tuple(index for index, info in enumerate(self.inputs) if dtypes.is_packed(info.dtype))
         self._names = frozenset(info.name for info in self.inputs)
         self._dims = plan.dims
         self._devices = devices
 
     def admit(self, inputs: Mapping[str, Any]) -> tuple[list[Value], tuple[int, ...]]:
-        """Return the inputs in the plan's order, and the extents of its dimensions.
+        """Return the inputs in the plan's order, of packed ones the bytes, and the extents of the plan's dimensions.
 
         Raises:
             InputError: names are missing or unknown, or an input has the wrong type, dtype, shape or place.
@@ -72,7 +73,10 @@ class Gate:
         if inputs.keys() != self._names:
             self._refuse_names(inputs)
         values = [self._value(info, holder, inputs[info.name]) for info, holder in zip(self.inputs, self._holders, strict=True)]
-        return values, self._extents(values)
+        extents = self._extents(values)
+        for index in self._packed:
+            values[index] = dtypes.pack(np.asarray(values[index]), self.inputs[index].dtype)
+        return values, extents
 
     def _refuse_names(self, inputs: Mapping[str, Any]) -> None:
         unknown = [name for name in inputs if name not in self._names]

@@ -52,12 +52,13 @@ def allocate_host(nbytes: int) -> Block:
 
 
 def empty(dtype: str, shape: tuple[int, ...], nbytes: int = 0) -> tuple[NDArray[Any], int]:
-    """Return a fresh, aligned array that holds a tensor, and its address.
+    """Return a fresh, aligned array that holds a tensor, and its address; of a packed one it has the bytes.
 
     Args:
         nbytes: of memory behind it, where the tensor itself takes less.
     """
     needed = dtypes.nbytes_of(dtype, shape)
+    shape = (needed,) if dtypes.is_packed(dtype) else shape
     raw = np.empty(max(needed, nbytes) + ALIGNMENT, np.uint8)
     address = address_of(raw)
     shift = -address % ALIGNMENT
@@ -71,8 +72,9 @@ def address_of(array: NDArray[Any]) -> int:
 
 
 def view(address: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the array at a host address, not copied; the caller keeps the memory alive."""
+    """Return the array at a host address, not copied, of a packed one the bytes; the caller keeps the memory alive."""
     nbytes = dtypes.nbytes_of(dtype, shape)
+    shape = (nbytes,) if dtypes.is_packed(dtype) else shape
     if nbytes == 0:
         return np.empty(shape, dtypes.holder(dtype))
     memory = (ctypes.c_uint8 * nbytes).from_address(address)

@@ -18,6 +18,7 @@ import numpy as np
 from landbridge.runtime import dtypes
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord
 from landbridge.runtime.container import Blob
+from landbridge.runtime.device import CPU
 from landbridge.runtime.driver import LoadedModel, Vendor
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, DeviceError, UnsupportedError, UsageError
 from landbridge.runtime.host_library import HostLibrary, check_machine, load_host_library
@@ -65,7 +66,7 @@ class OpenArtifact:
         Raises:
             ArtifactIncompatible: the code is for another machine, or a vendor is not known here.
             DeviceError: devices are missing, all of them named, or a vendor refused a model.
-            UnsupportedError: an input or output has elements of less than a byte, or two vendors are on one device.
+            UnsupportedError: an input or output on a device has elements of less than a byte, or two vendors are on one device.
             UsageError: an unknown name in ``simulate``.
         """
         try:
@@ -145,9 +146,11 @@ class OpenArtifact:
 def _check_interfaces(artifact: Artifact) -> None:
     plan = artifact.plan
     for entry in (*plan.inputs, *plan.outputs):
-        dtype = plan.buffers[entry.buffer].dtype
-        if dtypes.is_packed(dtype):
-            raise UnsupportedError(f"'{entry.name}' has elements of {dtype}, which no array holds", hint="convert it inside of the model")
+        buffer = plan.buffers[entry.buffer]
+        if dtypes.is_packed(buffer.dtype) and buffer.device != str(CPU):
+            raise UnsupportedError(
+                f"'{entry.name}' has elements of {buffer.dtype} on {buffer.device}", hint="take it in and give it out on the CPU"
+            )
 
 
 def _open_library(artifact: Artifact) -> HostLibrary | None:

@@ -324,6 +324,13 @@ class Session:
         Raises:
             InputError: as `run`; or an output is missing, unknown, of another dtype or shape, not writable, or overlaps an input.
         """
+        packed = next((info for info in (*self.inputs, *self.outputs) if dtypes.is_packed(info.dtype)), None)
+        if packed is not None:
+            raise InputError(
+                f"{packed.dtype}, which no array holds as it is in memory, so that it cannot be bound",
+                at=f"'{packed.name}'",
+                hint="use run",
+            )
         values, dims = self._gate.admit(inputs)
         for info, value in zip(self.inputs, values, strict=True):
             given = inputs[info.name]

@@ -41,6 +41,8 @@ DTYPES: dict[int, str] = {
     22: "int4",
     23: "float4_e2m1fn",
     24: "float8_e8m0fnu",
+    25: "uint2",
+    26: "int2",
 }
 """``TensorProto.DataType`` of the types a value may have at the border of a model."""
 

@@ -13,6 +13,7 @@ from landbridge.runtime.errors import (
     ArtifactIncompatible,
     ArtifactUntrusted,
     DeviceError,
+    InputError,
     UnsupportedError,
     UsageError,
 )

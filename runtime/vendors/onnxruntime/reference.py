@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
-from landbridge.runtime.dtypes import holder, is_packed
+from landbridge.runtime.dtypes import holder, is_packed, nbytes_of, pack, unpack
 from landbridge.runtime.errors import DeviceError, UnsupportedError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import check_arguments, view
@@ -33,11 +33,6 @@ class ReferenceModel(LoadedModel):
     """A model and its evaluator."""
 
     def __init__(self, evaluator: Any, signature: Signature, region: str) -> None:
-        packed = next((port for port in (*signature.inputs, *signature.outputs) if is_packed(port.dtype)), None)
-        if packed is not None:
-            raise UnsupportedError(
-                f"region '{region}': '{packed.name}' is {packed.dtype}, which the reference evaluator cannot be given", at="cpu"
-            )
         self._evaluator = evaluator
         self._signature = signature
         self._region = region
@@ -46,12 +41,17 @@ class ReferenceModel(LoadedModel):
         """Look at the addresses as arrays; results are copied to theirs."""
         check_arguments(self._signature.inputs, inputs, "input", "cpu")
         check_arguments(self._signature.outputs, outputs, "output", "cpu")
-        sources = [view(ref.address, ref.dtype, ref.shape) for ref in inputs]
-        results = [view(ref.address, ref.dtype, ref.shape) for ref in outputs]
-        return ReferenceCall(lambda: self.run_late(sources), results, self._region)
+        results = [_memory(ref) for ref in outputs]
+        return ReferenceCall(lambda: self._run([_elements(ref) for ref in inputs]), outputs, results, self._region)
 
     def run_late(self, inputs: Sequence[Any]) -> list[Any]:
         """Run on host arrays and return fresh ones, each in NumPy's dtype for its type (`holder`)."""
+        packed = next((port for port in (*self._signature.inputs, *self._signature.outputs) if is_packed(port.dtype)), None)
+        if packed is not None:
+            raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu")
+        return self._run(inputs)
+
+    def _run(self, inputs: Sequence[Any]) -> list[Any]:
         feeds = {port.name: _to_evaluator(array, port.dtype) for array, port in zip(inputs, self._signature.inputs, strict=True)}
         try:
             found = self._evaluator.run(None, feeds)
@@ -78,24 +78,37 @@ class ReferenceModel(LoadedModel):
 class ReferenceCall(PreparedCall):
     """A run whose results are copied to where they belong."""
 
-    def __init__(self, run: Callable[[], list[Any]], results: list[NDArray[Any]], region: str) -> None:
+    def __init__(self, run: Callable[[], list[Any]], outputs: Sequence[TensorRef], results: list[NDArray[Any]], region: str) -> None:
         self._run = run
+        self._outputs = tuple(outputs)
         self._results = results
         self._region = region
 
     def __call__(self) -> None:
         """Run, and copy the results."""
-        for found, result in zip(self._run(), self._results, strict=True):
-            if found.shape != result.shape:
+        for found, ref, result in zip(self._run(), self._outputs, self._results, strict=True):
+            if found.shape != tuple(ref.shape):
                 raise DeviceError(
-                    f"region '{self._region}': a result came out as {render_shape(found.shape)}, expected {render_shape(result.shape)}",
+                    f"region '{self._region}': a result came out as {render_shape(found.shape)}, expected {render_shape(ref.shape)}",
                     at="cpu",
                 )
-            np.copyto(result, found)
+            np.copyto(result, pack(found, ref.dtype) if is_packed(ref.dtype) else found)
 
     def close(self) -> None:
         """Let go of the arrays."""
         self._results = []
+
+
+def _memory(ref: TensorRef) -> NDArray[Any]:
+    """Return an argument's memory as an array, of a packed one the bytes."""
+    if is_packed(ref.dtype):
+        return view(ref.address, "uint8", (nbytes_of(ref.dtype, ref.shape),))
+    return view(ref.address, ref.dtype, ref.shape)
+
+
+def _elements(ref: TensorRef) -> NDArray[Any]:
+    memory = _memory(ref)
+    return unpack(memory, ref.dtype, tuple(ref.shape)) if is_packed(ref.dtype) else memory
 
 
 def _to_evaluator(array: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from landbridge.runtime.vendors import onnx_model
 DOMAINS = ("", "ai.onnx")
 """The spellings of the domain of ONNX's own operators."""
 
-DTYPES: dict[int, str] = {**onnx_model.DTYPES, 8: "string", 25: "uint2", 26: "int2"}
+DTYPES: dict[int, str] = {**onnx_model.DTYPES, 8: "string"}
 """The name of each element type of `TensorProto.DataType`; types that came later are unknown here."""
 
 ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()}
