@@ -150,3 +150,24 @@ def test_a_batch_that_one_vendor_cannot_take_is_said_and_the_next_one_runs(progr
             session.run({"image": np.ones((17, 8), "float32")})
         image = np.ones((2, 8), "float32")
         np.testing.assert_allclose(session.run({"image": image})["score"], reference(image)["score"], rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_the_module_classes(gpu: CudaDouble) -> None:
+    require_litert()
+    require_iree()
+    port = lb.Port("e", "float32", ("n", 6))
+    signature = lb.Signature((port,), (lb.Port("twice", "float32", ("n", 6)),))
+
+    class Net(lb.nn.Module):
+        def __init__(self) -> None:
+            self.dense = lb.LitertRuntimeSubgraph(dense(W_LITERT.T, {"a": [-1, 8]}, ("b", [-1, 6])))
+            self.twice = lb.TensorrtRuntimeSubgraph(tensorrt_blob(), signature=signature)
+            self.sum = lb.IreeRuntimeSubgraph(vmfb(iree_add(shape="?x6")))
+
+        def forward(self, x):  # type: ignore[no-untyped-def]  # as users write it
+            b = self.dense(x)[0]
+            return self.sum(b, self.twice(b)[0])[0]
+
+    image = np.random.default_rng(0).standard_normal((3, 8)).astype("float32")
+    with lb.compile(lb.from_module(Net(), {"x": lb.TensorSpec(("n", 8), "float32")})).load() as session:
+        np.testing.assert_allclose(session.run({"x": image})["output"], 3 * (image @ W_LITERT), rtol=1e-5, atol=1e-5)

@@ -34,6 +34,9 @@ HARDWARE = "hardware_compatibility"
 COMPATIBLE = "version_compatible"
 """Keys of versions; COMPATIBLE is an option too."""
 
+HOST_CODE = "engine_host_code_allowed"
+"""An option, and TensorRT's attribute: the plan may load the runtime that it carries."""
+
 _YES = "yes"
 _AMPERE = (8, 0)
 _DIGITS = re.compile(r"\d+")
@@ -142,8 +145,8 @@ class TensorrtDriver(Driver):
         gpu = self._gpu
         gpu.cuda.bind()
         gpu.messages.clear()
-        if options.get("engine_host_code_allowed") == _YES:
-            self._runtime.engine_host_code_allowed = True
+        if hasattr(self._runtime, HOST_CODE):  # since 8.6
+            setattr(self._runtime, HOST_CODE, options.get(HOST_CODE) == _YES)
         engine = self._runtime.deserialize_cuda_engine(plan.data)
         if engine is None:
             lean = f"{LEAN} runs version-compatible plans only; " if self.package == LEAN else ""

@@ -235,6 +235,14 @@ def test_another_gpu_is_refused(driver: TensorrtDriver) -> None:
     driver.load(DOUBLE, portable, {})
 
 
+def test_a_plan_may_bring_its_runtime_only_where_an_option_says_so(driver: TensorrtDriver) -> None:
+    allowed = []
+    for options in ({}, {"engine_host_code_allowed": "yes"}, {}):
+        driver.load(DOUBLE, SIGNATURE, options)
+        allowed.append(driver._runtime.engine_host_code_allowed)
+    assert allowed == [False, True, False]
+
+
 def test_a_layout_that_is_not_linear_is_refused(driver: TensorrtDriver) -> None:
     odd = tensor("x", [-1, 4], layout="Two wide channel vectorized row major FP16 format")
     with pytest.raises(
