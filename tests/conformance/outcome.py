@@ -163,7 +163,7 @@ def _given(model: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def _bits(value: Any, dtype: str) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype.name == dtype and is_dtype(dtype) and not is_packed(dtype):
+    if isinstance(value, np.ndarray) and value.dtype.name == dtype and is_dtype(dtype):
         return value.view(holder(dtype)) if value.dtype != holder(dtype) else value
     return value
 
@@ -173,6 +173,8 @@ def _typed(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 def _to_ort(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and is_dtype(value.dtype.name) and is_packed(value.dtype.name):
+        raise TypeError(f"its Python interface has no arrays of {value.dtype.name}")
     if isinstance(value, np.ndarray) and value.dtype.kind not in "biufcOUST":
         bits = value.view(np.uint16 if value.dtype.itemsize == 2 else np.uint8)
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, np_dtype_to_tensor_dtype(value.dtype))

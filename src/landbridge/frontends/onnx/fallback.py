@@ -12,6 +12,7 @@ from tvm import relax
 
 from landbridge.frontends.onnx.extract import extract
 from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, Node, ValueType, is_program_dtype
+from landbridge.frontends.onnx.reference import misrun
 from landbridge.frontends.onnx.values import DimNames, Values
 from landbridge.ir.body import Binding
 from landbridge.ir.program import ExternModel
@@ -70,8 +71,10 @@ def build_region(values: Values, members: Sequence[Node], results: Sequence[str]
     proto = extract(values.graph, nodes, inputs, outputs, constants, symbol)
     signature = Signature(_ports(inputs), _ports(outputs))
     value = ", ".join(results)
-    model = ExternModel(VENDOR, proto.SerializeToString(deterministic=True), signature, name=f"fallback of {value}")
-    report = Fallback(value, tuple(node.label for node in members), VENDOR, reason)
+    wrong = tuple(dict.fromkeys(f"{problem}: in the reference evaluator" for node in members if (problem := misrun(node))))
+    options = {"evaluator": "reference"} if wrong else {}
+    model = ExternModel(VENDOR, proto.SerializeToString(deterministic=True), signature, options, name=f"fallback of {value}")
+    report = Fallback(value, tuple(node.label for node in members), VENDOR, "; ".join((reason, *wrong)))
     return Region(model, report, reads, tuple(_call(values, symbol, variables[: len(reads)], results)))
 
 

@@ -17,6 +17,7 @@ import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
+from landbridge.frontends.onnx.expand import expand
 from landbridge.frontends.onnx.graph import OnnxGraph, is_program_dtype, unknown_name, value_type
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
@@ -39,6 +40,10 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     _drop_default_inputs(proto.graph)
     dims = _name_dims(proto.graph, shapes or {}, title)
     proto = infer_shapes(proto, title)
+    expanded = expand(proto)
+    if expanded is not proto:
+        _constants_to_initializers(expanded.graph)
+        proto = infer_shapes(expanded, title)
     graph = OnnxGraph(proto, title, dims)
     _check_interface(graph)
     return graph

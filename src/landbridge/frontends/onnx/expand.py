@@ -1,0 +1,91 @@
+"""Replace operators by the functions of simpler operators that ONNX defines them as, where that makes them native.
+
+TVM's importer lacks these operators, or takes them wrong, and has all that their functions are made of. Values keep their names;
+those inside of a function are called after its node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+import onnx.inliner
+
+from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, NATIVE_DTYPES, ValueType, value_type
+
+EXPANDED = (
+    "Attention",
+    "BlackmanWindow",
+    "CastLike",
+    "CausalConvWithState",
+    "Celu",
+    "DynamicQuantizeLinear",
+    "GroupNormalization",
+    "HammingWindow",
+    "HannWindow",
+    "LayerNormalization",
+    "MeanVarianceNormalization",
+    "NegativeLogLikelihoodLoss",
+    "RMSNormalization",
+    "RotaryEmbedding",
+    "SoftmaxCrossEntropyLoss",
+    "SwiGLU",
+    "Swish",
+)
+"""The operators that are replaced. Others with functions are native as they are, or their functions have loops."""
+
+_KEPT = "landbridge.kept"
+"""The domain that nodes have while others of their operator are replaced."""
+
+
+def expand(proto: Any) -> Any:
+    """Return a model whose types are inferred with operators replaced by their functions, or ``proto`` itself, changed in nothing.
+
+    The result has constant nodes, and its inner values have no types.
+    """
+    types = _types(proto.graph)
+    chosen = [node for node in proto.graph.node if node.op_type in EXPANDED and node.domain in DOMAINS]
+    if not any(_is_native(node, types) for node in chosen):
+        return proto
+    source = onnx.ModelProto()
+    source.CopyFrom(proto)
+    _declare_initializers(source.graph)
+    for node in source.graph.node:
+        if node.op_type in EXPANDED and node.domain in DOMAINS:
+            if _is_native(node, types):
+                _write_defaults(node)
+            else:
+                node.domain = _KEPT
+    functions = [("", name) for name in EXPANDED]
+    result = onnx.inliner.inline_selected_functions(source, functions, exclude=False, inline_schema_functions=True)
+    for node in result.graph.node:
+        if node.domain == _KEPT:
+            node.domain = ""
+    del result.graph.value_info[:]
+    return result
+
+
+def _types(graph: Any) -> dict[str, ValueType]:
+    constants = {tensor.name: ValueType(DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)) for tensor in graph.initializer}
+    return {**constants, **{info.name: value_type(info.type) for info in (*graph.value_info, *graph.output, *graph.input)}}
+
+
+def _is_native(node: Any, types: Mapping[str, ValueType]) -> bool:
+    """Return whether native code has the types of all that an operator reads and makes, with no input in between left out."""
+    found = [types.get(name, ValueType()) for name in (*node.input, *(name for name in node.output if name))]
+    return all(value.tensor and value.dtype in NATIVE_DTYPES for value in found)
+
+
+def _declare_initializers(graph: Any) -> None:
+    """Give the types of constants where the inliner looks for them."""
+    for tensor in graph.initializer:
+        graph.value_info.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+
+
+def _write_defaults(node: Any) -> None:
+    """Write down the attributes that are left out, which the inliner would not fill in."""
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in onnx.defs.get_schema(node.op_type).attributes.items():
+        if name not in given and attribute.default_value.type:
+            node.attribute.append(attribute.default_value)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, helper
+
+import landbridge as lb
+from landbridge.frontends.onnx.prepare import prepare
+from support.run_onnx import assert_same, reference, run_program
+from support.small_onnx import node, small_model
+
+_random = np.random.default_rng(0)
+
+
+def test_an_operator_of_types_that_native_code_has_becomes_its_function() -> None:
+    model = small_model(
+        [node("RMSNormalization", "x scale", "y", axis=-1)],
+        {"x": ("float32", ["n", 4]), "scale": ("float32", [4])},
+        {"y": ("float32", ["n", 4])},
+        opset=23,
+    )
+    program = lb.from_onnx(model)
+    feeds = {"x": _random.standard_normal((3, 4)).astype(np.float32), "scale": np.ones(4, np.float32)}
+    assert not program.fallbacks
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_constants_are_known_to_the_function() -> None:
+    model = small_model([node("CastLike", "one x", "y")], {"x": ("float16", [2])}, {"y": ("float16", [2])}, {"one": np.ones(2, np.float32)})
+    assert [n.op_type for n in prepare(model, "m").model.graph.node] == ["Cast"]
+
+
+def test_attributes_that_are_left_out_have_their_defaults() -> None:
+    model = small_model([node("HannWindow", "size", "y")], {}, {"y": ("float32", [8])}, {"size": np.array(8, np.int64)})
+    program = lb.from_onnx(model)
+    assert not program.fallbacks
+    assert_same(run_program(program, {}), reference(model, {}))
+
+
+def test_types_that_native_code_lacks_leave_it_to_the_fallback() -> None:
+    model = small_model(
+        [node("CastLike", "x like", "y")], {"x": ("float32", [2]), "like": ("bfloat16", [1])}, {"y": ("bfloat16", [2])}, opset=19
+    )
+    assert [n.op_type for n in prepare(model, "m").model.graph.node] == ["CastLike"]
+
+
+def test_an_input_left_out_between_others_leaves_it_to_the_fallback() -> None:
+    shape = [1, 2, 3, 4]
+    names = ("q", "k", "v", "pk", "pv")
+    made = helper.make_node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "ok", "ov"], name="attention")
+    graph = helper.make_graph(
+        [made],
+        "m",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    assert [n.domain for n in prepare(model, "m").model.graph.node] == [""]
