@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.errors import ModelError, UnsupportedError, UsageError
 from landbridge.runtime.signature import Port
 from landbridge.runtime.vendors import registry
+from landbridge.simulators.cambricon.__main__ import main
 from landbridge.simulators.cambricon.make_cambricon import make_cambricon
 from support.cambricon_device import device
 from support.run_om import run_onnx
@@ -84,3 +86,16 @@ def test_what_it_says_of_itself() -> None:
     blob = make_cambricon({"a": two_ways(1), "b": two_ways(2)}, core="MLU290")
     assert VENDOR.recognises(blob)
     assert VENDOR.describe(blob) == [("format", "simulated, version 1: no device runs it"), ("core", "MLU290"), ("functions", "2")]
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, made = tmp_path / "in.onnx", tmp_path / "out.cambricon"
+    source.write_bytes(two_ways("n").SerializeToString())
+    assert main([str(source), "-o", str(made), "--size", "n=2", "--symbol", "main", "--core", "MLU220", "--input-dtype", "float16"]) == 0
+    assert made.read_bytes() == make_cambricon({"main": two_ways("n")}, sizes={"n": 2}, core="MLU220", input_dtype="float16")
+    assert capsys.readouterr().out == f"{made}: {made.stat().st_size} bytes, for the simulator only\n"
+    assert main([str(tmp_path / "none.onnx"), "-o", str(made)]) == 1
+    assert "cannot read the model: No such file or directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(source), "-o", str(made), "--size", "n:2"])
+    assert "'n:2' is not of the form h=32" in capsys.readouterr().err
