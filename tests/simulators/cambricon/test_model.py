@@ -55,6 +55,18 @@ def test_a_call_is_done_when_its_queue_is_waited_for(cnrt: Cnrt, fixed: bytes) -
     cnrt("cnrtQueryQueue", queue)
 
 
+def test_one_context_does_not_run_twice_at_once(cnrt: Cnrt, fixed: bytes) -> None:
+    loaded, first, second = Loaded(cnrt, fixed), cnrt.make("cnrtCreateQueue"), cnrt.make("cnrtCreateQueue")
+    context, x, y = loaded.context(0), cnrt.put(X), cnrt.put(X)
+    for _ in range(2):
+        cnrt("cnrtInvokeRuntimeContext", context, params(x, y), first, None)
+    text = cnrt("cnrtInvokeRuntimeContext", context, params(x, y), second, None, expect=BUSY)
+    assert text.endswith("waits in another queue; one context must not run twice at once")
+    cnrt("cnrtSyncQueue", first)
+    cnrt("cnrtInvokeRuntimeContext", context, params(x, y), second, None)
+    cnrt("cnrtSyncDevice")
+
+
 def test_models_die_after_their_functions_and_these_after_their_contexts(cnrt: Cnrt, fixed: bytes) -> None:
     loaded = Loaded(cnrt, fixed)
     context = loaded.context(0)

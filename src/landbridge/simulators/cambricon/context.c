@@ -135,6 +135,10 @@ static cnrtRet_t invoke(cnrtRuntimeContext_t handle, cnrtParamDesc_t *descs, voi
     if (code != CNRT_RET_SUCCESS) return code;
     struct subnet *subnet = function_subnet(context->function);
     if (subnet == NULL || params == NULL) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "params is NULL");
+    for (int i = 0; i < job_count; i++)
+        if (jobs[i]->context == context && jobs[i]->queue != queue)
+            return fail_with(CNRT_RET_ERR_BUSY, "work of context %p waits in another queue; one context must not run twice at once",
+                             handle);
     if (job_count == JOBS) return fail_with(CNRT_RET_ERR_BUSY, "%d calls wait; call cnrtSyncQueue", JOBS);
     struct job *job = calloc(1, sizeof *job);
     if (job == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
