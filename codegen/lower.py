@@ -21,6 +21,7 @@ from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
 from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
+from landbridge.codegen.simplify import simplify
 from landbridge.ir import body as ir_body
 from landbridge.ir.program import Program
 from landbridge.ir.sizes import expr_of
@@ -134,6 +135,8 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
     named = {_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)}
     module = tvm.IRModule({**graph.functions, **named})
     with target:
+        module = simplify(fold_constants(module))
+        module = relax.transform.DeadCodeElimination(list(named))(module)
         module = relax.transform.DecomposeOpsForInference()(module)
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
