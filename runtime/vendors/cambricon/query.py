@@ -36,7 +36,7 @@ def query(library: str, data: bytes, options: Mapping[str, str], at: str) -> Sig
     Raises:
         SignatureError: the library refused the model, or crashed on it.
     """
-    folders = [str(Path(__file__).parents[4] / "src"), *filter(None, sys.path)]
+    folders = [str(Path(__file__).parents[4]), *filter(None, sys.path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     command = [sys.executable, "-m", __name__, library, json.dumps(dict(options))]
     try:
@@ -88,9 +88,12 @@ def _ask(cnrt: Cnrt, data: bytes, options: Mapping[str, str], stack: ExitStack) 
 
 
 def main(arguments: list[str]) -> int:
-    """Answer about the model on the standard input."""
+    """Answer about the model on the standard input. The answer alone goes to the standard output: the vendor's libraries print, too."""
     library, options = arguments
-    sys.stdout.write(json.dumps(answer(library, sys.stdin.buffer.read(), json.loads(options))))
+    output = os.dup(1)
+    os.dup2(2, 1)
+    with os.fdopen(output, "w") as file:
+        file.write(json.dumps(answer(library, sys.stdin.buffer.read(), json.loads(options))))
     return 0
 
 
