@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from landbridge.cli import options
+from landbridge.cli.gates import Gates
 from landbridge.cli.report import write as write_report
-from landbridge.runtime.dims import names, render
-from landbridge.runtime.errors import PlacementError, UsageError, did_you_mean
-from landbridge.runtime.report import Report
+from landbridge.runtime.errors import UsageError, did_you_mean
 
 _COUNTED = {"copies": "crossings", "casts": "casts", "fallbacks": "fallback regions"}
 
@@ -50,8 +49,20 @@ def add(verbs: options.Verbs) -> None:
     )
     parser.add_argument("--no-fallback", action="store_true", help="refuse operators that cannot be native code")
     parser.add_argument("--report", action="append", default=[], metavar="F.json|F.html", help="write the report to a file")
-    parser.add_argument("--max-copies", type=int, metavar="N", help="fail when more values cross than this")
-    parser.add_argument("--max-copy-bytes", type=int, metavar="N", help="fail when more bytes cross in a run than this")
+    gates = parser.add_argument_group("to fail in CI, where the artifact is not written then")
+    gates.add_argument("--max-copies", type=int, metavar="N", help="fail when more values cross than this")
+    gates.add_argument("--max-copy-bytes", type=int, metavar="N", help="fail when more bytes cross in a run than this")
+    gates.add_argument("--fail-on-fallback", action="store_true", help="fail when a region is not native code")
+    gates.add_argument(
+        "--memory-budget",
+        action="append",
+        default=[],
+        metavar="DEVICE=SIZE",
+        help="fail when a device needs more memory than this, such as atlas0=1GiB; --dim tells the extents that are open",
+    )
+    gates.add_argument(
+        "--dim", action="append", default=[], metavar="NAME=N", help="largest extent of a named dimension, for --memory-budget"
+    )
     passes = parser.add_argument_group("to see inside")
     passes.add_argument("--dump-ir", metavar="DIR", help="write the IR after every pass")
     passes.add_argument("--print-after", action="append", default=[], metavar="PASS", help="print the IR after a pass to standard error")
@@ -75,6 +86,7 @@ def execute(arguments: argparse.Namespace) -> int:
         model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
     for region in offloads:
         model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs)
+    gates = Gates.parse(arguments)
     watchers, times = _observers(arguments)
     if arguments.stop_after:
         placed = passes.place_program(model, mode=arguments.mode, observers=(*watchers, StopAfter(arguments.stop_after)))
@@ -83,7 +95,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     compiled = lb.compile(model, arguments.target, arguments.mode, links, observers=watchers)
     _tell_times(times)
-    _check_limits(arguments, compiled.report)
+    gates.check(compiled.report)
     output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)
     compiled.save(output)
     for path in arguments.report:
@@ -118,26 +130,3 @@ def _observers(arguments: argparse.Namespace) -> tuple[tuple[Any, ...], dict[str
 def _tell_times(elapsed_ns: dict[str, int]) -> None:
     for name, elapsed in elapsed_ns.items():
         options.progress(f"{name:<20}{elapsed / 1e6:>10.3f} ms")
-
-
-def _check_limits(arguments: argparse.Namespace, report: Report) -> None:
-    """Refuse a result that crosses more than the caller allows.
-
-    Raises:
-        PlacementError: naming the limit, what was found, and the largest crossings.
-    """
-    moving = [crossing for crossing in report.copies if not crossing.aliased]
-    largest = "; ".join(f"{c.value} {c.source} -> {c.destination}, {render(c.nbytes)} bytes" for c in moving[:5])
-    if arguments.max_copies is not None and len(moving) > arguments.max_copies:
-        raise PlacementError(f"{len(moving)} values cross, --max-copies allows {arguments.max_copies}", hint=largest)
-    if arguments.max_copy_bytes is None:
-        return
-    open_sizes = [crossing.value for crossing in moving if names(crossing.nbytes)]
-    if open_sizes:
-        raise PlacementError(
-            f"how many bytes cross depends on {', '.join(report.dims)} (values {', '.join(open_sizes)})",
-            hint="fix the extents with --shape to use --max-copy-bytes",
-        )
-    total = sum(crossing.nbytes for crossing in moving if not crossing.once)
-    if total > arguments.max_copy_bytes:
-        raise PlacementError(f"{total} bytes cross in a run, --max-copy-bytes allows {arguments.max_copy_bytes}", hint=largest)

@@ -1,0 +1,48 @@
+"""``landbridge bench``: figures, in text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from landbridge.cli import main
+
+PHASES = ["inputs", "host", "copy in", "execute", "copy out", "outputs", "elsewhere"]
+
+
+def test_the_table_has_every_phase_and_says_what_was_simulated(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    words = ["--simulate", "atlas", "--dim", "n=3", "--repeat", "4", "--concurrency", "2", "--reference", str(files / "model.onnx")]
+    assert main(["bench", str(files / "model.lbr"), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("model.lbr: 4 runs after 10 to warm up; the first took ")
+    assert lines[1].split() == ["ms", "p50", "p90", "p99", "min", "max", "share"]
+    assert [line[2:].split("  ")[0] for line in lines[3:10]] == PHASES
+    assert lines[10].startswith("onnxruntime with model.onnx ")
+    assert lines[11].startswith("2 callers at once ")
+    assert lines[12].startswith("throughput: ")
+    assert lines[-1] == "simulated: atlas (its times say nothing about the hardware)"
+    assert not any("times as long as onnxruntime" in line for line in lines)
+
+
+def test_json_has_the_same_figures(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    words = ["--repeat", "5", "--warm-up", "0", "--reference", str(files / "model.onnx"), "--json"]
+    assert main(["bench", str(files / "host.lbr"), *words]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["runs"], data["simulated"], data["concurrency"]) == (5, [], None)
+    assert list(data["phases_ns"]) == PHASES
+    assert data["latency_ns"]["min"] <= data["latency_ns"]["p50"] <= data["latency_ns"]["p99"] <= data["latency_ns"]["max"]
+    assert data["reference"]["by"] == "onnxruntime with model.onnx"
+    assert data["reference_latency_ns"]["p50"] > 0
+    assert sum(data["shares"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "words", [["--repeat", "0"], ["--seconds", "-1"], ["--seconds", "nan"], ["--concurrency", "0"], ["--warm-up", "-1"]]
+)
+def test_numbers_that_cannot_be_are_wrong_usage(words: list[str], files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(files / "host.lbr"), *words]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {words[0]} ")
