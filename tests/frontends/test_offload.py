@@ -9,7 +9,7 @@ import pytest
 from landbridge.frontends.offload import offload
 from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.program import extern_device, extern_signature
-from landbridge.runtime.device import Device
+from landbridge.runtime.device import Device, register_kind
 from landbridge.runtime.errors import ModelError, UnsupportedError, UsageError
 from support.run_onnx import assert_same, reference, run_program
 from support.small_onnx import node, small_model
@@ -63,6 +63,12 @@ def test_a_vendor_without_a_compiler_says_so() -> None:
 
 
 def test_a_device_without_a_vendor_is_refused() -> None:
+    register_kind("abacus")
     with pytest.raises(UsageError) as caught:
+        offload(from_onnx(model()), "abacus0", inputs=["a"], outputs=["feat"])
+    assert str(caught.value).startswith("no vendor's offline models run on abacus0\n  hint: kinds of devices with vendors: ")
+
+
+def test_a_vendor_without_a_compiler_says_so() -> None:
+    with pytest.raises(UnsupportedError, match=r"tensorrt has no compiler that can be called from here\n.*use lb\.replace"):
         offload(from_onnx(model()), "gpu0", inputs=["a"], outputs=["feat"])
-    assert str(caught.value).startswith("no vendor's offline models run on gpu0\n  hint: kinds of devices with vendors: ")
