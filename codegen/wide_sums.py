@@ -1,4 +1,4 @@
-"""Legalize sums of products of float16 numbers so that they are added up in float32.
+"""Legalize sums of float16 numbers so that they are added up in float32.
 
 TVM would add in float16, where a long sum stops growing once a term is less than half a unit in its last place; NumPy, ONNX Runtime and
 the vendors' own libraries add in float32 and round once.
@@ -45,7 +45,7 @@ def _convolution(operator: str, build: Callable[..., Any]) -> Callable[[Any, Any
     return legalize
 
 
-def _sum(operator: str) -> Callable[[Any, Any], Any]:
+def _of_one(operator: str) -> Callable[[Any, Any], Any]:
     default = _default(operator)
 
     def legalize(builder: Any, call: Any) -> Any:
@@ -62,7 +62,9 @@ WIDE_SUMS: dict[str, Callable[[Any, Any], Any]] = {
     "relax.nn.conv1d": _convolution("relax.nn.conv1d", relax.op.nn.conv1d),
     "relax.nn.conv2d": _convolution("relax.nn.conv2d", relax.op.nn.conv2d),
     "relax.nn.conv3d": _convolution("relax.nn.conv3d", relax.op.nn.conv3d),
-    "relax.sum": _sum("relax.sum"),
-    "relax.mean": _sum("relax.mean"),
+    "relax.sum": _of_one("relax.sum"),
+    "relax.mean": _of_one("relax.mean"),
+    "relax.nn.softmax": _of_one("relax.nn.softmax"),
+    "relax.nn.log_softmax": _of_one("relax.nn.log_softmax"),
 }
 """For `relax.transform.LegalizeOps`."""

@@ -13,13 +13,13 @@ _random = np.random.default_rng(0)
 
 def test_an_operator_of_types_that_native_code_has_becomes_its_function() -> None:
     model = small_model(
-        [node("RMSNormalization", "x scale", "y", axis=-1)],
-        {"x": ("float32", ["n", 4]), "scale": ("float32", [4])},
+        [node("RMSNormalization", "x scale", "y", axis=0)],
+        {"x": ("float32", ["n", 4]), "scale": ("float32", ["n", 4])},
         {"y": ("float32", ["n", 4])},
         opset=23,
     )
     program = lb.from_onnx(model)
-    feeds = {"x": _random.standard_normal((3, 4)).astype(np.float32), "scale": np.ones(4, np.float32)}
+    feeds = {"x": _random.standard_normal((3, 4)).astype(np.float32), "scale": np.ones((3, 4), np.float32)}
     assert not program.fallbacks
     assert_same(run_program(program, feeds), reference(model, feeds))
 

@@ -20,12 +20,9 @@ EXPANDED = (
     "CastLike",
     "CausalConvWithState",
     "Celu",
-    "DynamicQuantizeLinear",
-    "GroupNormalization",
     "HammingWindow",
     "HannWindow",
     "LayerNormalization",
-    "MeanVarianceNormalization",
     "NegativeLogLikelihoodLoss",
     "RMSNormalization",
     "RotaryEmbedding",
@@ -34,6 +31,8 @@ EXPANDED = (
     "Swish",
 )
 """The operators that are replaced. Others with functions are native as they are, or their functions have loops."""
+
+_NORMALIZATIONS = ("LayerNormalization", "RMSNormalization")
 
 _KEPT = "landbridge.kept"
 """The domain that nodes have while others of their operator are replaced."""
@@ -45,15 +44,14 @@ def expand(proto: Any) -> Any:
     The result has constant nodes, and its inner values have no types.
     """
     types = _types(proto.graph)
-    chosen = [node for node in proto.graph.node if node.op_type in EXPANDED and node.domain in DOMAINS]
-    if not any(_is_native(node, types) for node in chosen):
+    if not any(_is_candidate(node) and _is_chosen(node, types) for node in proto.graph.node):
         return proto
     source = onnx.ModelProto()
     source.CopyFrom(proto)
     _declare_initializers(source.graph)
     for node in source.graph.node:
-        if node.op_type in EXPANDED and node.domain in DOMAINS:
-            if _is_native(node, types):
+        if _is_candidate(node):
+            if _is_chosen(node, types):
                 _write_defaults(node)
             else:
                 node.domain = _KEPT
@@ -71,10 +69,22 @@ def _types(graph: Any) -> dict[str, ValueType]:
     return {**constants, **{info.name: value_type(info.type) for info in (*graph.value_info, *graph.output, *graph.input)}}
 
 
-def _is_native(node: Any, types: Mapping[str, ValueType]) -> bool:
-    """Return whether native code has the types of all that an operator reads and makes, with no input in between left out."""
+def _is_candidate(node: Any) -> bool:
+    return node.op_type in EXPANDED and node.domain in DOMAINS
+
+
+def _is_chosen(node: Any, types: Mapping[str, ValueType]) -> bool:
+    """Return whether the function makes an operator native: its types are native, no input in between is left out, TVM has no better."""
     found = [types.get(name, ValueType()) for name in (*node.input, *(name for name in node.output if name))]
-    return all(value.tensor and value.dtype in NATIVE_DTYPES for value in found)
+    if not all(value.tensor and value.dtype in NATIVE_DTYPES for value in found):
+        return False
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    if node.op_type == "Attention":
+        return "q_num_heads" not in attributes
+    if node.op_type in _NORMALIZATIONS:
+        last = (-1,) if found[0].shape is None else (-1, len(found[0].shape) - 1)
+        return len(found) > len(node.input) + 1 or ("axis" in attributes and attributes["axis"].i not in last)
+    return True
 
 
 def _declare_initializers(graph: Any) -> None:
