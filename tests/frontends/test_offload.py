@@ -67,8 +67,3 @@ def test_a_device_without_a_vendor_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         offload(from_onnx(model()), "abacus0", inputs=["a"], outputs=["feat"])
     assert str(caught.value).startswith("no vendor's offline models run on abacus0\n  hint: kinds of devices with vendors: ")
-
-
-def test_a_vendor_without_a_compiler_says_so() -> None:
-    with pytest.raises(UnsupportedError, match=r"tensorrt has no compiler that can be called from here\n.*use lb\.replace"):
-        offload(from_onnx(model()), "gpu0", inputs=["a"], outputs=["feat"])
