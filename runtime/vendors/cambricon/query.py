@@ -48,10 +48,10 @@ def query(library: str, data: bytes, options: Mapping[str, str], at: str) -> Sig
         raise SignatureError(f"libcnrt crashed on this model ({name}): it is cut off, or not one of Cambricon's", at=at)
     if done.returncode != 0:
         raise SignatureError(f"libcnrt could not be asked: {done.stderr.decode('utf-8', 'replace').strip()[-500:]}", at=at)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "error" in answer:
-        raise SignatureError(answer["error"], at=at, hint=answer["hint"])
-    return Signature.from_json(answer["signature"])
+    found: dict[str, Any] = json.loads(done.stdout)
+    if "error" in found:
+        raise SignatureError(found["error"], at=at, hint=found["hint"])
+    return Signature.from_json(found["signature"])
 
 
 def answer(library: str, data: bytes, options: Mapping[str, str]) -> dict[str, Any]:

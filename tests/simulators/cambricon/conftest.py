@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from landbridge.runtime.vendors.cambricon import driver
 from landbridge.simulators.cambricon import library
 from support.cnrt import Cnrt
 
@@ -21,6 +22,7 @@ def bare(loaded: Cnrt) -> Iterator[Cnrt]:
     loaded.lib.sim_reset()
     yield loaded
     loaded.lib.sim_reset()
+    driver._processes.pop(True, None)  # the driver must initialise it again
 
 
 @pytest.fixture
