@@ -177,7 +177,7 @@ def test_closing_waits_for_runs_under_way_and_lets_none_begin(toys: Toys, hang: 
     with pytest.raises(DeviceTimeout) as caught:
         session.close(timeout=0.02)
     assert str(caught.value) == "the session on 'toy.onnx' has a run under way for longer than 0.02 s\n  hint: call close again to wait on"
-    assert caught.value.state == session.state == "DRAINING"
+    assert (caught.value.state, session.state) == ("DRAINING", "DRAINING")
     with pytest.raises(SessionClosed, match="is being closed"):
         session(image(2))
     closer = threading.Thread(target=session.close)

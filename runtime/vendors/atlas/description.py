@@ -77,6 +77,10 @@ def read_description(acl: Acl, handle: int) -> Description:
     has_gears = acl.get("aclmdlGetInputIndexByName", handle, GEAR_INPUT.encode(), byref(found)) == SUCCESS
     if not has_gears:
         acl.recent_text()  # dropped: a model without gears is no failure
+    # the functions that return a number or a size return 0 where they fail
+    sized = [*(t for t in inputs if 0 not in t.dims), *(t for t in outputs if min(t.dims, default=1) > 0)]
+    if (has_gears and found.value >= len(inputs)) or any(not tensor.nbytes for tensor in sized):
+        raise DeviceError("the vendor's library does not tell the sizes of the model", at=acl.at, vendor_text=acl.recent_text())
     return Description(inputs, outputs, found.value if has_gears else None)
 
 
