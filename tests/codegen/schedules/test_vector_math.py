@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from tvm.relax import op
+
+from landbridge.codegen.schedules.vector_math import expand_math
+from landbridge.codegen.target import resolve_target
+from support.kernels import Array, case, compute, only_kernel
+
+_SPECIAL = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], "float32")
+
+
+def _arguments() -> Array:
+    """Return numbers of every exponent and both signs, and more where the functions bend."""
+    bits = np.arange(0, 1 << 31, 4099, dtype=np.uint32)
+    spread = np.concatenate([bits, bits | np.uint32(1 << 31)]).view("float32")
+    return np.concatenate([spread[np.isfinite(spread)], np.linspace(-110, 110, 100_001, dtype="float32"), _SPECIAL])
+
+
+ARGUMENTS = _arguments()
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _erf(x: Array) -> Array:
+    return np.vectorize(math.erf)(x)  # type: ignore[no-any-return]  # NumPy does not say what its functions give
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Array], Array], float, float]] = {
+    "exp": (op.exp, np.exp, 2e-7, math.inf),
+    "sigmoid": (op.sigmoid, _sigmoid, 2e-7, math.inf),
+    "tanh": (op.tanh, np.tanh, 4e-7, math.inf),
+    "erf": (op.erf, _erf, 5e-6, 4e-7),
+}
+"""The operator, the function in float64, the largest relative and the largest absolute error."""
+
+
+@pytest.fixture(scope="module", params=[None, "llvm -mcpu=x86-64-v3"], ids=["this_machine", "avx2"])
+def results(request: pytest.FixtureRequest) -> dict[str, Array]:
+    cases = [case(name, [ARGUMENTS], lambda emit, x, make=make: make(x), ARGUMENTS) for name, (make, *_) in FUNCTIONS.items()]
+    return compute(cases, request.param)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_stay_in_their_bounds(name: str, results: dict[str, Array]) -> None:
+    _, function, relative, absolute = FUNCTIONS[name]
+    with np.errstate(all="ignore"):
+        expected = function(ARGUMENTS.astype("float64"))
+        rounded = expected.astype("float32")
+    found = results[name]
+    normal = np.isfinite(rounded) & (np.abs(rounded) > np.finfo("float32").tiny)
+    error = np.abs(found[normal].astype("float64") - expected[normal])
+    assert np.max(error / np.abs(expected[normal])) < relative
+    assert np.max(error) < absolute
+    np.testing.assert_allclose(found[~normal], rounded[~normal], atol=1e-37)
+
+
+def test_what_is_no_number_and_infinity_come_out_as_from_libm(results: dict[str, Array]) -> None:
+    last = {name: found[-len(_SPECIAL) :] for name, found in results.items()}
+    np.testing.assert_array_equal(last["exp"], np.array([np.inf, 0, np.nan, 1, 1], "float32"))
+    np.testing.assert_array_equal(last["sigmoid"], np.array([1, 0, np.nan, 0.5, 0.5], "float32"))
+    np.testing.assert_array_equal(last["tanh"], np.array([1, -1, np.nan, 0, 0], "float32"))
+    np.testing.assert_array_equal(last["erf"], np.array([1, -1, np.nan, 0, 0], "float32"))
+
+
+def test_no_function_is_left_to_libm() -> None:
+    target = resolve_target().tvm
+    for make, *_ in FUNCTIONS.values():
+        kernel = only_kernel(lambda emit, x, make=make: make(x), [(8,)], target)
+        assert not any(f"T.{name}(" in str(expand_math(kernel).script()) for name in FUNCTIONS)
+
+
+def test_a_kernel_without_such_functions_stays_the_same_object() -> None:
+    kernel = only_kernel(lambda emit, x: op.add(x, x), [(8,)], resolve_target().tvm)
+    assert expand_math(kernel) is kernel
