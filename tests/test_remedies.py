@@ -124,3 +124,16 @@ def test_an_input_that_only_a_device_reads_could_be_given_there() -> None:
 
 def test_remedies_are_in_the_text_of_the_report() -> None:
     assert f"\n  to spare planes, cpu -> atlas0: {AIPP}\n" in camera_report().render()
+
+
+def test_a_part_of_an_operators_result_is_no_picture(paper: None) -> None:
+    made = small_model(
+        [node("Split", "image", "left right", axis=1), node("Relu", "left", "planes"), node("Add", "planes right", "y")],
+        {"image": ("float32", (1, 4))},
+        {"y": ("float32", None)},
+    )
+    part = lb.split(made, inputs=["left"], outputs=["planes"])
+    program = lb.replace(
+        lb.from_onnx(made), inputs=["left"], outputs=["planes"], by=lb.ExternModel.from_bytes(make_om(part), name="net.om")
+    )
+    assert remedies(make_report(passes.place_program(program), NOTHING))["left: cpu -> atlas0"] == ""

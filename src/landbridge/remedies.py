@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from landbridge.ir.body import Binding, Body, extern_symbol, is_constant, is_copy, is_extern, operands, operator_name
+from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_constant, is_copy, is_extern, is_operator, operands, operator_name
 from landbridge.ir.devices import device_of
 from landbridge.ir.dtypes import bits_of
 from landbridge.ir.sizes import dtype_of, shape_of
@@ -57,7 +57,7 @@ class Remedies:
                     found = self._image(value, user, through=cast)
                     if found:
                         return found
-                elif not is_extern(user.value) and operator_name(user.value) in _AIPP_DOES:
+                elif _aipp_does(user.value):
                     forward.append(user.var)
         return ""
 
@@ -90,7 +90,7 @@ class Remedies:
         passed: list[Binding] = []
         while value in self.producers:
             binding = self.producers[value]
-            if is_extern(binding.value) or operator_name(binding.value) not in _AIPP_DOES:
+            if not _aipp_does(binding.value):
                 return None
             sources = [operand for operand in operands(binding.value) if not is_constant(operand)]
             if len(sources) != 1:
@@ -139,3 +139,7 @@ class Remedies:
             return ""
         device = device_of(target)
         return f"declare '{self.name(source)}' with device=\"{device}\" and give it a tensor from session.to_device"
+
+
+def _aipp_does(value: Any) -> bool:
+    return (is_operator(value) or is_cast(value)) and operator_name(value) in _AIPP_DOES
