@@ -90,7 +90,7 @@ def _check(seed: int, folder: Path) -> lb.Compiled:
     compiled = lb.compile(_program(model, proto, seed, half))
     assert compiled.report.minimum_copies == len(compiled.report.copies)
     with lb.load(compiled.save(folder / "model.lbr"), simulate=["atlas"]) as session:
-        for rows in (1, 3, 7) if model.dynamic else (2,):
+        for rows in (0, 1, 3, 7) if model.dynamic else (2,):
             _compare(model, proto, session, rows, half)
     return compiled
 
