@@ -20,8 +20,4 @@ RULES: tuple[Rule, ...] = (Conv2d(), Matmul(), Default())
 def schedule_kernels(kernels: tvm.IRModule, target: Any) -> tvm.IRModule:
     """Return the kernels, each scheduled by the first rule that takes it."""
     scheduled = {g: next((new for rule in RULES if (new := rule.apply(f, target)) is not None), f) for g, f in kernels.functions.items()}
-<<<<<<< ours
-    return tvm.IRModule({g: expand_math(scheduled[g]) for g in sorted(scheduled, key=lambda g: str(g.name_hint))})
-=======
-    return tvm.IRModule({g: start_sums(scheduled[g]) for g in sorted(scheduled, key=lambda g: str(g.name_hint))})
->>>>>>> theirs
+    return tvm.IRModule({g: start_sums(expand_math(scheduled[g])) for g in sorted(scheduled, key=lambda g: str(g.name_hint))})
