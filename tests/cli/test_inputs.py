@@ -20,6 +20,7 @@ SCALE = TensorInfo("scale", "float32", ("n",), "cpu")
 def read(ports: list[TensorInfo], *words: object, fill: str | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     inputs.add(parser, fill=fill)
+    parser.add_argument("--quiet", action="store_true")
     return inputs.read(ports, parser.parse_args([str(word) for word in words]))
 
 
@@ -49,6 +50,8 @@ def test_a_picture_becomes_what_the_input_wants(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == ""
     assert read([TensorInfo("image", "uint8", (8, 8, 1), "cpu")], "-i", f"image={path}")["image"].shape == (8, 8, 1)
     assert capsys.readouterr().err == f"{path}: 6x4 resized to 8x8\n"
+    read([TensorInfo("image", "uint8", (8, 8, 1), "cpu")], "-i", f"image={path}", "--quiet")
+    assert capsys.readouterr().err == ""
 
 
 def test_any_other_file_is_the_bytes_of_the_tensor(tmp_path: Path) -> None:

@@ -198,3 +198,8 @@ def test_results_go_to_standard_output_and_a_closed_pipe_is_no_error(folder: Pat
 
 def test_abbreviations_are_not_options() -> None:
     assert not parser().allow_abbrev
+
+
+def test_a_misspelt_verb_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["veirfy", "x.lbr"]) == 2
+    assert capsys.readouterr().err.endswith("landbridge: error: there is no verb 'veirfy': did you mean 'verify'?\n")

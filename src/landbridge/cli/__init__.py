@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from landbridge import COMPILER_PACKAGES, __version__
 from landbridge.cli import bench, capture, demo, diff, inspect, keygen, report, run, sign, split, verify, verify_signature
 from landbridge.cli import compile as compile_verb
-from landbridge.runtime.errors import BugError, LandbridgeError, UserError
+from landbridge.runtime.errors import BugError, LandbridgeError, UserError, did_you_mean
 
 VERBS = (compile_verb, run, verify, bench, inspect, capture, report, diff, split, keygen, sign, verify_signature, demo)
 """One module a verb, in the order of the help: each has ``add(subparsers)`` and ``execute(arguments)``."""
@@ -36,11 +36,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``argv`` is without the program's name."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = parser().parse_args(argv)
+        top = parser()
+        _check_verb(top, words)
+        arguments = top.parse_args(words)
     except SystemExit as stop:
         return int(stop.code or 0)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s")
+    level = logging.INFO if arguments.verbose else logging.ERROR if arguments.quiet else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
     try:
         status = arguments.execute(arguments)
         sys.stdout.flush()
@@ -57,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LandbridgeError, ImportError, OSError) as error:
         return _fail(arguments, error)
     return int(status)
+
+
+def _check_verb(top: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """End as wrong usage where there is no such verb, with the one that was probably meant."""
+    known = [module.__name__.rpartition(".")[2].replace("_", "-") for module in VERBS]
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is not None and verb not in known:
+        top.error(f"there is no verb '{verb}': {did_you_mean(verb, known)}")
 
 
 def _fail(arguments: argparse.Namespace, error: Exception) -> int:

@@ -37,7 +37,11 @@ def add(verbs: options.Verbs) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     effort = _effort(arguments)
-    with load(Path(arguments.artifact), simulate=options.simulated(arguments), leases=max(arguments.concurrency, 1)) as session:
+    simulate = options.simulated(arguments)
+    with (
+        options.working(arguments, f"measuring {arguments.artifact}"),
+        load(Path(arguments.artifact), simulate=simulate, leases=arguments.concurrency) as session,
+    ):
         given = inputs.read(session.inputs, arguments)
         other, by = _reference(arguments.reference, given) if arguments.reference else (None, "")
         measured = measure(session, given, effort, warm_up=arguments.warm_up, other=other)

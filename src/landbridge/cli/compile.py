@@ -8,6 +8,7 @@ from typing import Any
 
 from landbridge.cli import options
 from landbridge.cli.gates import Gates
+from landbridge.cli.progress import Progress
 from landbridge.cli.report import write as write_report
 from landbridge.runtime.errors import UsageError, did_you_mean
 
@@ -77,23 +78,18 @@ def execute(arguments: argparse.Namespace) -> int:
     from landbridge.ir import print_module
     from landbridge.passes.observers import StopAfter
 
-    regions = [options.region(text, option="--replace", with_file=True) for text in arguments.replace]
-    offloads = [options.region(text, option="--offload", with_file=False) for text in arguments.offload]
     links = [tuple(text.split("-", 1)) for text in arguments.link] or None
-    model = lb.from_onnx(arguments.model, shapes=options.shapes(arguments.shape), fallback=not arguments.no_fallback)
-    for region in regions:
-        blob = lb.ExternModel.from_file(region.file)
-        model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
-    for region in offloads:
-        model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs)
     gates = Gates.parse(arguments)
-    watchers, times = _observers(arguments)
-    if arguments.stop_after:
-        placed = passes.place_program(model, mode=arguments.mode, observers=(*watchers, StopAfter(arguments.stop_after)))
-        print(print_module(placed.module))
-        _tell_times(times)
-        return 0
-    compiled = lb.compile(model, arguments.target, arguments.mode, links, observers=watchers)
+    with options.working(arguments, f"reading {arguments.model}") as progress:
+        model = _program(arguments, progress)
+        watchers, times = _observers(arguments)
+        progress.now(f"compiling {arguments.model}")
+        if arguments.stop_after:
+            placed = passes.place_program(model, mode=arguments.mode, observers=(*watchers, StopAfter(arguments.stop_after)))
+            print(print_module(placed.module))
+            _tell_times(times)
+            return 0
+        compiled = lb.compile(model, arguments.target, arguments.mode, links, observers=watchers)
     _tell_times(times)
     gates.check(compiled.report)
     output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)
@@ -104,6 +100,22 @@ def execute(arguments: argparse.Namespace) -> int:
     summary = f"{output}: {output.stat().st_size} bytes, {counts}"
     options.say(arguments, summary, {"artifact": str(output), "nbytes": output.stat().st_size, "report": compiled.report.to_json()})
     return 0
+
+
+def _program(arguments: argparse.Namespace, progress: Progress) -> Any:
+    """Return the program that the command line describes."""
+    import landbridge as lb
+
+    regions = [options.region(text, option="--replace", with_file=True) for text in arguments.replace]
+    offloads = [options.region(text, option="--offload", with_file=False) for text in arguments.offload]
+    model = lb.from_onnx(arguments.model, shapes=options.shapes(arguments.shape), fallback=not arguments.no_fallback)
+    for region in regions:
+        blob = lb.ExternModel.from_file(region.file)
+        model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
+    for region in offloads:
+        progress.now(f"compiling a region by the compiler of {region.device}")
+        model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs)
+    return model
 
 
 def _observers(arguments: argparse.Namespace) -> tuple[tuple[Any, ...], dict[str, int]]:

@@ -24,6 +24,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     from landbridge.demo.run import run_demo
 
-    result = run_demo(batch=arguments.batch, output=arguments.output, tell=options.progress)
+    tell = (lambda text: None) if arguments.quiet else options.progress
+    result = run_demo(batch=arguments.batch, output=arguments.output, tell=tell)
     options.say(arguments, result.render(), result.to_json())
     return 0 if result.succeeded else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,11 @@ def read(ports: Sequence[TensorInfo], arguments: argparse.Namespace) -> dict[str
     """
     wanted = {port.name: port for port in ports}
     dims = options.numbers(arguments.dim, option="--dim")
+    tell = _nothing if arguments.quiet else options.progress
     given: dict[str, Any] = {}
     for text in arguments.input:
         name, separator, file = text.partition("=")
-        found = {name: _tensor(_port(wanted, name), Path(file), dims)} if separator else _several(Path(text))
+        found = {name: _tensor(_port(wanted, name), Path(file), dims, tell)} if separator else _several(Path(text))
         for key in found:
             _port(wanted, key)
         given.update(found)
@@ -101,10 +102,14 @@ def _several(path: Path) -> dict[str, Any]:
     return dict(loaded)
 
 
-def _tensor(port: TensorInfo, path: Path, dims: Mapping[str, int]) -> Any:
+def _nothing(text: str) -> None:
+    """Tell nothing."""
+
+
+def _tensor(port: TensorInfo, path: Path, dims: Mapping[str, int], tell: Callable[[str], None]) -> Any:
     ending = path.suffix.lower()
     if ending in IMAGES:
-        return _image(port, path)
+        return _image(port, path, tell)
     if ending not in ARRAYS:
         return _raw(port, path, dims)
     loaded = _load(path)
@@ -146,7 +151,7 @@ def _raw(port: TensorInfo, path: Path, dims: Mapping[str, int]) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _image(port: TensorInfo, path: Path) -> Array:
+def _image(port: TensorInfo, path: Path, tell: Callable[[str], None]) -> Array:
     """Return the pixels of a picture as the input wants them: its channels, its order of axes, its size where that is fixed."""
     try:
         from PIL import Image, UnidentifiedImageError
@@ -162,7 +167,7 @@ def _image(port: TensorInfo, path: Path) -> Array:
         raise InputError("not a picture that Pillow can read", at=str(path)) from error
     size = (width if isinstance(width, int) else picture.width, height if isinstance(height, int) else picture.height)
     if size != picture.size:
-        options.progress(f"{path}: {picture.width}x{picture.height} resized to {size[0]}x{size[1]}")
+        tell(f"{path}: {picture.width}x{picture.height} resized to {size[0]}x{size[1]}")
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     pixels: Array = np.asarray(picture, np.uint8).reshape(size[1], size[0], channels)
     pixels = pixels.transpose(2, 0, 1) if order == "CHW" else pixels[..., 0] if order == "HW" else pixels

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from landbridge.cli.progress import Progress
 from landbridge.runtime.errors import UsageError
 
 Verbs = Any
@@ -33,6 +34,7 @@ def verb(
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="tell nothing of what takes long, and no warnings")
     parser.set_defaults(execute=execute)
     return parser
 
@@ -55,6 +57,11 @@ def simulated(arguments: argparse.Namespace) -> tuple[str, ...]:
 def say(arguments: argparse.Namespace, text: str, data: Mapping[str, Any]) -> None:
     """Print the result of a verb: ``text``, or ``data`` as JSON where that was asked for."""
     print(json.dumps(data, indent=2) if arguments.json else text)
+
+
+def working(arguments: argparse.Namespace, what: str) -> Progress:
+    """Return what tells on standard error that ``what``, such as "reading detector.onnx", takes long."""
+    return Progress(what, quiet=arguments.quiet)
 
 
 def progress(text: str) -> None:

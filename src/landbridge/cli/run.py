@@ -39,7 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     if arguments.repeat < 1:
         raise UsageError(f"--repeat {arguments.repeat}", hint="give 1 or more")
-    with load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session:
+    with (
+        options.working(arguments, f"running {arguments.artifact}"),
+        load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session,
+    ):
         given = inputs.read(session.inputs, arguments)
         elapsed = []
         for _ in range(arguments.repeat):

@@ -40,10 +40,13 @@ def execute(arguments: argparse.Namespace) -> int:
     if any(share is not None and not share >= 0 for share in given):
         raise UsageError("a negative tolerance", hint="give --rtol and --atol 0 or more")
     tolerance = None if given == (None, None) else Tolerance(arguments.rtol or 0.0, arguments.atol or 0.0)
-    reference = Reference(arguments.reference)
-    with load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session:
-        verdict = verify(session, reference, inputs.read(session.inputs, arguments), tolerance)
-        simulated = list(session.simulated)
+    with options.working(arguments, f"reading {arguments.reference}") as progress:
+        reference = Reference(arguments.reference)
+        progress.now(f"loading {arguments.artifact}")
+        with load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session:
+            progress.now(f"running {arguments.artifact} and {arguments.reference}")
+            verdict = verify(session, reference, inputs.read(session.inputs, arguments), tolerance)
+            simulated = list(session.simulated)
     data = {
         "artifact": arguments.artifact,
         "reference": arguments.reference,
