@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from landbridge import codegen, passes
+from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import MODEL, TOPOLOGY, Program, attribute
 from landbridge.ir.topology import Topology
 from landbridge.ir.verify import verify
@@ -56,6 +57,7 @@ class Compiled:
         return load(self.to_bytes(), simulate=simulate)
 
 
+@one_at_a_time
 def compile(
     model: Program,
     target: str | None = None,

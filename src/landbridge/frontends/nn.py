@@ -23,6 +23,7 @@ from tvm.relax.frontend.nn.core import _attribute_finder
 from landbridge.frontends.names import NameTable
 from landbridge.ir.body import MAIN, Binding, Body, extern_symbol, is_extern
 from landbridge.ir.devices import VDevices
+from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, Program, extern_entry
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.errors import ModelError, SignatureError, UsageError
@@ -317,6 +318,7 @@ def output_types(signature: Signature, arguments: Sequence[Any], *, at: str) -> 
     return types
 
 
+@one_at_a_time
 def from_module(module: Any, inputs: Mapping[str, TensorSpec], *, name: str | None = None) -> Program:
     """Return the program that ``module.forward`` describes.
 

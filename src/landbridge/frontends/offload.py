@@ -10,6 +10,7 @@ from landbridge.frontends.onnx.graph import OnnxGraph, ValueType
 from landbridge.frontends.onnx.values import DimNames
 from landbridge.frontends.replace import Names, reopened, replace
 from landbridge.frontends.split import cut
+from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import ExternModel, Program
 from landbridge.ir.sizes import dims_in, dtype_of
 from landbridge.runtime.device import Device
@@ -17,6 +18,7 @@ from landbridge.runtime.errors import UnsupportedError, UsageError
 from landbridge.runtime.vendors import registry
 
 
+@one_at_a_time
 def offload(
     model: Program, device: str | Device, *, inputs: Sequence[str], outputs: Sequence[str], options: Mapping[str, str] | None = None
 ) -> Program:

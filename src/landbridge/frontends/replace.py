@@ -20,6 +20,7 @@ from landbridge.frontends.onnx.regions import in_order
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.devices import VDevices
 from landbridge.ir.dtypes import convertible
+from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import DERIVED, EXTERNS, ExternModel, ModuleInfo, Program, attribute, extern_device
 from landbridge.ir.sizes import dtype_of, render_type
 from landbridge.runtime.device import Device
@@ -29,6 +30,7 @@ EDITS = "landbridge.edits"
 """Module attribute: for each region that was replaced the symbol of the offline model, the names of its inputs and of its outputs."""
 
 
+@one_at_a_time
 def replace(
     model: Program, *, inputs: Sequence[str], outputs: Sequence[str], by: ExternModel, device: str | Device | None = None
 ) -> Program:

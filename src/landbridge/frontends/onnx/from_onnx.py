@@ -15,9 +15,11 @@ from landbridge.frontends.onnx.build import Build
 from landbridge.frontends.onnx.graph import OnnxGraph
 from landbridge.frontends.onnx.load import OnnxModel, load
 from landbridge.frontends.onnx.prepare import prepare
+from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import Program
 
 
+@one_at_a_time
 def from_onnx(
     model: OnnxModel, *, shapes: Mapping[str, Sequence[int | str]] | None = None, fallback: bool = True, name: str | None = None
 ) -> Program:
