@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from conformance.baseline import load_baseline, save_baseline, select
 from conformance.cases import KINDS, collect
 from conformance.outcome import RIGHT, Outcome, counts
 from conformance.pool import run_all
@@ -26,13 +27,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", help="only cases with this in their name; may be repeated")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=float, default=180, help="seconds that a case may take")
+    parser.add_argument("--baseline", action="store_true", help="run what the tests run, and write its baseline")
     parser.add_argument("--no-write", action="store_true", help="leave docs/conformance.md as it is")
     parser.add_argument("--json", type=Path, help="write all outcomes there")
     options = parser.parse_args(argv)
+    if options.baseline:
+        save_baseline(list(run_all(select(load_baseline()), workers=options.workers, limit_s=options.limit, compare=False)))
+        return 0
     cases = [case for case in collect(options.kind or KINDS) if not options.only or any(part in case.name for part in options.only)]
     start, outcomes = time.monotonic(), []
     for outcome in run_all(cases, workers=options.workers, limit_s=options.limit):
         outcomes.append(outcome)
+        if len(outcomes) % 100 == 0:
+            print(f"[{len(outcomes)}/{len(cases)}] {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         if outcome.verdict not in RIGHT:
             print(f"[{len(outcomes)}/{len(cases)}] {outcome.kind} {outcome.name}: {outcome.verdict}: {outcome.reason}", file=sys.stderr)
     order = {(case.kind, case.name): index for index, case in enumerate(cases)}
