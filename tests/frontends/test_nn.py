@@ -180,3 +180,11 @@ def test_forward_must_return_tensors() -> None:
 
     with pytest.raises(ModelError, match="Net: forward returns a int for 'a', expected a tensor"):
         nn.from_module(Net(), SPEC)
+
+
+def test_an_output_that_is_a_copy_stays_on_its_device() -> None:
+    class Net(nn.Module):
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            return nn.copy(x, "atlas1"), nn.relu(x)
+
+    assert attribute(nn.from_module(Net(), SPEC).module, OUTPUTS, None) == [["output_0", "atlas1"], ["output_1", ""]]

@@ -218,7 +218,11 @@ class IreeRuntimeSubgraph(RuntimeSubgraph):
 
 
 def copy(x: Any, device: str) -> Any:
-    """Return ``x`` on ``device``. Needed in ``mode="strict"`` only; in ``mode="auto"`` the compiler inserts copies itself."""
+    """Return ``x`` on ``device``.
+
+    Needed in ``mode="strict"`` only, as in ``mode="auto"`` the compiler inserts copies itself; but an output that is a copy stays on its
+    device in either mode.
+    """
     symbol = _COPY + str(Device.parse(device))
     call = relax.call_dps_packed(symbol, relax.Tuple([x._expr]), out_ty=[x._expr.ty])
     return Tensor(_expr=relax.BlockBuilder.current().emit(call, "copy"))
@@ -393,7 +397,7 @@ def _to_program(traced: tvm.IRModule, returned: Sequence[str], devices: Sequence
     bindings = []
     for binding in body.bindings:
         value, result_type = binding.value, binding.var.ty
-        if is_extern(value) and extern_symbol(value).startswith(_COPY):
+        if _is_written_copy(value):
             device = Device.parse(extern_symbol(value).removeprefix(_COPY))
             value, result_type = relax.op.to_vdevice(value.args[1].fields[0], vdevices.get(device)), vdevices.on(result_type, device)
         renamed[binding.var] = relax.Var(table.identifier(binding.var.name), result_type)
@@ -401,8 +405,14 @@ def _to_program(traced: tvm.IRModule, returned: Sequence[str], devices: Sequence
     module = Body(body.params, tuple(bindings), body.outputs).renamed(renamed).write(tvm.IRModule(), vdevices)
     externs = {symbol: replace(subgraph.model, name=trace.name_of(subgraph)) for symbol, (subgraph, _) in trace.calls.items()}
     entries = {symbol: extern_entry(externs[symbol], device) for symbol, (_, device) in trace.calls.items()}
-    attributes = {EXTERNS: entries, NAMES: table.names, OUTPUTS: [[key, ""] for key in returned], MODEL: title}
+    copied = {b.var: extern_symbol(b.value).removeprefix(_COPY) for b in body.bindings if _is_written_copy(b.value)}
+    wanted = [[key, copied.get(output, "")] for key, output in zip(returned, body.outputs, strict=True)]
+    attributes = {EXTERNS: entries, NAMES: table.names, OUTPUTS: wanted, MODEL: title}
     return Program(module.with_attrs(attributes), externs)
+
+
+def _is_written_copy(value: Any) -> bool:
+    return is_extern(value) and extern_symbol(value).startswith(_COPY)
 
 
 def _relax_type(spec: TensorSpec, dims: dict[str, Any], *, at: str) -> Any:
