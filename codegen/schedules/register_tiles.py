@@ -155,9 +155,9 @@ class _Writer:
             step = tirx.Var("step", "int64")
             count = tirx.floordiv(axis.extent - start, size)
             inner = self.choose(tiles, [*chosen, (start + step * size, size)])
-            statements.append(_loop(step, count, inner))
+            statements.append(loop(step, count, inner))
             start = start + count * size
-        return _in_order(statements)
+        return in_order(statements)
 
     def tile(self, chosen: Sequence[tuple[Any, int]]) -> Any:
         """Return the code of one tile."""
@@ -170,7 +170,7 @@ class _Writer:
         clear = _over_vectors(tile, lambda row, lane: tirx.BufferStore(sums, zero, [row * tile.width + lane]))
         writing = self.write if writes_along_lanes(self.contraction, self.axes, self.placement) else self.write_turned
         body = [clear, self.summation(tile, sums), writing(tile, sums)]
-        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", _in_order(body), None, [sums]))
+        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", in_order(body), None, [sums]))
 
     def summation(self, tile: _Tile, sums: Any) -> Any:
         """Return the loop that adds up the products of a tile; each sum is a register."""
@@ -184,7 +184,7 @@ class _Writer:
 
         body = _over_vectors(tile, add)
         for iterator in reversed(c.reduced):
-            body = _loop(fresh[iterator.var], iterator.dom.extent, body)
+            body = loop(fresh[iterator.var], iterator.dom.extent, body)
         return body
 
     def store(self, where: Placed, source: Any, index: Any) -> Any:
@@ -213,8 +213,8 @@ class _Writer:
             return self.store(self.placement(tile.at(row, lane, (inner, step))), turned, (row + step) * tile.width + lane)
 
         firsts = [row for row in range(len(tile.rows)) if tile.rows[row][inner] == 0]
-        stores = _in_order([_over_lanes(run, partial(along, row)) for row in firsts])
-        body = _in_order([_over_vectors(tile, copy), _loop(lane, tile.width, stores)])
+        stores = in_order([over_lanes(run, partial(along, row)) for row in firsts])
+        body = in_order([_over_vectors(tile, copy), loop(lane, tile.width, stores)])
         return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "turn", body, None, [turned]))
 
 
@@ -224,12 +224,14 @@ def writes_along_lanes(contraction: Contraction, axes: Sequence[TileAxis], place
     return _steps([store], contraction, axes, placement) == {1}
 
 
-def _loop(var: Any, extent: Any, body: Any, kind: Any = tirx.ForKind.SERIAL) -> Any:
+def loop(var: Any, extent: Any, body: Any, kind: Any = tirx.ForKind.SERIAL) -> Any:
+    """Return the loop of ``var`` from 0 to ``extent``, an int or an expression."""
     zero, end = tirx.const(0, var.ty.dtype), tirx.const(extent, var.ty.dtype) if isinstance(extent, int) else extent
     return tirx.For(var, zero, end, kind, body)
 
 
-def _in_order(statements: Sequence[Any]) -> Any:
+def in_order(statements: Sequence[Any]) -> Any:
+    """Return one statement for one or more."""
     return tirx.SeqStmt(list(statements)) if len(statements) > 1 else statements[0]
 
 
@@ -251,14 +253,15 @@ def _over_vectors(tile: _Tile, body: Callable[[int, Any], Any]) -> Any:
     def lanes(row: int, first: int, lane: Any) -> Any:
         return body(row, first + lane)
 
-    return _in_order([_over_lanes(count, partial(lanes, row, first)) for row, first, count in tile.vectors])
+    return in_order([over_lanes(count, partial(lanes, row, first)) for row, first, count in tile.vectors])
 
 
-def _over_lanes(count: int, body: Callable[[Any], Any]) -> Any:
+def over_lanes(count: int, body: Callable[[Any], Any]) -> Any:
+    """Return ``body`` of each lane of a vector, as one vector operation."""
     if count == 1:
         return body(tirx.const(0, "int64"))
     lane = tirx.Var("lane", "int64")
-    return _loop(lane, count, body(lane), tirx.ForKind.VECTORIZED)
+    return loop(lane, count, body(lane), tirx.ForKind.VECTORIZED)
 
 
 def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int) -> Any:
@@ -281,7 +284,7 @@ def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: P
         inside = counts[i] * inside
     body = _Writer(contraction, tuple(axes), placement, lanes).choose(tiles)
     spread = products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
-    return _loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
+    return loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
 
 
 def products_of(contraction: Contraction) -> int:
