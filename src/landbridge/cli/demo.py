@@ -18,6 +18,7 @@ def add(verbs: options.Verbs) -> None:
     )
     parser.add_argument("--batch", type=int, default=20, help="images in one run (default: 20, which no gear of the backbone has)")
     parser.add_argument("-o", "--output", metavar="OUT.lbr", help="keep the artifact")
+    parser.add_argument("--keep", metavar="FOLDER", help="keep all that it is made of: the model, the offline model, the artifact, images")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -25,6 +26,6 @@ def execute(arguments: argparse.Namespace) -> int:
     from landbridge.demo.run import run_demo
 
     tell = (lambda text: None) if arguments.quiet else options.progress
-    result = run_demo(batch=arguments.batch, output=arguments.output, tell=tell)
+    result = run_demo(batch=arguments.batch, output=arguments.output, tell=tell, keep=arguments.keep)
     options.say(arguments, result.render(), result.to_json())
     return 0 if result.succeeded else 1

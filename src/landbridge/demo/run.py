@@ -72,13 +72,15 @@ class DemoResult:
         return {**vars(self), "report": self.report.to_json(), "simulated": list(self.simulated), "succeeded": self.succeeded}
 
 
-def run_demo(*, batch: int, output: str | None, tell: Callable[[str], None]) -> DemoResult:
+def run_demo(*, batch: int, output: str | None, tell: Callable[[str], None], keep: str | None = None) -> DemoResult:
     """Compile the model, run every test image, and compare with ONNX Runtime.
 
     Args:
         batch: images in one run; a sum of `GEARS`, as every number is.
         output: where to keep the artifact, or None.
         tell: is told what happens, in a line each.
+        keep: a folder for everything that the demo is made of, or None: ``digits.onnx``, ``backbone.om``, ``digits.lbr``, and the first
+            images as ``images.npz``.
 
     Raises:
         UsageError: ``batch`` is not positive.
@@ -99,6 +101,8 @@ def run_demo(*, batch: int, output: str | None, tell: Callable[[str], None]) -> 
     started = time.perf_counter()
     compiled = lb.compile(model)
     tell(f"compiled in {time.perf_counter() - started:.1f} s")
+    if keep is not None:
+        _keep(Path(keep), reference, backbone, compiled, {"image": digits.test_images[:batch]})
     with tempfile.TemporaryDirectory() as folder:
         path = compiled.save(Path(output or Path(folder) / "digits.lbr"))
         tell(f"running {path.name} ({path.stat().st_size} bytes) on {len(digits.test_images)} images; the Atlas is simulated")
@@ -121,6 +125,14 @@ def run_demo(*, batch: int, output: str | None, tell: Callable[[str], None]) -> 
         phases_ns=phases,
         simulated=simulated,
     )
+
+
+def _keep(folder: Path, reference: Any, backbone: bytes, compiled: lb.Compiled, images: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "digits.onnx").write_bytes(reference.SerializeToString(deterministic=True))
+    (folder / "backbone.om").write_bytes(backbone)
+    np.savez(folder / "images.npz", **images)
+    compiled.save(folder / "digits.lbr")
 
 
 def _reference(model: Any, images: Any) -> Any:
