@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from landbridge.latency import ELSEWHERE, Effort, Spread, crowd, measure
+from landbridge.latency import ELSEWHERE, Effort, Spread, crowd, measure, streamed
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.execute import PHASES
 from support.sessions import Toys, device_session, image
@@ -67,3 +67,9 @@ def test_the_error_of_a_caller_is_raised() -> None:
 
     with pytest.raises(DeviceError, match="out of order"):
         crowd(fail, 2, Effort(None, 5))
+
+
+def test_a_stream_has_the_requests_that_were_asked_for(toys: Toys) -> None:
+    with device_session() as session:
+        assert streamed(session, {"x": image(2)}, Effort(9)) > 0
+        assert session.stats().runs == 9

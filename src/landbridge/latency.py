@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -210,6 +211,18 @@ def crowd(run: Call, callers: int, effort: Effort) -> Crowd:
         raise errors[0]
     every = [taken for mine in times for taken in mine]
     return Crowd(callers, Spread.of(every), len(every) / elapsed)
+
+
+def streamed(session: Session, inputs: Mapping[str, Any], effort: Effort) -> float:
+    """Return how many requests a second `Session.stream` does.
+
+    Raises:
+        InputError, DeviceError: as `Session.run`.
+    """
+    started = time.perf_counter()
+    requests = itertools.takewhile(lambda item: not effort.done(item[0], started), ((count, inputs) for count in itertools.count()))
+    done = sum(1 for _ in session.stream(request for _, request in requests))
+    return done / (time.perf_counter() - started)
 
 
 def _timed(call: Call) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import landbridge
 from landbridge.cli import main
 
 PHASES = ["inputs", "host", "copy in", "execute", "copy out", "outputs", "elsewhere"]
@@ -14,7 +17,19 @@ PHASES = ["inputs", "host", "copy in", "execute", "copy out", "outputs", "elsewh
 
 def test_the_table_has_every_phase_and_says_what_was_simulated(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    words = ["--simulate", "atlas", "--dim", "n=3", "--repeat", "4", "--concurrency", "2", "--reference", str(files / "model.onnx")]
+    words = [
+        "--simulate",
+        "atlas",
+        "--dim",
+        "n=3",
+        "--repeat",
+        "4",
+        "--concurrency",
+        "2",
+        "--stream",
+        "--reference",
+        str(files / "model.onnx"),
+    ]
     assert main(["bench", str(files / "model.lbr"), *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("model.lbr: 4 runs after 10 to warm up; the first took ")
@@ -23,6 +38,7 @@ def test_the_table_has_every_phase_and_says_what_was_simulated(files: Path, caps
     assert lines[10].startswith("onnxruntime with model.onnx ")
     assert lines[11].startswith("2 callers at once ")
     assert lines[12].startswith("throughput: ")
+    assert lines[12].endswith(" as a stream")
     assert lines[-1] == "simulated: atlas (its times say nothing about the hardware)"
     assert not any("times as long as onnxruntime" in line for line in lines)
 
@@ -46,3 +62,20 @@ def test_json_has_the_same_figures(files: Path, capsys: pytest.CaptureFixture[st
 def test_numbers_that_cannot_be_are_wrong_usage(words: list[str], files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(files / "host.lbr"), *words]) == 2
     assert capsys.readouterr().err.startswith(f"error: {words[0]} ")
+
+
+def test_measuring_and_comparing_artifacts_needs_no_compiler(files: Path) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('tvm', 'tvm_ffi', 'onnx', 'networkx', 'onnxruntime'): sys.modules[name] = None\n"
+        "from landbridge.cli import main\n"
+        "artifact = sys.argv[1]\n"
+        "assert main(['bench', artifact, '--repeat', '2']) == 0\n"
+        "assert main(['diff', artifact, artifact]) == 0\n"
+        "assert main(['verify', artifact, '--reference', 'model.onnx']) == 1\n"
+    )
+    source = str(Path(landbridge.__file__).parents[1])
+    environment = {"PYTHONPATH": source, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", code, str(files / "host.lbr")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "error: verify needs the compiler\n  hint: pip install 'landbridge[compiler]'\n")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from landbridge.advice import advise
 from landbridge.cli import inputs, options
-from landbridge.latency import Crowd, Effort, Measured, Spread, crowd, measure
+from landbridge.latency import Crowd, Effort, Measured, Spread, crowd, measure, streamed
 from landbridge.runtime.errors import UsageError
 from landbridge.runtime.render_report import table
 from landbridge.runtime.session import load
@@ -30,33 +31,57 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="stop after so long (default: 3, where --repeat is not given)")
     parser.add_argument("--warm-up", type=int, default=10, metavar="N", help="runs before, which are not counted (default: 10)")
     parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="measure N callers at once as well")
+    parser.add_argument("--stream", action="store_true", help="measure session.stream as well, with as many requests under way")
     parser.add_argument("--reference", metavar="MODEL.onnx", help="let ONNX Runtime, on the CPU, take turns with the artifact")
     options.add_simulate(parser)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was measured, for whoever prints it.
+
+    Attributes:
+        measured: runs one after the other.
+        many: several callers at once, where that was asked for.
+        flow: requests a second of a stream, where that was asked for.
+        by: who computes the reference, or "".
+        advice: a line each.
+        simulated: vendors that a simulator stood in for.
+    """
+
+    measured: Measured
+    many: Crowd | None
+    flow: float | None
+    by: str
+    advice: list[str]
+    simulated: list[str]
+
+
 def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
-    effort = _effort(arguments)
-    simulate = options.simulated(arguments)
+    effort, simulate = _effort(arguments), options.simulated(arguments)
+    leases = arguments.concurrency if arguments.concurrency > 1 else None
     with (
         options.working(arguments, f"measuring {arguments.artifact}"),
-        load(Path(arguments.artifact), simulate=simulate, leases=arguments.concurrency) as session,
+        load(Path(arguments.artifact), simulate=simulate, leases=leases) as session,
     ):
         given = inputs.read(session.inputs, arguments)
         other, by = _reference(arguments.reference, given) if arguments.reference else (None, "")
         measured = measure(session, given, effort, warm_up=arguments.warm_up, other=other)
         many = crowd(lambda: session.run(given), arguments.concurrency, effort) if arguments.concurrency > 1 else None
-        lines = advise(measured, session.artifact, given, session.plan_text(given), session.simulated)
-        simulated = list(session.simulated)
+        flow = streamed(session, given, effort) if arguments.stream else None
+        advice = advise(measured, session.artifact, given, session.plan_text(given), session.simulated)
+        found = Found(measured, many, flow, by, advice, list(session.simulated))
     data = {
         "artifact": arguments.artifact,
         **measured.to_json(),
         "concurrency": {"callers": many.callers, "latency_ns": vars(many.latency), "runs_per_second": many.per_second} if many else None,
+        "stream_runs_per_second": flow,
         "reference": {"model": arguments.reference, "by": by} if by else None,
-        "advice": lines,
-        "simulated": simulated,
+        "advice": advice,
+        "simulated": found.simulated,
     }
-    options.say(arguments, _text(arguments, measured, many, by, lines, simulated), data)
+    options.say(arguments, _text(arguments, found), data)
     return 0
 
 
@@ -84,23 +109,24 @@ def _reference(path: str, given: dict[str, Any]) -> tuple[Any, str]:
     return lambda: evaluate(given), f"{reference.by} with {reference.title}"
 
 
-def _text(arguments: argparse.Namespace, measured: Measured, many: Crowd | None, by: str, advice: list[str], simulated: list[str]) -> str:
+def _text(arguments: argparse.Namespace, found: Found) -> str:
+    measured, many, other = found.measured, found.many, found.measured.other
     head = ("ms", "p50", "p90", "p99", "min", "max", "share")
     rows = [_row("latency", measured.latency, "")]
     rows += [_row(f"  {name}", spread, f"{measured.shares[name]:.1%}") for name, spread in measured.phases.items()]
-    rows += [_row(by, measured.other, "")] if measured.other else []
+    rows += [_row(found.by, other, "")] if other else []
     rows += [_row(f"{many.callers} callers at once", many.latency, "")] if many else []
     before = f"after {arguments.warm_up} to warm up; the first took {measured.first_ns / 1e6:.3f} ms"
-    lines = [f"{Path(arguments.artifact).name}: {measured.runs} runs {before}", *table([head, *rows])]
-    lines.append(
-        f"throughput: {measured.per_second:.0f} runs/s, one at a time" + (f"; {many.per_second:.0f} by {many.callers}" if many else "")
-    )
-    if measured.other and not simulated:
-        lines.append(f"the artifact takes {measured.latency.p50 / measured.other.p50:.2f} times as long as {by} (medians, run in turns)")
-    if advice:
-        lines += ["", *advice]
-    if simulated:
-        lines += ["", f"simulated: {', '.join(simulated)} (its times say nothing about the hardware)"]
+    rates = [f"{measured.per_second:.0f} runs/s, one at a time"]
+    rates += [f"{many.per_second:.0f} by {many.callers}"] if many else []
+    rates += [f"{found.flow:.0f} as a stream"] if found.flow is not None else []
+    lines = [f"{Path(arguments.artifact).name}: {measured.runs} runs {before}", *table([head, *rows]), f"throughput: {'; '.join(rates)}"]
+    if other and not found.simulated:
+        lines.append(f"the artifact takes {measured.latency.p50 / other.p50:.2f} times as long as {found.by} (medians, run in turns)")
+    if found.advice:
+        lines += ["", *found.advice]
+    if found.simulated:
+        lines += ["", f"simulated: {', '.join(found.simulated)} (its times say nothing about the hardware)"]
     return "\n".join(lines)
 
 
