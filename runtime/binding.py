@@ -100,10 +100,13 @@ class Binding:
         """Move a movable root, and all that shares its memory, to ``address``."""
         if self.addresses[root] == address:
             return
-        for member in self._members[root]:
-            self.addresses[member] = address + self._shifts[member]
+        self.addresses[root] = 0  # where an interrupt ends this half-way, the next call does not believe that it is done
         for array, index, shift in self.pointers.get(root, ()):
             array[index] = address + shift
+        for member in self._members[root]:
+            if member != root:
+                self.addresses[member] = address + self._shifts[member]
+        self.addresses[root] = address
 
     def place_home(self, root: int) -> int:
         """Move a movable root to memory of this binding, and return the address."""
@@ -169,8 +172,6 @@ class Binding:
             if prepared is None:
                 continue
             phase, call = prepared
-            if isinstance(call, ExternCall):
-                self.externs.append(call)
             if isinstance(step, Copy) and step.once:
                 call()
                 continue

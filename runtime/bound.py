@@ -29,6 +29,8 @@ class BoundRun:
     must stay alive and must not be reshaped; the extents are those they had.
     """
 
+    _binding: Binding | None = None
+
     def __init__(self, life: Lifecycle) -> None:
         """Prepare nothing yet.
 
@@ -37,7 +39,6 @@ class BoundRun:
         """
         self.turn = threading.Lock()
         self._life = life
-        self._binding: Binding | None = None
         self._calls: list[Call] = [self._refuse]
         self._kept: tuple[Any, ...] = ()
 

@@ -33,6 +33,7 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 _loaded: dict[str, HostLibrary] = {}
 _lock = threading.Lock()
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class HostLibrary:
@@ -45,17 +46,18 @@ class HostLibrary:
     def __init__(self, library: ctypes.CDLL, digest: str) -> None:
         self.digest = digest
         self._library = library
+        self._functions: dict[str, Any] = {}
         self._error = self.function("lb_error")
         self._error.restype = ctypes.c_char_p
 
     def function(self, symbol: str) -> Any:
-        """Return the function ``int symbol(void **buffers, const int64_t *dims)``, which takes ctypes arrays.
+        """Return the function ``int symbol(void **buffers, const int64_t *dims)``, which takes ctypes arrays; always the same object.
 
         Raises:
             ArtifactCorrupt: the library has no such function.
         """
         try:
-            return self._library[symbol]
+            return self._functions.setdefault(symbol, self._functions.get(symbol) or self._library[symbol])
         except AttributeError as error:
             raise ArtifactCorrupt(f"the host library has no function '{symbol}'", at="code/host.so") from error
 

@@ -199,11 +199,11 @@ class _Lease:
     __slots__ = ("_address", "_returned")
 
     def __init__(self, returned: deque[int], address: int) -> None:
-        self._returned = returned
-        self._address = address
+        self._address, self._returned = address, returned
 
     def __del__(self) -> None:
-        self._returned.append(self._address)
+        if hasattr(self, "_returned"):  # else an interrupt came between its creation and its initialisation
+            self._returned.append(self._address)
 
 
 class DeviceTensor:

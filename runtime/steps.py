@@ -133,6 +133,7 @@ class ExternCall:
         self._turn = binding.opened.turns[step.model]
         self._moving = tuple(buffer for buffer in (*step.inputs, *step.outputs) if binding.roots[buffer] in binding.movable)
         self._prepared: dict[tuple[int, ...], PreparedCall] = {}
+        binding.externs.append(self)  # which closes it, from now on
         if not self._moving:
             self.prepare()
 
