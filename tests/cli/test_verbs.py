@@ -203,3 +203,24 @@ def test_abbreviations_are_not_options() -> None:
 def test_a_misspelt_verb_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["veirfy", "x.lbr"]) == 2
     assert capsys.readouterr().err.endswith("landbridge: error: there is no verb 'veirfy': did you mean 'verify'?\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--simulat", "atlas"], "there is no option '--simulat': did you mean '--simulate'?"),
+        (["--simulat=atlas"], "there is no option '--simulat': did you mean '--simulate'?"),
+        (["again"], "unrecognized arguments: again"),
+    ],
+)
+def test_a_misspelt_option_is_corrected(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "x.lbr", *words]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("usage: landbridge run ")
+    assert printed.endswith(f"landbridge run: error: {message}\n")
+
+
+def test_nothing_is_written_where_the_report_cannot_be(folder: Path) -> None:
+    (folder / "unwritten.lbr").unlink(missing_ok=True)
+    assert main(["compile", str(folder / "model.onnx"), "-o", str(folder / "unwritten.lbr"), "--report", "r.txt"]) == 2
+    assert not (folder / "unwritten.lbr").exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         top = parser()
         _check_verb(top, words)
-        arguments = top.parse_args(words)
+        arguments, unknown = top.parse_known_args(words)
+        _check_options(arguments, unknown)
     except SystemExit as stop:
         return int(stop.code or 0)
     level = logging.INFO if arguments.verbose else logging.ERROR if arguments.quiet else logging.WARNING
@@ -69,6 +71,18 @@ def _check_verb(top: argparse.ArgumentParser, words: Sequence[str]) -> None:
     verb = next((word for word in words if not word.startswith("-")), None)
     if verb is not None and verb not in known:
         top.error(f"there is no verb '{verb}': {did_you_mean(verb, known)}")
+
+
+def _check_options(arguments: argparse.Namespace, unknown: Sequence[str]) -> None:
+    """End as wrong usage where there are words that no option takes, with the option that was probably meant."""
+    if not unknown:
+        return
+    verb: argparse.ArgumentParser = arguments.parser
+    if not unknown[0].startswith("--"):
+        verb.error(f"unrecognized arguments: {' '.join(unknown)}")
+    name = unknown[0].partition("=")[0]
+    known = dict.fromkeys(re.findall(r"--[a-z][a-z-]*", verb.format_help()))
+    verb.error(f"there is no option '{name}': {did_you_mean(name, known)}")
 
 
 def _fail(arguments: argparse.Namespace, error: Exception) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from landbridge.cli import options
 from landbridge.cli.gates import Gates
 from landbridge.cli.progress import Progress
+from landbridge.cli.report import check_name
 from landbridge.cli.report import write as write_report
 from landbridge.runtime.errors import UsageError, did_you_mean
 
@@ -80,6 +81,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     links = [tuple(text.split("-", 1)) for text in arguments.link] or None
     gates = Gates.parse(arguments)
+    for path in arguments.report:
+        check_name(Path(path))
     with options.working(arguments, f"reading {arguments.model}") as progress:
         model = _program(arguments, progress)
         watchers, times = _observers(arguments)

@@ -37,19 +37,28 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check_name(path: Path) -> None:
+    """Refuse a file whose name does not tell what is to be written.
+
+    Raises:
+        UsageError: its ending is neither .json nor .html.
+    """
+    if path.suffix not in (".json", *_PAGES):
+        raise UsageError(f"--report '{path}': unknown kind of file '{path.suffix}'", hint="end its name in .json or .html")
+
+
 def write(report: Report, path: Path, *, title: str) -> None:
     """Write the report to a file, as JSON or as a page, by the ending of its name.
 
     Raises:
         UsageError: another ending.
     """
-    if path.suffix == ".json":
-        path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
-    elif path.suffix in (".html", ".htm"):
-        path.write_text(page(report, title), encoding="utf-8")
-    else:
-        raise UsageError(f"--report '{path}': unknown kind of file '{path.suffix}'", hint="end its name in .json or .html")
+    check_name(path)
+    text = page(report, title) if path.suffix in _PAGES else json.dumps(report.to_json(), indent=2) + "\n"
+    path.write_text(text, encoding="utf-8")
 
+
+_PAGES = (".html", ".htm")
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: #111; background: #fff }
