@@ -15,6 +15,8 @@ from conformance.pool import run_all
 
 BASELINE = load_baseline()
 
+pytestmark = pytest.mark.timeout(900)  # half a minute on a machine that does nothing else
+
 
 @pytest.fixture(scope="module")
 def outcomes() -> Mapping[str, Outcome]:

@@ -78,10 +78,8 @@ def _is_chosen(node: Any, types: Mapping[str, ValueType]) -> bool:
     found = [types.get(name, ValueType()) for name in (*node.input, *(name for name in node.output if name))]
     if not all(value.tensor and value.dtype in NATIVE_DTYPES for value in found):
         return False
-    attributes = {attribute.name: attribute for attribute in node.attribute}
-    if node.op_type == "Attention":
-        return "q_num_heads" not in attributes
     if node.op_type in _NORMALIZATIONS:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
         last = (-1,) if found[0].shape is None else (-1, len(found[0].shape) - 1)
         return len(found) > len(node.input) + 1 or ("axis" in attributes and attributes["axis"].i not in last)
     return True
