@@ -9,6 +9,7 @@ import tvm
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.conv2d import Conv2d
 from landbridge.codegen.schedules.default import Default
+from landbridge.codegen.schedules.empty_sums import start_sums
 from landbridge.codegen.schedules.matmul import Matmul
 from landbridge.codegen.schedules.reduction import Reduction
 from landbridge.codegen.schedules.vector_math import expand_math
@@ -20,4 +21,4 @@ RULES: tuple[Rule, ...] = (Conv2d(), Matmul(), Reduction(), Default())
 def schedule_kernels(kernels: tvm.IRModule, target: Any) -> tvm.IRModule:
     """Return the kernels, each scheduled by the first rule that takes it."""
     scheduled = {g: next((new for rule in RULES if (new := rule.apply(f, target)) is not None), f) for g, f in kernels.functions.items()}
-    return tvm.IRModule({g: expand_math(scheduled[g]) for g in sorted(scheduled, key=lambda g: str(g.name_hint))})
+    return tvm.IRModule({g: start_sums(expand_math(scheduled[g])) for g in sorted(scheduled, key=lambda g: str(g.name_hint))})
