@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from landbridge.runtime.device import CPU, Device
-from landbridge.runtime.errors import PlacementError
+from landbridge.runtime.errors import PlacementError, UsageError
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,14 @@ class Topology:
         """Return the topology with the links between the named devices.
 
         Raises:
+            UsageError: a link is no pair, or names an unknown device.
             PlacementError: there is none, or a link does not touch the CPU: data crosses only between the CPU and one device.
         """
         pairs = set()
-        for left, right in links:
+        for link in links:
+            if isinstance(link, str) or len(link) != 2:
+                raise UsageError(f"link {link!r}, expected a pair of devices", hint='such as ("cpu", "atlas0")')
+            left, right = link
             pair = sorted((Device.parse(left), Device.parse(right)))
             if CPU not in pair or pair[0] == pair[1]:
                 raise PlacementError(

@@ -6,6 +6,7 @@ while its writer lives; one whose lock is free belongs to a writer that was kill
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -20,6 +21,8 @@ def save_file(path: str | Path, chunks: Iterable[bytes | memoryview]) -> None:
         OSError: it cannot be written; the old file is as it was. Only when a note on the error says that the new file is in place, it is.
     """
     target = Path(os.path.realpath(path))
+    if target.is_dir():  # else the temporary file would be named
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     _sweep(target)
     temporary, descriptor = _create(target)
     try:

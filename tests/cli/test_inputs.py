@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,31 @@ def test_what_cannot_be_read_is_explained(words: list[str], message: str, tmp_pa
     with pytest.raises(InputError) as caught:
         read([IMAGE, SCALE], *(word.format(folder=tmp_path) for word in words))
     assert str(caught.value) == message.format(folder=tmp_path)
+
+
+DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "nothing in it": (lambda data: b"", "No data left in file"),
+    "cut": (lambda data: data[:200], "File is not a zip file"),
+    "changed": (lambda data: data[:150] + b"?" + data[151:], "Bad CRC-32 for file 'image.npy'"),
+    "text": (lambda data: b"hello", "it has Python objects in it, or is no file of NumPy"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_of_arrays_is_explained(case: str, tmp_path: Path) -> None:
+    damage, reason = DAMAGED[case]
+    path = tmp_path / "in.npz"
+    np.savez(path, image=np.zeros(64))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError) as caught:
+        read([IMAGE], "-i", str(path))
+    assert str(caught.value) == f"{path}: cannot read arrays from it: {reason}\n  hint: give a .npz or .npy file that NumPy wrote"
+
+
+def test_objects_are_never_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", image=np.array([{}], object))
+    with pytest.raises(InputError, match="it has Python objects in it"):
+        read([IMAGE], "-i", str(tmp_path / "in.npz"))
 
 
 def test_a_picture_for_something_else_is_refused(tmp_path: Path) -> None:

@@ -166,11 +166,26 @@ def test_an_output_whose_dimension_no_input_has_is_refused() -> None:
         ({"y": nn.TensorSpec((1, 3), "float16")}, r"Between: inputs \['y'\] given, forward takes \['x'\]"),
         ({"x": nn.TensorSpec((1, 3), "float16", "npu0")}, "unknown device 'npu0'"),
         ({"x": (1, 3)}, "input 'x': expected a TensorSpec, found tuple"),
+        ({"x": nn.TensorSpec((1, 3), "flot16")}, "input 'x': unknown dtype 'flot16'\n  hint: did you mean 'float16'?"),
+        ({"x": nn.TensorSpec((-1, 3), "float16")}, "input 'x': -1 on axis 0, expected an extent of 0 or more, or a name"),
+        ({"x": nn.TensorSpec((1, None), "float16")}, "input 'x': None on axis 1, expected an extent of 0 or more, or a name"),  # type: ignore[arg-type]  # the mistake
     ],
 )
 def test_wrong_inputs_are_named(inputs, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=message):
         nn.from_module(Between(), inputs)
+
+
+def test_outputs_used_like_a_tensor_are_explained() -> None:
+    class Net(Between):
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            return nn.relu(self.backbone(x))
+
+    with pytest.raises(UsageError) as caught:
+        nn.from_module(Net(), SPEC)
+    assert str(caught.value) == (
+        "backbone: the outputs of an offline model are used like a tensor; they are a sequence of 1\n  hint: choose one: backbone(…)[0]"
+    )
 
 
 def test_forward_must_return_tensors() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from landbridge.ir.topology import Topology
 from landbridge.runtime.device import CPU, Device
-from landbridge.runtime.errors import PlacementError
+from landbridge.runtime.errors import PlacementError, UsageError
 
 GPU, ATLAS = Device("gpu"), Device("atlas")
 
@@ -44,6 +46,13 @@ def test_where_no_links_lead_is_an_error_that_lists_them() -> None:
 def test_a_link_joins_the_cpu_and_a_device(link: tuple[str, str]) -> None:
     with pytest.raises(PlacementError, match="does not join the CPU and a device"):
         Topology.from_links([link])
+
+
+@pytest.mark.parametrize("link", ["cpu", ("cpu",), ("cpu", "gpu0", "atlas0")])
+def test_a_link_is_a_pair(link: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Topology.from_links([link])
+    assert str(caught.value) == f'link {link!r}, expected a pair of devices\n  hint: such as ("cpu", "atlas0")'
 
 
 def test_a_topology_without_links_is_an_error() -> None:

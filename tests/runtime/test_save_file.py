@@ -92,6 +92,12 @@ def test_a_directory_that_cannot_be_synced_is_told_apart(tmp_path: Path, monkeyp
     assert caught.value.__notes__ == [f"{path} is complete and in place, but might not survive a loss of power"]
 
 
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        save_file(tmp_path, [b"new"])
+    assert caught.value.filename == str(tmp_path)
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save_file(tmp_path / "none" / "a.lbr", [b"x"])

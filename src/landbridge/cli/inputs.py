@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,7 @@ def _several(path: Path) -> dict[str, Any]:
     loaded = _load(path, hint=f"give -i NAME={path}" if path.suffix.lower() not in ARRAYS else "")
     if isinstance(loaded, np.ndarray):
         raise InputError("holds one array without a name", at=str(path), hint=f"give -i NAME={path}")
-    return dict(loaded)
+    return loaded
 
 
 def _nothing(text: str) -> None:
@@ -118,14 +120,21 @@ def _tensor(port: TensorInfo, path: Path, dims: Mapping[str, int], tell: Callabl
     return loaded
 
 
-def _load(path: Path, hint: str = "") -> Any:
+def _load(path: Path, hint: str = "") -> NDArray[Any] | dict[str, Any]:
+    """Return the array of a ``.npy`` file, or all those of a ``.npz`` file by name."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _without_advice(str(error))
         raise InputError(
             f"cannot read arrays from it: {reason}", at=str(path), hint=hint or "give a .npz or .npy file that NumPy wrote"
         ) from error
+
+
+def _without_advice(text: str) -> str:
+    """Return what NumPy says of a file, but for its advice to load pickles: they are programs."""
+    return "it has Python objects in it, or is no file of NumPy" if "pickle" in text else text
 
 
 def _raw(port: TensorInfo, path: Path, dims: Mapping[str, int]) -> Array:

@@ -21,12 +21,14 @@ from tvm.relax.frontend import nn as relax_nn
 from tvm.relax.frontend.nn.core import _attribute_finder
 
 from landbridge.frontends.names import NameTable
+from landbridge.frontends.traced_error import explain
 from landbridge.ir.body import MAIN, Binding, Body, extern_symbol, is_extern
 from landbridge.ir.devices import VDevices
 from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, Program, extern_entry
 from landbridge.runtime.device import CPU, Device
-from landbridge.runtime.errors import ModelError, SignatureError, UsageError
+from landbridge.runtime.dtypes import BITS, is_dtype
+from landbridge.runtime.errors import ModelError, SignatureError, UsageError, did_you_mean
 from landbridge.runtime.signature import Dim, Signature
 
 Tensor = relax_nn.Tensor
@@ -233,6 +235,23 @@ def astype(x: Any, dtype: str) -> Any:
     return relax_nn.op.astype(x, dtype)
 
 
+class _Outputs(list[Any]):
+    """The outputs of an offline model, which is no tensor even where there is one of them."""
+
+    def __init__(self, name: str, tensors: Sequence[Any]) -> None:
+        super().__init__(tensors)
+        self._name = name
+
+    @property
+    def _expr(self) -> Any:
+        """What operators ask a tensor for."""
+        raise UsageError(
+            f"the outputs of an offline model are used like a tensor; they are a sequence of {len(self)}",
+            at=self._name,
+            hint=f"choose one: {self._name}(…)[0]",
+        )
+
+
 @dataclass
 class _Trace:
     """One run of a module on symbolic tensors.
@@ -271,9 +290,9 @@ class _Trace:
         builder = relax.BlockBuilder.current()
         result = builder.emit(relax.call_dps_packed(symbol, relax.Tuple(arguments), out_ty=types), name)
         if len(types) == 1:
-            return [Tensor(_expr=result)]
+            return _Outputs(name, [Tensor(_expr=result)])
         fields = [builder.emit(relax.TupleGetItem(result, i), f"{name}.{i}") for i in range(len(types))]
-        return [Tensor(_expr=part) for part in fields]
+        return _Outputs(name, [Tensor(_expr=part) for part in fields])
 
     def name_of(self, module: RuntimeSubgraph) -> str:
         """What messages call an offline model: the name it was given, else the attribute that holds it."""
@@ -366,7 +385,13 @@ def _run(module: Any, params: Sequence[Any], title: str) -> tuple[tvm.IRModule, 
     builder = relax.BlockBuilder()
     with builder.function(MAIN, list(params)):
         with builder.dataflow():
-            result = module.forward(*[Tensor(_expr=param) for param in params])
+            try:
+                result = module.forward(*[Tensor(_expr=param) for param in params])
+            except Exception as error:  # TVM raises anything; errors of the user's own go through
+                explained = explain(error, title)
+                if explained is None:
+                    raise
+                raise explained from error
             named = _named_outputs(result, title)
             outputs = builder.emit_output(relax.Tuple([tensor._expr for tensor in named.values()]))
         builder.emit_func_output(outputs)
@@ -416,8 +441,15 @@ def _is_written_copy(value: Any) -> bool:
 
 
 def _relax_type(spec: TensorSpec, dims: dict[str, Any], *, at: str) -> Any:
+    where = f"input '{at}'"
     if not isinstance(spec, TensorSpec):
-        raise UsageError(f"expected a TensorSpec, found {type(spec).__name__}", at=f"input '{at}'")
+        raise UsageError(f"expected a TensorSpec, found {type(spec).__name__}", at=where)
+    if not is_dtype(spec.dtype):
+        raise UsageError(f"unknown dtype '{spec.dtype}'", at=where, hint=did_you_mean(str(spec.dtype), BITS))
+    for axis, dim in enumerate(spec.shape):
+        if not ((isinstance(dim, str) and dim) or (isinstance(dim, int) and dim >= 0)):
+            message = f"{dim!r} on axis {axis}, expected an extent of 0 or more, or a name"
+            raise UsageError(message, at=where, hint='name a dimension that the caller chooses, such as "n"')
     shape = [dims.setdefault(dim, tvm.tirx.Var(dim, "int64")) if isinstance(dim, str) else dim for dim in spec.shape]
     return relax.TensorType(shape, spec.dtype)
 

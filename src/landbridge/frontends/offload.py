@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from landbridge.frontends.onnx.graph import OnnxGraph, ValueType
+from landbridge.frontends.onnx.graph import OnnxGraph, ValueType, check_names
 from landbridge.frontends.onnx.values import DimNames
 from landbridge.frontends.replace import Names, reopened, replace
 from landbridge.frontends.split import cut
@@ -39,6 +39,7 @@ def offload(
     Example:
         >>> model = lb.offload(model, "openvino0", inputs=["pool1"], outputs=["feat"])  # doctest: +SKIP
     """
+    check_names(inputs, outputs)
     where = Device.parse(device)
     model = reopened(model, inputs, outputs)
     names = Names.of(model)

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from landbridge.frontends.onnx.extract import extract
-from landbridge.frontends.onnx.graph import OnnxGraph, ValueType, between
+from landbridge.frontends.onnx.graph import OnnxGraph, ValueType, between, check_names
 from landbridge.frontends.onnx.load import OnnxModel, load
 from landbridge.frontends.onnx.prepare import infer_shapes, prepare
 from landbridge.runtime.errors import ModelError, UnsupportedError
@@ -47,6 +47,7 @@ def cut(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str], types: 
     Raises:
         ModelError, UnsupportedError: as `split`.
     """
+    check_names(inputs, outputs)
     graph.require(inputs, "value")
     graph.require(outputs, "value")
     for kind, names in (("inputs", inputs), ("outputs", outputs)):

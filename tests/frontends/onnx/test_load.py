@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from landbridge.frontends.onnx.load import load
-from landbridge.runtime.errors import ModelError
+from landbridge.runtime.errors import ModelError, UsageError
 from support.small_onnx import node, small_model
 
 
@@ -60,7 +60,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 64, b"PK\x03\x04 a zip", b"IMOD" + bytes(300), bytes(range(256))])
 def test_what_is_no_onnx_model_is_refused(data: bytes) -> None:
-    assert error(data) == "model: not an ONNX model"
+    assert error(data) == "model: not an ONNX model\n  hint: give a file that an ONNX exporter wrote"
+
+
+def test_what_can_be_no_model_at_all_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        load(None)
+    assert str(caught.value) == "expected an ONNX model, found NoneType\n  hint: give a path, its bytes, or a ModelProto"
 
 
 def test_an_invalid_model_is_refused_in_one_line() -> None:

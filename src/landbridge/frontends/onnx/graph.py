@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from landbridge.runtime.dtypes import is_dtype
-from landbridge.runtime.errors import ModelError
+from landbridge.runtime.errors import ModelError, UsageError
 from landbridge.runtime.vendors import onnx_model
 
 DOMAINS = ("", "ai.onnx")
@@ -210,6 +210,17 @@ def between(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str]) -> 
         reads.update(node.reads)
         waiting.extend(node.reads)
     return Between(frozenset(members), frozenset(reads))
+
+
+def check_names(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Check that the values at a region's border are given as sequences of names.
+
+    Raises:
+        UsageError: one of them is a single name, whose letters would be taken for names.
+    """
+    for kind, names in (("inputs", inputs), ("outputs", outputs)):
+        if isinstance(names, str):
+            raise UsageError(f"{kind}: expected a list of names, found '{names}'", hint=f'{kind}=["{names}"]')
 
 
 def unknown_name(name: str, what: str, known: Iterable[str], title: str) -> ModelError:

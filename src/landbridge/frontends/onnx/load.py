@@ -6,6 +6,7 @@ model; a name that leads elsewhere is refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes with onnx, without types
 from onnx import external_data_helper
 
-from landbridge.runtime.errors import ModelError, UnsupportedError
+from landbridge.runtime.errors import ModelError, UnsupportedError, UsageError
 
 MAX_NBYTES = 2**31 - 1
 """The most bytes that a serialised protobuf message may have."""
+
+_EXPORTED = "give a file that an ONNX exporter wrote"
 
 OnnxModel = Any
 """``str | Path | bytes | onnx.ModelProto``"""
@@ -27,6 +30,7 @@ def load(model: OnnxModel, name: str | None = None) -> tuple[Any, str]:
     """Return a checked copy of the model as a `ModelProto` with all its data inside, and what to call it in messages.
 
     Raises:
+        UsageError: it is nothing of these.
         ModelError: it cannot be read, is not an ONNX model, is not valid, or names data outside its folder.
         UnsupportedError: it is larger than 2 GiB.
     """
@@ -37,6 +41,8 @@ def load(model: OnnxModel, name: str | None = None) -> tuple[Any, str]:
         title, folder = name or "model", None
         proto = _parse(bytes(model), title)
         title = name or proto.graph.name or title
+    elif not isinstance(model, str | os.PathLike):
+        raise UsageError(f"expected an ONNX model, found {type(model).__name__}", hint="give a path, its bytes, or a ModelProto")
     else:
         path = Path(model)
         title, folder = name or path.name, path.parent
@@ -68,9 +74,9 @@ def _parse(data: bytes, title: str) -> Any:
     try:
         proto = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise ModelError("not an ONNX model", at=title) from error
+        raise ModelError("not an ONNX model", at=title, hint=_EXPORTED) from error
     if proto.ir_version == 0 or not proto.HasField("graph"):
-        raise ModelError("not an ONNX model", at=title)
+        raise ModelError("not an ONNX model", at=title, hint=_EXPORTED)
     return proto
 
 
