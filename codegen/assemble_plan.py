@@ -14,7 +14,7 @@ from landbridge.codegen.kernel_calls import KernelCall, Scalar
 from landbridge.codegen.lower import Lowered, LoweredStage
 from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, largest, plan_arena
 from landbridge.ir.dtypes import bits_of
-from landbridge.runtime import dims
+from landbridge.runtime import dims, gears
 from landbridge.runtime.dims import Size
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.plan import Buffer, Copy, Extern, Interface, Plan, Segment, Step
@@ -46,23 +46,20 @@ class Assembled:
     constants: bytes
 
 
-def assemble_plan(lowered: Lowered, signatures: Mapping[str, Signature], host_devices: Iterable[str]) -> Assembled:
+def assemble_plan(
+    lowered: Lowered, signatures: Mapping[str, Signature], host_devices: Iterable[str], spreads: Mapping[str, gears.Spread]
+) -> Assembled:
     """Return the plan.
 
     Args:
         signatures: of each offline model.
         host_devices: the devices whose memory is the host's; copies to and from them are aliases.
+        spreads: how each offline model's batch may be spread over its gears.
 
     Raises:
         UnsupportedError: a value whose shape depends on the data is needed on a device.
     """
-    return _Assembler(lowered, signatures, frozenset(host_devices)).assemble()
-
-
-def slack_rows(signature: Signature) -> int:
-    """Return how many rows beyond the batch a model with batch gears may touch: it works in whole gears."""
-    batches = signature.gears.batches if signature.gears is not None else ()
-    return max(batches) - min(batches) if batches else 0
+    return _Assembler(lowered, signatures, frozenset(host_devices), spreads).assemble()
 
 
 def nbytes_of(dtype: str, shape: Sequence[Size], slack: int = 0) -> Size:
@@ -80,11 +77,14 @@ def _plus(size: Size, more: int) -> Size:
 
 
 class _Assembler:
-    def __init__(self, lowered: Lowered, signatures: Mapping[str, Signature], host_devices: frozenset[str]) -> None:
+    def __init__(
+        self, lowered: Lowered, signatures: Mapping[str, Signature], host_devices: frozenset[str], spreads: Mapping[str, gears.Spread]
+    ) -> None:
         self.lowered = lowered
         self.graph = lowered.graph
         self.values = lowered.graph.values
         self.signatures = signatures
+        self.spreads = spreads
         self.same = dict(lowered.same)
         self.stages = [replace(stage, nodes=tuple(self.without_aliases(stage.nodes, host_devices))) for stage in lowered.stages]
         self.slack: dict[int, int] = {}
@@ -136,7 +136,8 @@ class _Assembler:
                 if node.kind != "extern":
                     continue
                 signature = self.signatures[node.symbol]
-                rows = slack_rows(signature)
+                batches = signature.gears.batches if signature.gears is not None else ()
+                rows = gears.slack_rows(batches, self.spreads[node.symbol])
                 ports = zip((*node.inputs, *node.outputs), (*signature.inputs, *signature.outputs), strict=True)
                 for index, port in ports:
                     if port.shape and port.shape[0] == BATCH:

@@ -17,6 +17,7 @@ from landbridge.codegen.target import resolve_target
 from landbridge.ir.program import EXTERNS, Program, attribute
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Target
 from landbridge.runtime.device import Device
+from landbridge.runtime.gears import spread_of
 from landbridge.runtime.plan import Extern, Segment
 from landbridge.runtime.report import Report
 from landbridge.runtime.vendors import registry
@@ -42,8 +43,9 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     graph = read_graph(program)
     lowered = lower(graph, schedule_steps(graph), host.tvm)
     signatures = {symbol: extern.signature for symbol, extern in program.externs.items()}
-    assembled = assemble_plan(lowered, signatures, _host_devices(program, graph))
-    check_plan(assembled.plan, assembled.accesses, signatures)
+    spreads = {symbol: spread_of(extern.options) for symbol, extern in program.externs.items()}
+    assembled = assemble_plan(lowered, signatures, _host_devices(program, graph), spreads)
+    check_plan(assembled.plan, assembled.accesses, signatures, [symbol for symbol, spread in spreads.items() if spread != "exact"])
     sections: dict[str, bytes] = {}
     sources = _sources(assembled)
     if sources:

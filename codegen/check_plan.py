@@ -6,7 +6,7 @@ bytes must not overlap. What depends on named dimensions is evaluated at several
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,15 @@ class Access:
     writes: tuple[int, ...]
 
 
-def check_plan(plan: Plan, accesses: Sequence[Sequence[Access]], signatures: Mapping[str, Signature]) -> None:
+def check_plan(
+    plan: Plan, accesses: Sequence[Sequence[Access]], signatures: Mapping[str, Signature], padding: Collection[str] = ()
+) -> None:
     """Check a plan.
 
     Args:
         accesses: for each step what it does, moment by moment: one for each kernel of a segment.
         signatures: of the offline models, which may touch more rows than a tensor has.
+        padding: those of them whose batch may be padded.
 
     Raises:
         PlanError: everything that is wrong, each on a line.
@@ -46,7 +49,7 @@ def check_plan(plan: Plan, accesses: Sequence[Sequence[Access]], signatures: Map
     for dims in _samples(plan.dims):
         if not _possible(plan, dims):
             continue
-        problems += _size_problems(plan, signatures, dims)
+        problems += _size_problems(plan, signatures, padding, dims)
         problems += _overlaps(plan, _lives(plan, accesses), dims)
         if problems:
             break
@@ -126,7 +129,7 @@ def _step_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterator
                 yield f"step {number} copies {_name(plan, step.source)} from {source.device} to {destination.device}"
 
 
-def _size_problems(plan: Plan, signatures: Mapping[str, Signature], dims: Mapping[str, int]) -> Iterator[str]:
+def _size_problems(plan: Plan, signatures: Mapping[str, Signature], padding: Collection[str], dims: Mapping[str, int]) -> Iterator[str]:
     """Yield buffers that are too small for their tensor, their slack, or their aliases, and arenas that are too small."""
     for index, buffer in enumerate(plan.buffers):
         if buffer.storage == "late":
@@ -142,10 +145,10 @@ def _size_problems(plan: Plan, signatures: Mapping[str, Signature], dims: Mappin
             yield f"{_name(plan, index)} ends behind what it is an alias of"
     for step in plan.steps:
         if isinstance(step, Extern):
-            yield from _slack_problems(plan, step, signatures[step.model], dims)
+            yield from _slack_problems(plan, step, signatures[step.model], step.model in padding, dims)
 
 
-def _slack_problems(plan: Plan, step: Extern, signature: Signature, dims: Mapping[str, int]) -> Iterator[str]:
+def _slack_problems(plan: Plan, step: Extern, signature: Signature, padded: bool, dims: Mapping[str, int]) -> Iterator[str]:
     """Yield buffers that end before what a model with batch gears may touch: it works in whole gears, the last one included."""
     batches = signature.gears.batches if signature.gears is not None else ()
     if not batches:
@@ -154,7 +157,7 @@ def _slack_problems(plan: Plan, step: Extern, signature: Signature, dims: Mappin
     for index, port in ports:
         if not port.shape or not isinstance(port.shape[0], str):
             continue
-        needed = _tensor_nbytes(plan, index, batches[-1] - batches[0], dims)
+        needed = _tensor_nbytes(plan, index, batches[-1] - (1 if padded else batches[0]), dims)
         if evaluate(plan.buffers[index].nbytes, dims) < needed:
             yield f"{_name(plan, index)} has no room for the largest gear of {step.model}: expected {needed} bytes"
 

@@ -21,7 +21,7 @@ from landbridge.ir.program import ExternEntry, ModuleInfo
 from landbridge.ir.sizes import dtype_of, equal_shapes, equal_sizes, render_type, shape_of
 from landbridge.runtime.dims import Size, render, render_shape
 from landbridge.runtime.errors import InputError
-from landbridge.runtime.gears import split_batch
+from landbridge.runtime.gears import plan_gears, spread_of
 from landbridge.runtime.signature import Port
 
 Aspect = Literal["symbol", "arity", "dtype", "shape", "gears", "image", "output"]
@@ -137,12 +137,13 @@ class _Call:
         name, port_name = value_name(self.info, arguments[index]), f"input {index} '{inputs[index].name}'"
         found = render_type(arguments[index].ty)
         if gears.kind == "batch":
-            batch = self.extents[batch_name]
+            batch, spread = self.extents[batch_name], spread_of(self.entry.options)
             if isinstance(batch, int):
                 try:
-                    split_batch(batch, gears.batches)
+                    plan_gears(batch, gears.batches, spread)
                 except InputError as error:
-                    expected = f"a batch that is a sum of its gears {', '.join(map(str, gears.batches))}"
+                    what = "no larger than its largest gear" if spread == "pad" else "that is a sum of its gears"
+                    expected = f"a batch {what} {', '.join(map(str, gears.batches))}"
                     yield Mismatch(self.at, self.entry.name, name, port_name, "gears", expected, found, error.hint)
             return
         distinct = list(dict.fromkeys(dim for _, dim in axes))

@@ -37,7 +37,7 @@ class PreparedCall(ABC):
     """One call of a loaded model with its arguments bound; calling it again runs it again on the same buffers."""
 
     launches: tuple[int, ...] = ()
-    """The batch of each launch where gears split the call, such as ``(8, 8, 4)``; empty for a single launch."""
+    """The batch of each launch where gears split or pad the call, such as ``(8, 8, 4)``; empty for one launch of the batch itself."""
 
     @abstractmethod
     def __call__(self) -> None:

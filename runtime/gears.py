@@ -1,82 +1,162 @@
-"""Split a batch over the batch sizes ("gears") that a model was compiled for.
+"""Spread a batch over the batch sizes ("gears") that a model was compiled for.
 
-A model with gears runs only at exactly these batches, so a call with another batch becomes several launches whose gears add
-up to it. The split is exact (nothing is padded), takes the fewest launches there can be, and among these the larger gears
-first.
+A model with gears runs only at exactly these batches, so a call with another batch becomes one launch with rows that nobody asked
+for, or several launches, or both. What is allowed is a `Spread`, the option ``gears`` of an offline model; among all that is allowed
+a plan takes the fewest launches, then the fewest padded rows, then the larger gears first.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
-from landbridge.runtime.errors import InputError
+from landbridge.runtime.errors import InputError, UsageError, did_you_mean
+
+Spread = Literal["exact", "pad", "split+pad"]
+"""``exact``: launches whose gears add up to the batch. ``pad``: one launch, of a gear that is larger where need be. ``split+pad``: any
+number of launches, the last of which may be padded."""
+
+OPTION = "gears"
+"""The option of an offline model that chooses a `Spread`."""
 
 MAX_BATCH = 1 << 20
 """Above this a batch is an error, not a table of that size."""
 
-_FAR = 1 << 30
-"""More launches than any batch needs: "unreachable" in a table."""
+_LAUNCH = 1 << 40
+"""What a launch costs in a table; a padded row costs 1, so that launches count first."""
 
-_tables: dict[tuple[int, ...], list[int]] = {}
+_FAR = 1 << 62
+"""Costs more than any plan: "unreachable" in a table."""
+
+_tables: dict[tuple[tuple[int, ...], bool], list[int]] = {}
 _lock = threading.Lock()
 
 
-def split_batch(batch: int, gears: Iterable[int], *, at: str = "") -> tuple[int, ...]:
-    """Return the gears whose sum is ``batch``, the fewest, larger ones first.
+@dataclass(frozen=True)
+class GearPlan:
+    """How a batch is run.
+
+    Attributes:
+        batch: rows asked for.
+        pieces: the gear of each launch, in order; all rows but the last `padded` are the caller's.
+    """
+
+    batch: int
+    pieces: tuple[int, ...]
+
+    @property
+    def padded(self) -> int:
+        """Rows of the last launch that nobody asked for."""
+        return sum(self.pieces) - self.batch
+
+    @property
+    def text(self) -> str:
+        """The plan as one reads it, such as ``20 -> 8+8+4, nothing padded``."""
+        rows = {0: "nothing padded", 1: "1 row padded"}.get(self.padded, f"{self.padded} rows padded")
+        return f"{self.batch} -> {'+'.join(map(str, self.pieces))}, {rows}"
+
+
+def spread_of(options: Mapping[str, str]) -> Spread:
+    """Return what the options of an offline model allow; ``exact`` where they say nothing.
+
+    Raises:
+        UsageError: they say something else than a `Spread`.
+    """
+    wanted, known = options.get(OPTION, "exact"), get_args(Spread)
+    if wanted not in known:
+        raise UsageError(f"option {OPTION} is '{wanted}', expected one of {', '.join(known)}", hint=did_you_mean(wanted, known))
+    return cast(Spread, wanted)
+
+
+def plan_gears(batch: int, gears: Iterable[int], spread: Spread = "exact", *, at: str = "") -> GearPlan:
+    """Return the plan with the fewest launches, then the fewest padded rows, then the larger gears first.
 
     Args:
         batch: rows asked for.
         gears: the batches that the model can run; order and repetitions do not matter.
+        spread: what is allowed.
         at: whose batch it is, for the error.
 
     Raises:
-        InputError: no sum of gears is ``batch``; it names the gears and the nearest batches that one is.
+        InputError: nothing that is allowed gives ``batch``; it names the gears and the nearest batches that something does.
 
     Example:
-        >>> split_batch(20, (1, 2, 4, 8))
-        (8, 8, 4)
-        >>> split_batch(8, (6, 4))
-        (4, 4)
+        >>> plan_gears(20, (1, 2, 4, 8)).text
+        '20 -> 8+8+4, nothing padded'
+        >>> plan_gears(3, (4, 8), "pad").text
+        '3 -> 4, 1 row padded'
     """
-    choices = tuple(sorted({gear for gear in gears if gear > 0}, reverse=True))
+    choices = _choices(gears)
     if not 0 < batch <= MAX_BATCH:
-        raise InputError(f"batch {batch}, expected 1 to {MAX_BATCH}", at=at, hint=_advice(batch, choices))
-    launches = _fewest_launches(batch, choices)
-    if launches[batch] >= _FAR:
-        text = f"batch {batch} is not a sum of the batches that this model was compiled for ({', '.join(map(str, sorted(choices)))})"
-        raise InputError(text, at=at, hint=_advice(batch, choices))
-    pieces = []
-    while batch:
-        piece = next(gear for gear in choices if gear <= batch and launches[batch - gear] == launches[batch] - 1)
+        raise InputError(f"batch {batch}, expected 1 to {MAX_BATCH}", at=at, hint=_advice(batch, choices, spread))
+    if not _reachable(batch, choices, spread):
+        listed = ", ".join(map(str, sorted(choices)))
+        what = "is larger than every batch" if spread == "pad" else "is not a sum of the batches"
+        text = f"batch {batch} {what} that this model was compiled for ({listed})"
+        raise InputError(text, at=at, hint=_advice(batch, choices, spread))
+    if spread == "pad":
+        return GearPlan(batch, (min(gear for gear in choices if gear >= batch),))
+    costs = _costs(batch, choices, padding=spread == "split+pad")
+    pieces: list[int] = []
+    left = batch
+    while left > 0:
+        piece = next(gear for gear in choices if _cost(costs, left - gear) + _LAUNCH == costs[left])
         pieces.append(piece)
-        batch -= piece
-    return tuple(pieces)
+        left -= piece
+    return GearPlan(batch, tuple(pieces))
 
 
-def nearest_batches(batch: int, gears: Iterable[int]) -> tuple[int | None, int | None]:
-    """Return the largest reachable batch below ``batch`` and the smallest above it; None where there is none (below)."""
-    choices = tuple(sorted({gear for gear in gears if gear > 0}, reverse=True))
+def nearest_batches(batch: int, gears: Iterable[int], spread: Spread = "exact") -> tuple[int | None, int | None]:
+    """Return the largest reachable batch below ``batch`` and the smallest above it; None where there is none."""
+    choices = _choices(gears)
     if not choices or batch > MAX_BATCH:
         return None, None
     upto = max(batch, 0) + choices[0]
-    launches = _fewest_launches(upto, choices)
-    below = next((n for n in range(batch - 1, 0, -1) if launches[n] < _FAR), None)
-    above = next((n for n in range(max(batch, 0) + 1, upto + 1) if launches[n] < _FAR), None)
+    below = next((n for n in range(batch - 1, 0, -1) if _reachable(n, choices, spread)), None)
+    above = next((n for n in range(max(batch, 0) + 1, upto + 1) if _reachable(n, choices, spread)), None)
     return below, above
 
 
-def _advice(batch: int, choices: tuple[int, ...]) -> str:
-    near = [str(n) for n in nearest_batches(batch, choices) if n is not None]
+def slack_rows(gears: Iterable[int], spread: Spread) -> int:
+    """Return how many rows beyond the batch a call may touch: the vendor reads and writes whole largest gears, the last one too."""
+    choices = _choices(gears)
+    if not choices:
+        return 0
+    return choices[0] - 1 if spread != "exact" else choices[0] - choices[-1]
+
+
+def _choices(gears: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted({gear for gear in gears if gear > 0}, reverse=True))
+
+
+def _reachable(batch: int, choices: tuple[int, ...], spread: Spread) -> bool:
+    if spread == "exact":
+        return _costs(batch, choices, padding=False)[batch] < _FAR
+    return bool(choices) and (spread == "split+pad" or batch <= choices[0])
+
+
+def _advice(batch: int, choices: tuple[int, ...], spread: Spread) -> str:
+    near = [str(n) for n in nearest_batches(batch, choices, spread) if n is not None]
     if not near:
         return "compile the model with other gears" if not choices else f"feed batches of {choices[0]}"
-    return f"feed a batch of {' or '.join(near)}, or compile the model with other gears"
+    other = "" if spread == "split+pad" else f", or allow padding with the option {OPTION}=split+pad"
+    return f"feed a batch of {' or '.join(near)}{other}, or compile the model with other gears"
 
 
-def _fewest_launches(batch: int, choices: tuple[int, ...]) -> list[int]:
-    """Return a table of at least ``batch + 1`` entries: how many launches each batch needs; it is kept for the next call."""
+def _costs(batch: int, choices: tuple[int, ...], *, padding: bool) -> list[int]:
+    """Return a table of at least ``batch + 1`` entries: the least cost of each batch; it is kept for the next call.
+
+    With ``padding``, a batch below 0 is one whose rows are all there, and costs the rows that are too many.
+    """
     with _lock:
-        table = _tables.setdefault(choices, [0])
+        table = _tables.setdefault((choices, padding), [0])
         for n in range(len(table), batch + 1):
-            table.append(min((table[n - gear] + 1 for gear in choices if gear <= n), default=_FAR))
+            found = min((_cost(table, n - gear) for gear in choices if padding or gear <= n), default=_FAR)
+            table.append(min(found + _LAUNCH, _FAR))
         return table
+
+
+def _cost(table: list[int], batch: int) -> int:
+    return table[batch] if batch >= 0 else -batch

@@ -98,7 +98,7 @@ class Report:
         minimum_copies: the least number of crossings that the rules allow for this program; equals ``len(copies)``.
         peak_nbytes: by device, the arena, and the offline models' weights and workspace where their files tell.
         dims: the named dimensions that sizes refer to.
-        launches: by offline-model call, how its batch is split over gears where that is known: "20 -> 8+8+4".
+        launches: by offline-model call, how its batch is split over gears where that is known: "20 -> 8+8+4, nothing padded".
     """
 
     copies: tuple[Crossing, ...] = ()

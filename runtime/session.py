@@ -32,6 +32,7 @@ from landbridge.runtime.dims import names as dims_of
 from landbridge.runtime.errors import DeviceError, DeviceTimeout, InputError, UsageError
 from landbridge.runtime.execute import PHASES, Stepper, Timed, Watched, call_steps, copy_to_device
 from landbridge.runtime.gate import Gate, TensorInfo, as_array
+from landbridge.runtime.gears import GearPlan
 from landbridge.runtime.leases import Leases, default_limit
 from landbridge.runtime.lifecycle import Lifecycle, State
 from landbridge.runtime.memory import DeviceTensor
@@ -375,7 +376,9 @@ class Session:
         return dict(self._phases)
 
     def plan_text(self, dims: Mapping[str, Any] | None = None) -> str:
-        """Return how the batch of each offline model is split into launches, a line each, such as ``backbone.om: 20 -> 8+8+4``.
+        """Return how the batch of each offline model is split into launches, a line each.
+
+        Such as ``backbone.om: 20 -> 8+8+4, nothing padded``.
 
         Args:
             dims: the extent of each named dimension; or inputs, whose shapes tell.
@@ -398,7 +401,7 @@ class Session:
             for root in lease.binding.keyed:
                 lease.binding.place_home(root)
             launches = [extern.launches() for extern in lease.binding.externs]
-        return "\n".join(f"{name}: {batch} -> {'+'.join(map(str, split)) or batch}" for name, batch, split in launches)
+        return "\n".join(f"{name}: {GearPlan(batch, split).text if split else f'{batch} -> {batch}'}" for name, batch, split in launches)
 
     def close(self, timeout: float | None = None) -> None:
         """Let no run begin any more, wait for those under way, then give everything back, device tensors that callers hold included.

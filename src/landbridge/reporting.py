@@ -189,8 +189,11 @@ class _Facts:
                 continue
             batch = (shape_of(operands(binding.value)[0].ty) or ("?",))[0]
             batches = signature.gears.batches
-            split = "+".join(str(gear) for gear in gears.split_batch(batch, batches)) if isinstance(batch, int) else None
-            found[str(entry["name"])] = f"{batch} -> {split}" if split else f"{render(batch)} over gears {', '.join(map(str, batches))}"
+            spread = gears.spread_of(entry.get("options", {}))
+            over = f"{render(batch)} over gears {', '.join(map(str, batches))}"
+            padding = "" if spread == "exact" else f" ({spread})"
+            planned = gears.plan_gears(batch, batches, spread).text if isinstance(batch, int) else over + padding
+            found[str(entry["name"])] = planned
         return found
 
     def peak_nbytes(self, plan: Plan) -> dict[str, Size]:

@@ -8,7 +8,7 @@ from tvm import relax, tirx
 from tvm.relax import op
 
 from landbridge.codegen import build
-from landbridge.codegen.assemble_plan import CONSTANTS, slack_rows
+from landbridge.codegen.assemble_plan import CONSTANTS
 from landbridge.ir.program import ExternModel
 from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.plan import Buffer, Copy, Extern, Plan, Segment
@@ -64,10 +64,6 @@ def test_a_device_input_of_a_geared_model_has_room_too() -> None:
     (entry,) = artifact.plan.inputs
     buffer = artifact.plan.buffers[entry.buffer]
     assert (buffer.storage, buffer.device, buffer.nbytes) == ("input", "atlas0", (8 + 6) * 16)
-
-
-def test_a_model_without_gears_needs_no_slack() -> None:
-    assert (slack_rows(STATIC.signature), slack_rows(GEARED.signature)) == (0, 6)
 
 
 def test_copies_to_host_memory_are_aliases() -> None:

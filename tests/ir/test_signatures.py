@@ -121,7 +121,7 @@ def test_a_batch_that_gears_reach(batch: Any) -> None:
 def test_a_batch_that_gears_do_not_reach() -> None:
     (found,) = _found(_call(BATCHED, [("float16", (3, 3))], [("float16", (3, 2)), ("float16", (3,))]))
     assert (found.aspect, found.expected) == ("gears", "a batch that is a sum of its gears 2, 5")
-    assert found.fix == "feed a batch of 2 or 4, or compile the model with other gears"
+    assert found.fix == "feed a batch of 2 or 4, or allow padding with the option gears=split+pad, or compile the model with other gears"
 
 
 def test_sizes_of_an_image_are_one_of_the_gears() -> None:

@@ -1,85 +1,186 @@
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from collections.abc import Iterator
+from itertools import combinations, combinations_with_replacement, count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landbridge.runtime.errors import InputError
-from landbridge.runtime.gears import MAX_BATCH, nearest_batches, split_batch
+from landbridge.runtime.errors import InputError, UsageError
+from landbridge.runtime.gears import MAX_BATCH, GearPlan, Spread, nearest_batches, plan_gears, slack_rows, spread_of
+
+MOST = 64
+"""The largest batch that is compared with all there are."""
 
 
-def brute_force(batch: int, gears: list[int]) -> tuple[int, ...] | None:
-    """Return the best split by trying them all: the first length that has one, its largest pieces first."""
-    for count in range(1, batch // min(gears) + 1):
-        splits = [pieces for pieces in combinations_with_replacement(sorted(gears, reverse=True), count) if sum(pieces) == batch]
-        if splits:
-            return max(splits)
+def brute_force(batch: int, gears: list[int], spread: Spread) -> tuple[int, ...] | None:
+    """Return the best plan by trying them all: the fewest pieces that do, of these the smallest sum, of these the largest first."""
+    for length in range(1, 2 if spread == "pad" else batch // min(gears) + 2):
+        plans = [pieces for pieces in combinations_with_replacement(sorted(gears, reverse=True), length) if sum(pieces) >= batch]
+        if spread == "exact":
+            plans = [pieces for pieces in plans if sum(pieces) == batch]
+        if plans:
+            return max(plans, key=lambda pieces: (-sum(pieces), pieces))
     return None
 
 
+def enumerated(gears: tuple[int, ...]) -> Iterator[tuple[Spread, int, tuple[int, int] | None]]:
+    """Yield for each spread and each batch up to `MOST` the launches and the padded rows of the best plan, None where there is none.
+
+    The sums of exactly k gears are the bits of a number, for k = 1, 2, …; nothing here is a table of batches.
+    """
+    sums = [1]
+    for _ in range(-(-MOST // min(gears))):
+        sums.append(0)
+        for gear in gears:
+            sums[-1] |= sums[-2] << gear
+    for batch in range(1, MOST + 1):
+        yield "exact", batch, next(((k, 0) for k, found in enumerate(sums) if found >> batch & 1), None)
+        for spread, most in (("pad", 1), ("split+pad", MOST)):
+            k = next((k for k, found in enumerate(sums[: most + 1]) if found >> batch), None)
+            rest = 0 if k is None else sums[k] >> batch
+            yield spread, batch, None if k is None else (k, (rest & -rest).bit_length() - 1)  # type: ignore[misc]  # a literal
+
+
+def check_against_enumeration(gears: tuple[int, ...]) -> None:
+    for spread, batch, expected in enumerated(gears):
+        try:
+            plan = plan_gears(batch, gears, spread)
+        except InputError:
+            assert expected is None, (gears, batch, spread)
+            continue
+        assert (len(plan.pieces), plan.padded) == expected, (gears, batch, spread)
+        assert set(plan.pieces) <= set(gears)
+        assert list(plan.pieces) == sorted(plan.pieces, reverse=True)
+        assert 0 <= plan.padded < plan.pieces[-1]
+
+
+def gear_sets() -> Iterator[tuple[int, ...]]:
+    for size in range(1, 6):
+        yield from combinations(range(1, 17), size)
+
+
+def test_plans_are_the_best_of_many_sets_of_gears() -> None:
+    for number, gears in zip(count(), gear_sets(), strict=False):
+        if number % 41 == 0:
+            check_against_enumeration(gears)
+
+
+@pytest.mark.long
+def test_plans_are_the_best_of_every_set_of_five_gears() -> None:
+    for gears in gear_sets():
+        check_against_enumeration(gears)
+
+
 GEARS = st.lists(st.integers(2, 9), min_size=1, max_size=4, unique=True)
+SPREADS = st.sampled_from(["exact", "pad", "split+pad"])
 
 
-@given(st.integers(1, 18), GEARS)
-def test_a_split_is_the_best_of_all_splits(batch: int, gears: list[int]) -> None:
-    expected = brute_force(batch, gears)
+@given(st.integers(1, 18), GEARS, SPREADS)
+def test_a_plan_is_the_best_of_all_plans(batch: int, gears: list[int], spread: Spread) -> None:
+    expected = brute_force(batch, gears, spread)
     if expected is None:
         with pytest.raises(InputError):
-            split_batch(batch, gears)
+            plan_gears(batch, gears, spread)
     else:
-        assert split_batch(batch, gears) == expected
+        assert plan_gears(batch, gears, spread).pieces == expected
 
 
-@given(st.integers(1, 18), GEARS)
-def test_the_nearest_batches_are_reachable_and_none_lies_between(batch: int, gears: list[int]) -> None:
-    below, above = nearest_batches(batch, gears)
+@given(st.integers(1, 18), GEARS, SPREADS)
+def test_the_nearest_batches_are_reachable_and_none_lies_between(batch: int, gears: list[int], spread: Spread) -> None:
+    below, above = nearest_batches(batch, gears, spread)
+    assert below is None or brute_force(below, gears, spread) is not None
+    assert all(brute_force(n, gears, spread) is None for n in range((below or 0) + 1, batch))
+    if spread == "pad" and batch >= max(gears):
+        assert above is None
+        return
     assert above is not None
-    assert brute_force(above, gears) is not None
-    assert all(brute_force(n, gears) is None for n in range(batch + 1, above))
-    assert all(brute_force(n, gears) is None for n in range((below or 0) + 1, batch))
-    assert below is None or brute_force(below, gears) is not None
+    assert brute_force(above, gears, spread) is not None
+    assert all(brute_force(n, gears, spread) is None for n in range(batch + 1, above))
 
 
 @pytest.mark.parametrize(
-    ("batch", "gears", "pieces"),
+    ("batch", "gears", "spread", "text"),
     [
-        (1, (1, 2, 4, 8), (1,)),
-        (6, (1, 2, 4, 8), (4, 2)),
-        (20, (1, 2, 4, 8), (8, 8, 4)),
-        (8, (6, 4), (4, 4)),
-        (14, (6, 4), (6, 4, 4)),
-        (6, (1, 3, 4), (3, 3)),
-        (5, (5, 5), (5,)),
+        (1, (1, 2, 4, 8), "exact", "1 -> 1, nothing padded"),
+        (6, (1, 2, 4, 8), "exact", "6 -> 4+2, nothing padded"),
+        (20, (1, 2, 4, 8), "exact", "20 -> 8+8+4, nothing padded"),
+        (20, (1, 2, 4, 8), "split+pad", "20 -> 8+8+4, nothing padded"),
+        (8, (6, 4), "exact", "8 -> 4+4, nothing padded"),
+        (14, (6, 4), "exact", "14 -> 6+4+4, nothing padded"),
+        (5, (5, 5), "exact", "5 -> 5, nothing padded"),
+        (3, (1, 2, 4, 8), "exact", "3 -> 2+1, nothing padded"),
+        (3, (1, 2, 4, 8), "split+pad", "3 -> 4, 1 row padded"),
+        (3, (1, 2, 4, 8), "pad", "3 -> 4, 1 row padded"),
+        (5, (8, 16), "pad", "5 -> 8, 3 rows padded"),
+        (9, (4, 7), "split+pad", "9 -> 7+4, 2 rows padded"),
     ],
 )
-def test_known_splits(batch: int, gears: tuple[int, ...], pieces: tuple[int, ...]) -> None:
-    assert split_batch(batch, gears) == pieces
+def test_known_plans(batch: int, gears: tuple[int, ...], spread: Spread, text: str) -> None:
+    assert plan_gears(batch, gears, spread).text == text
 
 
 def test_an_unreachable_batch_names_the_gears_and_the_nearest_batches() -> None:
     with pytest.raises(InputError) as caught:
-        split_batch(7, (6, 4), at="input 'image'")
+        plan_gears(7, (6, 4), at="input 'image'")
     assert str(caught.value) == (
         "input 'image': batch 7 is not a sum of the batches that this model was compiled for (4, 6)\n"
-        "  hint: feed a batch of 6 or 8, or compile the model with other gears"
+        "  hint: feed a batch of 6 or 8, or allow padding with the option gears=split+pad, or compile the model with other gears"
     )
 
 
 def test_below_the_smallest_gear_only_the_batch_above_is_named() -> None:
     with pytest.raises(InputError) as caught:
-        split_batch(1, (2, 4))
+        plan_gears(1, (2, 4))
     assert str(caught.value) == (
         "batch 1 is not a sum of the batches that this model was compiled for (2, 4)\n"
-        "  hint: feed a batch of 2, or compile the model with other gears"
+        "  hint: feed a batch of 2, or allow padding with the option gears=split+pad, or compile the model with other gears"
+    )
+
+
+def test_one_padded_launch_ends_at_the_largest_gear() -> None:
+    with pytest.raises(InputError) as caught:
+        plan_gears(9, (4, 8), "pad")
+    assert str(caught.value) == (
+        "batch 9 is larger than every batch that this model was compiled for (4, 8)\n"
+        "  hint: feed a batch of 8, or allow padding with the option gears=split+pad, or compile the model with other gears"
     )
 
 
 def test_a_batch_out_of_range_is_refused_without_a_table_of_that_size() -> None:
     with pytest.raises(InputError, match=rf"batch 0, expected 1 to {MAX_BATCH}\n  hint: feed a batch of 1, or"):
-        split_batch(0, (1, 2))
+        plan_gears(0, (1, 2))
     with pytest.raises(InputError, match=rf"batch {1 << 40}, expected 1 to {MAX_BATCH}\n  hint: feed batches of 2"):
-        split_batch(1 << 40, (1, 2))
-    with pytest.raises(InputError, match="compile the model with other gears"):
-        split_batch(3, ())
+        plan_gears(1 << 40, (1, 2))
+    for spread in ("exact", "pad", "split+pad"):
+        with pytest.raises(InputError, match="compile the model with other gears"):
+            plan_gears(3, (), spread)
+
+
+@pytest.mark.parametrize("spread", ["exact", "pad", "split+pad"])
+def test_slack_is_what_the_last_launch_may_touch_beyond_the_batch(spread: Spread) -> None:
+    for gears in ((3,), (1, 8), (4, 6, 16)):
+        plans = [plan_gears(n, gears, spread) for n in range(1, 40) if _reaches(n, gears, spread)]
+        beyond = max(sum(plan.pieces[:-1]) + max(gears) - plan.batch for plan in plans)
+        assert slack_rows(gears, spread) == beyond
+    assert slack_rows((), spread) == 0
+
+
+def _reaches(batch: int, gears: tuple[int, ...], spread: Spread) -> bool:
+    return brute_force(batch, list(gears), spread) is not None
+
+
+def test_the_option_is_one_of_three() -> None:
+    assert [spread_of(options) for options in ({}, {"gears": "pad"}, {"other": "x"})] == ["exact", "pad", "exact"]
+    with pytest.raises(UsageError) as caught:
+        spread_of({"gears": "split-pad"})
+    assert str(caught.value) == ("option gears is 'split-pad', expected one of exact, pad, split+pad\n  hint: did you mean 'split+pad'?")
+
+
+def test_rows_are_counted_in_words() -> None:
+    assert [GearPlan(batch, (4,)).text for batch in (4, 3, 2)] == [
+        "4 -> 4, nothing padded",
+        "3 -> 4, 1 row padded",
+        "2 -> 4, 2 rows padded",
+    ]

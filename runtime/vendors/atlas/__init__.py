@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from landbridge.runtime.driver import Driver, Vendor
+from landbridge.runtime.gears import spread_of
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.atlas.describe import describe
 from landbridge.runtime.vendors.atlas.format import MAGIC
@@ -29,7 +30,8 @@ class AtlasVendor(Vendor):
         return data[: len(MAGIC)] == MAGIC or is_om2(data)
 
     def read_signature(self, data: bytes, options: Mapping[str, str]) -> Signature:
-        """Return the signature in the file; ``options`` has no meaning here."""
+        """Return the signature in the file; of ``options`` only the value of ``gears`` is checked."""
+        spread_of(options)
         container = read_container(data)
         read_kernels(container)
         return read_signature(container)

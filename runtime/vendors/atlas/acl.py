@@ -122,6 +122,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "aclrtSetCurrentContext": (c_int, (c_void_p,)),
     "aclrtMalloc": (c_int, (POINTER(c_void_p), c_size_t, c_int)),
     "aclrtFree": (c_int, (c_void_p,)),
+    "aclrtMemset": (c_int, (c_void_p, c_size_t, c_int32, c_size_t)),
     "aclrtMemcpy": (c_int, (c_void_p, c_size_t, c_void_p, c_size_t, c_int)),
     "aclrtGetMemInfo": (c_int, (c_int, POINTER(c_size_t), POINTER(c_size_t))),
     "aclCreateDataBuffer": (c_void_p, (c_void_p, c_size_t)),

@@ -121,9 +121,9 @@ class AtlasDriver(Driver):
         self.acl.call("aclrtMemcpy", destination, nbytes, source, nbytes, self._copy_out_kind)
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> AtlasModel:
-        """Load an OM file; ``options`` has no meaning here."""
+        """Load an OM file; the option ``gears`` says how a batch may be spread over its gears (`landbridge.runtime.gears`)."""
         self._check_versions(signature)
-        model = AtlasModel(self, blob, signature)
+        model = AtlasModel(self, blob, signature, options)
         self._models.add(model)
         return model
 

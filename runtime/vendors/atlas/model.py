@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from ctypes import byref, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import InputError, PlanError, UnsupportedError
-from landbridge.runtime.gears import split_batch
+from landbridge.runtime.gears import GearPlan, Spread, plan_gears, spread_of
 from landbridge.runtime.signature import BATCH, Port, Signature
 from landbridge.runtime.vendors.atlas import acl as c
 from landbridge.runtime.vendors.atlas.description import Description, compare, read_description
@@ -35,19 +35,22 @@ class AtlasModel(LoadedModel):
     Attributes:
         driver: the device.
         signature: what was recorded when the program was compiled; the device's description agrees with it.
+        spread: how a batch may be spread over the gears.
         description: what the vendor's library says of the model.
         model_id: the vendor's handle.
         lock: held while the model runs: the vendor forbids running one handle twice at once.
     """
 
-    def __init__(self, driver: AtlasDriver, blob: bytes, signature: Signature) -> None:
+    def __init__(self, driver: AtlasDriver, blob: bytes, signature: Signature, options: Mapping[str, str]) -> None:
         """Load ``blob``.
 
         Raises:
             DeviceError: the vendor refused it, or describes it otherwise than ``signature``.
+            UsageError: an option with an unknown value.
         """
         self.driver = driver
         self.signature = signature
+        self.spread = spread_of(options)
         self.lock = threading.Lock()
         self._calls: set[AtlasCall] = set()
         with ExitStack() as stack:
@@ -104,14 +107,15 @@ class AtlasCall(PreparedCall):
         """
         self._model = model
         extents = _bind_extents(model.signature, inputs)
-        pieces = _split(model.signature, extents)
-        gears: list[tuple[int, ...]] = [(piece,) for piece in pieces] or [_gear(model.signature, extents)]
-        self.launches = pieces if len(pieces) > 1 else ()
+        plan = _plan(model.signature, extents, model.spread)
+        gears: list[tuple[int, ...]] = [(piece,) for piece in plan.pieces] if plan else [_gear(model.signature, extents)]
+        self.launches = plan.pieces if plan and plan.pieces != (plan.batch,) else ()
         execute = model.driver.acl.function("aclmdlExecute")
         self._execute = partial(execute, model.model_id)
         with ExitStack() as stack:
             hidden = self._allocate_gear(stack)
-            self._launches = tuple(self._make_launches(inputs, outputs, pieces or (0,), gears, hidden, stack))
+            self._launches = tuple(self._make_launches(inputs, outputs, plan.pieces if plan else (0,), gears, hidden, stack))
+            self._padding = tuple(_padding(model.signature, inputs, plan.padded)) if plan else ()
             self._stack = stack.pop_all()
 
     def __call__(self) -> None:
@@ -121,6 +125,8 @@ class AtlasCall(PreparedCall):
             if not self._launches:
                 raise PlanError("a call was used after it was closed")
             model.driver.bind()
+            for address, nbytes in self._padding:
+                model.driver.acl.call("aclrtMemset", address, nbytes, 0, nbytes)
             for launch in self._launches:
                 if launch.gear:
                     self._set_gear(launch)
@@ -154,7 +160,7 @@ class AtlasCall(PreparedCall):
         stack: ExitStack,
     ) -> Iterator[_Launch]:
         signature, description = self._model.signature, self._model.description
-        if len(pieces) > 1:
+        if self.launches:
             _check_divisible(signature)
         row = 0
         for piece, gear in zip(pieces, gears, strict=True):
@@ -259,13 +265,20 @@ def _bind_extents(signature: Signature, inputs: Sequence[TensorRef]) -> dict[str
     return extents
 
 
-def _split(signature: Signature, extents: dict[str, int]) -> tuple[int, ...]:
-    """Return the batch of each launch, () for a model without batch gears."""
+def _plan(signature: Signature, extents: dict[str, int], spread: Spread) -> GearPlan | None:
+    """Return how the batch is run, None for a model without batch gears."""
     gears = signature.gears
     if gears is None or gears.kind != "batch":
-        return ()
+        return None
     leading = next(port for port in signature.inputs if BATCH in port.shape)
-    return split_batch(extents[BATCH], gears.batches, at=f"input '{leading.name}'")
+    return plan_gears(extents[BATCH], gears.batches, spread, at=f"input '{leading.name}'")
+
+
+def _padding(signature: Signature, inputs: Sequence[TensorRef], rows: int) -> Iterator[tuple[int, int]]:
+    """Yield address and size of what a call reads beyond its tensors: the rows that nobody asked for, which are to be zero."""
+    for port, ref in zip(signature.inputs, inputs, strict=True):
+        if rows and port.shape[:1] == (BATCH,):
+            yield ref.address + _nbytes(ref, ref.shape), rows * _nbytes(ref, ref.shape[1:])
 
 
 def _gear(signature: Signature, extents: dict[str, int]) -> tuple[int, ...]:
@@ -288,7 +301,9 @@ def _check_divisible(signature: Signature) -> None:
         if port.shape[:1] != (BATCH,):
             hint = "feed a batch that is itself a gear, or compile the model with one"
             raise UnsupportedError(
-                "an output without a batch cannot be put together from several launches", at=f"output '{port.name}'", hint=hint
+                "an output without a batch cannot be cut from padded launches or put together from several",
+                at=f"output '{port.name}'",
+                hint=hint,
             )
 
 

@@ -36,7 +36,7 @@ def add(verbs: options.Verbs) -> None:
         action="append",
         default=[],
         metavar="R",
-        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region",
+        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region; ';gears=split+pad' lets its batch be padded",
     )
     parser.add_argument(
         "--offload",
@@ -113,11 +113,11 @@ def _program(arguments: argparse.Namespace, progress: Progress) -> Any:
     offloads = [options.region(text, option="--offload", with_file=False) for text in arguments.offload]
     model = lb.from_onnx(arguments.model, shapes=options.shapes(arguments.shape), fallback=not arguments.no_fallback)
     for region in regions:
-        blob = lb.ExternModel.from_file(region.file)
+        blob = lb.ExternModel.from_file(region.file, options=region.options)
         model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
     for region in offloads:
         progress.now(f"compiling a region by the compiler of {region.device}")
-        model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs)
+        model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs, options=region.options)
     return model
 
 

@@ -78,16 +78,18 @@ class Region:
         file: the offline model's file; "" for ``--offload``.
         inputs: names of the tensors where the region begins.
         outputs: names of the tensors where it ends.
+        options: of the offline model or the vendor's compiler.
     """
 
     device: str
     file: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    options: dict[str, str]
 
 
 def region(text: str, *, option: str, with_file: bool) -> Region:
-    """Return the region that ``DEVICE:FILE;inputs=a,b;outputs=c`` (or ``DEVICE;inputs=…;outputs=…``) names.
+    """Return the region that ``DEVICE:FILE;inputs=a,b;outputs=c`` (or ``DEVICE;inputs=…;outputs=…``) names; the rest are options.
 
     Raises:
         UsageError: it is not of that form.
@@ -95,10 +97,11 @@ def region(text: str, *, option: str, with_file: bool) -> Region:
     form = "DEVICE:FILE;inputs=a,b;outputs=c" if with_file else "DEVICE;inputs=a,b;outputs=c"
     head, *fields = text.split(";")
     device, _, file = head.partition(":") if with_file else (head, "", "")
-    names = {key: tuple(name for name in value.split(",") if name) for key, _, value in (field.partition("=") for field in fields)}
-    if set(names) != {"inputs", "outputs"} or not device or not all(names.values()) or (with_file and not file):
+    given = dict(field.partition("=")[::2] for field in fields)
+    names = {key: tuple(name for name in given.pop(key, "").split(",") if name) for key in ("inputs", "outputs")}
+    if not device or not all((*names.values(), *given.keys(), *given.values())) or (with_file and not file):
         raise UsageError(f"{option} '{text}' is not of the form {form}", hint=f"quote it for the shell: {option} '{form}'")
-    return Region(device, file, names["inputs"], names["outputs"])
+    return Region(device, file, names["inputs"], names["outputs"], given)
 
 
 def shapes(texts: list[str]) -> dict[str, list[int | str]]:

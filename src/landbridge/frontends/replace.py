@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_fields
 from typing import Any
@@ -32,7 +32,13 @@ EDITS = "landbridge.edits"
 
 @one_at_a_time
 def replace(
-    model: Program, *, inputs: Sequence[str], outputs: Sequence[str], by: ExternModel, device: str | Device | None = None
+    model: Program,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    by: ExternModel,
+    device: str | Device | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Program:
     """Return the program with an offline model in the place of the region between named values.
 
@@ -44,12 +50,13 @@ def replace(
         outputs: the values that it gives in place of the region, in the order of its signature.
         by: the offline model.
         device: where it runs; the vendor's first device by default.
+        options: of the offline model, in addition to its own, such as ``{"gears": "split+pad"}`` (`landbridge.runtime.gears`).
 
     Raises:
         ModelError: an unknown name, or a region that is not closed: something else leads into it, or a value inside it is needed
             outside and is not among ``outputs``.
         SignatureError: number, dtypes or shapes are not those of the signature.
-        UsageError: ``device`` is not of the vendor's kind.
+        UsageError: ``device`` is not of the vendor's kind, or an option has an unknown value.
 
     Example:
         >>> backbone = lb.ExternModel.from_file("backbone.om")  # doctest: +SKIP
@@ -57,6 +64,8 @@ def replace(
     """
     where = Device(by.device_kind) if device is None else Device.parse(device)
     model = reopened(model, inputs, outputs)
+    if options:
+        by = with_fields(by, options={**by.options, **options})
     return _replaced(model, inputs, outputs, by, where)
 
 

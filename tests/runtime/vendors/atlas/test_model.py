@@ -168,7 +168,7 @@ def test_a_batch_that_no_sum_of_gears_reaches_is_an_error(driver: AtlasDriver, d
             model.prepare([x], [replace(y, shape=(batch, 4))])
         assert str(caught.value) == (
             f"input 'x': batch {batch} is not a sum of the batches that this model was compiled for (2, 4)\n"
-            f"  hint: feed a batch of {near}, or compile the model with other gears"
+            f"  hint: feed a batch of {near}, or allow padding with the option gears=split+pad, or compile the model with other gears"
         )
 
 
@@ -207,9 +207,33 @@ def test_an_output_without_a_batch_cannot_be_put_together(driver: AtlasDriver, d
     with pytest.raises(UnsupportedError) as caught:
         model.prepare([device.put(images(6))], [y])
     assert str(caught.value) == (
-        "output 'conv1:0:conv1': an output without a batch cannot be put together from several launches\n"
+        "output 'conv1:0:conv1': an output without a batch cannot be cut from padded launches or put together from several\n"
         "  hint: feed a batch that is itself a gear, or compile the model with one"
     )
+
+
+@pytest.mark.parametrize(("batch", "spread", "launches"), [(3, "pad", (4,)), (3, "split+pad", (4,)), (9, "split+pad", (8, 1))])
+def test_rows_that_nobody_asked_for_are_zero(
+    driver: AtlasDriver, device: OnDevice, batch: int, spread: str, launches: tuple[int, ...]
+) -> None:
+    data, signature = read("model_dyn_om.om")
+    model = driver.load(data, signature, {"gears": spread})
+    x, y = images(batch), device.empty("float32", (batch, 17, 14, 14), slack_nbytes=7 * OUT_ROW_NBYTES)
+    source = device.put(np.concatenate([x, np.full((7, 3, 16, 16), np.nan, np.float32)]))
+    with call_of(model, [replace(source, shape=x.shape)], [y]) as call:
+        assert call.launches == launches
+        call()
+        assert_close(device.get(y), convolution(x))
+    padded = device.get(source)[batch : sum(launches)]
+    np.testing.assert_array_equal(padded, np.zeros_like(padded))
+
+
+def test_an_input_without_room_for_the_padding_is_a_plan_error(driver: AtlasDriver, device: OnDevice) -> None:
+    data, signature = read("model_dyn_om.om")
+    model = driver.load(data, signature, {"gears": "pad"})
+    y = device.empty("float32", (3, 17, 14, 14), slack_nbytes=7 * OUT_ROW_NBYTES)
+    with pytest.raises(PlanError, match="input 'd': a launch reads 12288 bytes from byte 0 on, the buffer has 9216"):
+        model.prepare([device.put(images(3))], [y])
 
 
 def test_a_model_that_is_not_what_was_compiled_for_is_refused_with_every_difference(driver: AtlasDriver) -> None:
