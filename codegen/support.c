@@ -165,18 +165,21 @@ typedef int ParallelTask(int task, ParallelEnv *env, void *data);
 
 enum { MAX_THREADS = 256, SPINS = 4000 };
 
-/* One launch at a time uses the workers; a second caller does its work alone meanwhile. */
+/* One launch at a time uses the workers; a second caller does its work alone meanwhile. Tasks are claimed one by one, by the caller
+ * too: a worker that the system does not let run in time costs nothing, for its task is done by another.
+ */
 static struct {
   pthread_mutex_t owner; /* held by the launch that uses the workers */
   pthread_mutex_t lock;  /* guards sleeping and waking */
   pthread_cond_t wake;
-  atomic_uint generation; /* counts launches; a worker runs when it changes */
-  atomic_int pending;     /* workers that have not finished */
+  atomic_uint generation; /* counts launches; workers look for tasks when it changes */
+  _Atomic uint64_t tickets; /* generation, tasks, next task in one word: a late worker claims nothing of a later launch */
+  atomic_int pending;       /* tasks that have not finished */
   ParallelTask *task;
   ParallelEnv env;
   void *data;
   atomic_int code;
-  char text[ERROR_SIZE]; /* of the worker that failed, written by it alone */
+  char text[ERROR_SIZE]; /* of the task that failed first, written by it alone */
   int threads;           /* workers and the caller; 0 before the first launch */
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
@@ -198,9 +201,21 @@ static void run_task(int index) {
   if (code != 0 && atomic_compare_exchange_strong(&pool.code, &fine, code)) memcpy(pool.text, error_text, ERROR_SIZE);
 }
 
+static uint64_t tickets_of(unsigned generation, int tasks) { return (uint64_t)generation << 32 | (uint64_t)tasks << 16; }
+
+/* Run tasks of this launch until none is left to claim. */
+static void run_tasks(unsigned generation) {
+  uint64_t found = atomic_load_explicit(&pool.tickets, memory_order_acquire);
+  while (found >> 32 == generation && (found & 0xffff) < (found >> 16 & 0xffff)) {
+    if (!atomic_compare_exchange_weak(&pool.tickets, &found, found + 1)) continue;
+    run_task((int)(found & 0xffff)); /* the launch waits for it: what it reads stays */
+    atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_release);
+    found = atomic_load_explicit(&pool.tickets, memory_order_acquire);
+  }
+}
+
 static void *work(void *argument) {
-  int index = (int)(intptr_t)argument;
-  unsigned seen = 0;
+  unsigned seen = (unsigned)(uintptr_t)argument;
   for (;;) {
     for (int i = 0; i < SPINS && atomic_load_explicit(&pool.generation, memory_order_acquire) == seen; ++i) pause_briefly();
     if (atomic_load(&pool.generation) == seen) {
@@ -208,9 +223,8 @@ static void *work(void *argument) {
       while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
       pthread_mutex_unlock(&pool.lock);
     }
-    seen = atomic_load(&pool.generation); /* at most one launch is under way, and it waits for this worker */
-    if (index < pool.env.num_task) run_task(index);
-    atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_release);
+    seen = atomic_load(&pool.generation);
+    run_tasks(seen);
   }
   return NULL;
 }
@@ -247,7 +261,7 @@ static void start_workers(void) {
   pool.threads = 1;
   while (pool.threads < wanted) {
     pthread_t thread;
-    if (pthread_create(&thread, &attributes, work, (void *)(intptr_t)pool.threads) != 0) break;
+    if (pthread_create(&thread, &attributes, work, (void *)(uintptr_t)atomic_load(&pool.generation)) != 0) break;
     ++pool.threads;
   }
   pthread_attr_destroy(&attributes);
@@ -271,12 +285,14 @@ static int launch(ParallelTask *task, void *data, int num_task) {
   pool.task = task;
   pool.data = data;
   atomic_store(&pool.code, 0);
-  atomic_store(&pool.pending, pool.threads - 1);
+  atomic_store(&pool.pending, tasks);
   pthread_mutex_lock(&pool.lock);
-  atomic_fetch_add(&pool.generation, 1);
+  unsigned generation = atomic_load(&pool.generation) + 1;
+  atomic_store(&pool.tickets, tickets_of(generation, tasks));
+  atomic_store(&pool.generation, generation);
   pthread_cond_broadcast(&pool.wake);
   pthread_mutex_unlock(&pool.lock);
-  run_task(0);
+  run_tasks(generation);
   for (int spins = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) != 0; ++spins) {
     if (spins < SPINS) {
       pause_briefly();
