@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import landbridge as lb
 from landbridge.frontends.onnx.prepare import prepare
-from support.run_onnx import assert_same, reference, run_program
+from support.run_onnx import Feeds, assert_same, reference, run_program
 from support.small_onnx import node, small_model
 
 _random = np.random.default_rng(0)
@@ -55,3 +55,26 @@ def test_an_input_left_out_between_others_leaves_it_to_the_fallback() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
     assert [n.domain for n in prepare(model, "m").model.graph.node] == [""]
+
+
+def test_operators_inside_of_a_loop_stay_as_they_are() -> None:
+    scalar: list[int] = []
+    body = helper.make_graph(
+        [node("Identity", "c", "c_out"), node("CastLike", "i x", "s")],
+        "body",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, scalar), helper.make_tensor_value_info("c", TensorProto.BOOL, scalar)],
+        [helper.make_tensor_value_info("c_out", TensorProto.BOOL, scalar), helper.make_tensor_value_info("s", TensorProto.FLOAT, scalar)],
+    )
+    graph = helper.make_graph(
+        [node("CastLike", "d x", "x2"), helper.make_node("Loop", ["n", "go"], ["y"], name="loop", body=body)],
+        "m",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2]), helper.make_tensor_value_info("d", TensorProto.DOUBLE, [2])],
+        [helper.make_tensor_value_info("x2", TensorProto.FLOAT, [2]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+        [numpy_helper.from_array(np.array(3, np.int64), "n"), numpy_helper.from_array(np.array(True), "go")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    cast, loop = prepare(model, "m").model.graph.node
+    assert (cast.op_type, [n.op_type for n in loop.attribute[0].g.node]) == ("Cast", ["Identity", "CastLike"])
+    program = lb.from_onnx(model)
+    feeds: Feeds = {"x": np.zeros(2, np.float32), "d": np.ones(2, np.float64)}
+    np.testing.assert_array_equal(run_program(program, feeds)["y"], [0, 1, 2])

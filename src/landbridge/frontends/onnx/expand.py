@@ -6,7 +6,7 @@ those inside of a function are called after its node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -50,18 +50,33 @@ def expand(proto: Any) -> Any:
     source.CopyFrom(proto)
     _declare_initializers(source.graph)
     for node in source.graph.node:
-        if _is_candidate(node):
-            if _is_chosen(node, types):
-                _write_defaults(node)
-            else:
-                node.domain = _KEPT
+        if _is_candidate(node) and _is_chosen(node, types):
+            _write_defaults(node)
+        elif _is_candidate(node):
+            node.domain = _KEPT
+        for inner in _inner_nodes(node):  # values there have no types here
+            if _is_candidate(inner):
+                inner.domain = _KEPT
     functions = [("", name) for name in EXPANDED]
-    result = onnx.inliner.inline_selected_functions(source, functions, exclude=False, inline_schema_functions=True)
+    try:
+        result = onnx.inliner.inline_selected_functions(source, functions, exclude=False, inline_schema_functions=True)
+    except RuntimeError:  # a type is not known that a function depends on: all of them stay as they are
+        return proto
     for node in result.graph.node:
-        if node.domain == _KEPT:
-            node.domain = ""
+        for kept in (node, *_inner_nodes(node)):
+            if kept.domain == _KEPT:
+                kept.domain = ""
     del result.graph.value_info[:]
     return result
+
+
+def _inner_nodes(node: Any) -> Iterator[Any]:
+    """Yield the nodes of the graphs inside of a node."""
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield inner
+                yield from _inner_nodes(inner)
 
 
 def _types(graph: Any) -> dict[str, ValueType]:
