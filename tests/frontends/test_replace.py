@@ -263,3 +263,14 @@ def test_a_value_that_is_none_of_the_program_is_named_as_such() -> None:
         "small: the value 't' of the model is none of the program: it is a constant, a shape, or in a region that runs elsewhere\n"
         "  hint: name a value before or after it"
     )
+
+
+def test_names_are_given_as_lists() -> None:
+    with pytest.raises(UsageError) as caught:
+        replace(chain(), inputs="a", outputs=["c"], by=blob([F32], [F32]))
+    assert str(caught.value) == "inputs: expected a list of names, found 'a'\n  hint: inputs=[\"a\"]"
+
+
+def test_an_offline_model_is_not_given_by_its_path() -> None:
+    with pytest.raises(UsageError, match="by: expected an offline model, found str"):
+        replace(chain(), inputs=["a"], outputs=["c"], by="part.om")  # type: ignore[arg-type]  # the mistake

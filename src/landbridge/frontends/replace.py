@@ -14,7 +14,7 @@ from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline, without_device
 from landbridge.frontends.onnx.assemble import ALIASES
 from landbridge.frontends.onnx.from_onnx import import_graph
-from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name
+from landbridge.frontends.onnx.graph import OnnxGraph, check_names, unknown_name
 from landbridge.frontends.onnx.prepare import prepare
 from landbridge.frontends.onnx.regions import in_order
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
@@ -24,7 +24,7 @@ from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import DERIVED, EXTERNS, ExternModel, ModuleInfo, Program, attribute, extern_device
 from landbridge.ir.sizes import dtype_of, render_type
 from landbridge.runtime.device import Device
-from landbridge.runtime.errors import ModelError, SignatureError
+from landbridge.runtime.errors import ModelError, SignatureError, UsageError
 
 EDITS = "landbridge.edits"
 """Module attribute: for each region that was replaced the symbol of the offline model, the names of its inputs and of its outputs."""
@@ -56,12 +56,17 @@ def replace(
         ModelError: an unknown name, or a region that is not closed: something else leads into it, or a value inside it is needed
             outside and is not among ``outputs``.
         SignatureError: number, dtypes or shapes are not those of the signature.
-        UsageError: ``device`` is not of the vendor's kind, or an option has an unknown value.
+        UsageError: ``device`` is not of the vendor's kind, an option has an unknown value, or an argument is of another type.
 
     Example:
         >>> backbone = lb.ExternModel.from_file("backbone.om")  # doctest: +SKIP
         >>> model = lb.replace(model, inputs=["pool1"], outputs=["feat"], by=backbone, device="atlas0")  # doctest: +SKIP
     """
+    if not isinstance(by, ExternModel):
+        raise UsageError(
+            f"by: expected an offline model, found {type(by).__name__}", hint='lb.ExternModel.from_file("backbone.om"), or from_bytes'
+        )
+    check_names(inputs, outputs)
     where = Device(by.device_kind) if device is None else Device.parse(device)
     model = reopened(model, inputs, outputs)
     if options:
