@@ -86,4 +86,28 @@ def test_parts_that_are_none_are_refused(inputs: list[str], outputs: list[str], 
 def test_a_part_cannot_end_at_a_sequence() -> None:
     with pytest.raises(UnsupportedError) as caught:
         split(model(), inputs=["feat"], outputs=["seq"])
-    assert str(caught.value) == "small:seq: it is no tensor of a known type; a part can only begin or end at one"
+    assert str(caught.value) == "small:seq: it is no tensor; a part can only begin or end at one"
+
+
+@pytest.mark.parametrize(("declared", "missing"), [(False, "type"), (True, "shape")])
+def test_a_part_behind_an_operator_that_onnx_does_not_define_needs_a_declared_type(declared: bool, missing: str) -> None:
+    nodes = [node("Relu", "x", "a"), node("Gelu", "a", "b", domain="com.microsoft"), node("Neg", "b", "c"), node("Relu", "c", "y")]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "small",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])],
+        value_info=[onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, None)] if declared else [],
+    )
+    imports = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    proto = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+    with pytest.raises(UnsupportedError) as caught:
+        split(proto, inputs=["b"], outputs=["c"])
+    assert str(caught.value) == (
+        f"small:b: its {missing} is not known by inference; a part can only begin or end where both are\n"
+        "  hint: name another value, or add its type to the model's value_info"
+    )
+    del graph.value_info[:]
+    graph.value_info.append(onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [2]))
+    proto = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+    assert shapes(split(proto, inputs=["b"], outputs=["c"]).graph.output) == {"c": [2]}

@@ -58,8 +58,14 @@ def cut(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str], types: 
     members = _between(graph, inputs, outputs)
     found = {name: (types or {}).get(name) or graph.type_of(name) for name in (*inputs, *outputs)}
     for name, known in found.items():
-        if not known.tensor or not known.dtype:
-            raise UnsupportedError("it is no tensor of a known type; a part can only begin or end at one", at=f"{graph.title}:{name}")
+        if not known.tensor:
+            raise UnsupportedError("it is no tensor; a part can only begin or end at one", at=f"{graph.title}:{name}")
+        if not known.dtype or known.shape is None:
+            raise UnsupportedError(
+                f"its {'shape' if known.dtype else 'type'} is not known by inference; a part can only begin or end where both are",
+                at=f"{graph.title}:{name}",
+                hint="name another value, or add its type to the model's value_info",
+            )
     nodes = [graph.nodes[index].proto for index in members]
     part = extract(graph, nodes, {n: found[n] for n in inputs}, {n: found[n] for n in outputs}, name=graph.model.graph.name or "part")
     part = infer_shapes(part, graph.title)
