@@ -127,6 +127,7 @@ class Lifecycle:
             return
         forks.keep_forever(self)
         self.state, self._forked = "CLOSED", True
+        self.aside = threading.Lock()  # another thread may have held it
         for device in self.opened.devices.values():
             device.closed = True
         for run in list(self.bound):

@@ -288,6 +288,9 @@ def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypat
     assert main(["verify-signature", file, "--key", f"{name}.pub"]) == 1
     assert "not signed; its digest is sha256:" in capsys.readouterr().err
     assert main(["sign", file, "--key", f"{name}.key"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", file]) == 0
+    assert "signed by" in capsys.readouterr().out
     assert main(["verify-signature", file, "--key", f"{name}.pub"]) == 0
     assert f"{file}: intact, signed by {name}.pub" in capsys.readouterr().out
     monkeypatch.setenv(TRUST, str(tmp_path))

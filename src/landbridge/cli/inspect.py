@@ -88,6 +88,7 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
     target = f"{found.target.triple} {found.target.cpu}".strip() or "any machine"
     made_by = ", ".join(f"{name} {version}" for name, version in found.producer.items())
     rows = [("artifact of", found.name), ("made by", made_by), ("runs on", target), ("digest", found.digest)]
+    rows += [("signed by", f"{entry.algorithm}:{entry.key}, not checked here") for entry in manifest.signatures]
     lines = [
         str(path),
         *_table(rows),
@@ -104,6 +105,7 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
         "producer": dict(found.producer),
         "target": vars(found.target),
         "digest": found.digest,
+        "signatures": [vars(entry) for entry in manifest.signatures],
         "inputs": _interface_json(found.plan, found.plan.inputs),
         "outputs": _interface_json(found.plan, found.plan.outputs),
         "externs": [{**vars(extern), "signature": extern.signature.to_json()} for extern in found.externs],
