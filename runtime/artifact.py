@@ -80,6 +80,7 @@ class Artifact:
         sections: bytes by name: the host library, the constants, the blobs. In the order of the file. The names begin with "code/",
             "const/" or "vendor/", and have lower-case letters, digits and ``._-``.
         digest: SHA-256 of the manifest of the file it was read from, in hexadecimal; it identifies the whole file.
+        section_digests: SHA-256 of each section of that file, in hexadecimal.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Artifact:
     report: Report
     sections: Mapping[str, Blob]
     digest: str = field(default="", compare=False)
+    section_digests: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def from_bytes(data: Blob, *, trust: Sequence[Trust] = ()) -> Artifact:
     }
     for condition in trust:
         condition.check(container.digest, container.signatures)
-    return replace(_artifact(container), sections=sections)
+    return replace(_artifact(container), sections=sections, section_digests={one.name: one.sha256 for one in container.sections})
 
 
 def read_manifest(source: str | Path | Blob) -> Manifest:

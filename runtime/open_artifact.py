@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, Dev
 from landbridge.runtime.host_library import HostLibrary, check_machine, load_host_library
 from landbridge.runtime.memory import Block, OpenDevice, address_of, empty
 from landbridge.runtime.plan import ALIGNMENT, Segment
+from landbridge.runtime.replay import ReplayDriver
 from landbridge.runtime.vendors import registry
 
 _LOG = logging.getLogger(__name__)
@@ -43,8 +45,13 @@ class OpenArtifact:
         simulated: names of the vendors that a simulator stands in for.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
-        """Open nothing yet; `close` gives back whatever `open` got to."""
+    def __init__(self, artifact: Artifact, replay: str | Path | None = None) -> None:
+        """Open nothing yet; `close` gives back whatever `open` got to.
+
+        Args:
+            artifact: what to open.
+            replay: a recording that takes the place of all devices (`landbridge.runtime.replay`).
+        """
         self.artifact = replace(artifact, sections={})
         self.records: Mapping[str, ExternRecord] = {record.symbol: record for record in artifact.externs}
         self.library: HostLibrary | None = None
@@ -53,6 +60,7 @@ class OpenArtifact:
         self.models: dict[str, LoadedModel] = {}
         self.turns: dict[str, AbstractContextManager[Any]] = {}
         self.simulated: tuple[str, ...] = ()
+        self._replay = replay
         self._opened: dict[tuple[str, str], OpenDevice] = {}
         self._loaded: dict[tuple[Any, ...], LoadedModel] = {}
 
@@ -89,14 +97,19 @@ class OpenArtifact:
         for vendor, device in _wanted(artifact):
             self._opened[vendor.name, device] = opened = OpenDevice(device, host_memory=vendor.host_memory)
             try:
-                opened.open(vendor, simulate=vendor.name in simulate)
+                if self._replay is None or device == "cpu":
+                    opened.open(vendor, simulate=vendor.name in simulate)
+                else:
+                    opened.driver = ReplayDriver(self._replay)
             except DeviceError as error:
                 error.at, error.device = error.at or device, device
                 missing.append(error)
                 continue
             if device != "cpu":
                 self.devices.setdefault(device, opened)
-            if opened.driver.simulated:
+            if isinstance(opened.driver, ReplayDriver):
+                _LOG.warning("%s is replayed from %s: its times say nothing about the hardware", device, self._replay)
+            elif opened.driver.simulated:
                 _LOG.warning("%s is simulated: its results and times say nothing about the hardware", device)
         if len(missing) == 1:
             raise missing[0]

@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,9 @@ from landbridge.runtime.leases import Leases, default_limit
 from landbridge.runtime.lifecycle import Lifecycle, State
 from landbridge.runtime.memory import DeviceTensor
 from landbridge.runtime.open_artifact import OpenArtifact
+from landbridge.runtime.replay import record_calls
 from landbridge.runtime.report import Report
+from landbridge.runtime.stats import Stats
 from landbridge.runtime.steps import describe_step
 from landbridge.runtime.stream import stream
 from landbridge.runtime.trace import Span, Trace
@@ -56,7 +57,14 @@ _TOGETHER_S = 1.0
 """How long the runs of a warm-up wait for each other, so that each has a lease of its own."""
 
 
-def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any = None, leases: int | None = None) -> Session:
+def load(
+    source: str | Path | Blob,
+    *,
+    simulate: Iterable[str] = (),
+    trust: Any = None,
+    leases: int | None = None,
+    replay: str | Path | None = None,
+) -> Session:
     """Return a session on an artifact.
 
     Args:
@@ -67,6 +75,7 @@ def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any 
             a folder of ``.pub`` files, one of these keys must have signed the artifact, whatever else is trusted.
         leases: how many runs may be under way at once for one set of extents, each with memory of its own, which is allocated when it
             is first needed; by default enough to keep the processors and the offline models busy.
+        replay: a folder that `Session.record` wrote, which takes the place of all devices: no vendor's software is needed.
 
     Raises:
         ArtifactError: the artifact cannot be used; its subclass says why.
@@ -81,7 +90,7 @@ def load(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: Any 
     artifact = from_bytes(source, trust=wanted) if isinstance(source, bytes | memoryview) else read(source, trust=wanted)
     told = [simulate] if isinstance(simulate, str) else list(simulate)
     from_environment = [name.strip() for name in os.environ.get(SIMULATE, "").split(",")]
-    session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name], leases=leases)
+    session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name], leases=leases, replay=replay)
     _LOG.info("loaded '%s', sha256:%s", artifact.name, artifact.digest)
     return session
 
@@ -93,12 +102,14 @@ class Session:
         artifact: what was loaded, without the bytes of its sections.
         inputs: what `run` takes.
         outputs: what it returns.
-        simulated: names of the vendors that a simulator stands in for.
+        simulated: names of the vendors that a simulator or a recording stands in for.
     """
 
-    def __init__(self, artifact: Artifact, *, simulate: Iterable[str] = (), leases: int | None = None) -> None:
+    def __init__(
+        self, artifact: Artifact, *, simulate: Iterable[str] = (), leases: int | None = None, replay: str | Path | None = None
+    ) -> None:
         """Open everything that the artifact needs; see `load`."""
-        opened = OpenArtifact(artifact)
+        opened = OpenArtifact(artifact, replay)
         self.artifact = opened.artifact
         symbols = [record.symbol for record in artifact.externs]
         limit = default_limit(symbols, os.cpu_count() or 1) if leases is None else leases
@@ -262,6 +273,17 @@ class Session:
         found: list[Boundary] = []
         outputs = self._run(inputs, Tapped(found))
         return outputs, tuple(found)
+
+    def record(self, inputs: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
+        """Run once and return the outputs; add to ``folder`` what each offline model was given and gave, for ``load(…, replay=folder)``.
+
+        Raises:
+            InputError, DeviceError, SessionClosed: as `run`.
+            OSError: the folder cannot be written.
+        """
+        outputs, boundaries = self.boundaries(inputs)
+        record_calls(folder, self.artifact, boundaries, self._life.opened.devices)
+        return outputs
 
     def _run(self, inputs: Mapping[str, Any], steps: Stepper, deadline: Deadline | None = None) -> dict[str, Any]:
         values, dims = self._gate.admit(inputs)
@@ -458,26 +480,3 @@ class Session:
         extents = {name: extent for name, extent in zip(info.shape, shape, strict=True) if isinstance(name, str)}
         known = all(dim in extents for dim in dims_of(plan.buffers[entry.buffer].nbytes))
         return evaluate(plan.buffers[entry.buffer].nbytes, extents) if known else 0
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a session has done.
-
-    Attributes:
-        state: of the session.
-        runs: that ended well.
-        failures: runs that did not; inputs that were refused are not among them.
-        elapsed_ns: of all runs that ended well, in total.
-        active: runs under way.
-        leases: prepared runs, each with memory of its own.
-        bound: bound runs that are alive.
-    """
-
-    state: State
-    runs: int
-    failures: int
-    elapsed_ns: int
-    active: int
-    leases: int
-    bound: int

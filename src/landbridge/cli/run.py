@@ -32,6 +32,8 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--print-top", type=int, metavar="K", help="print the K largest values of each output")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run N times and tell the time")
     parser.add_argument("--profile", metavar="TRACE.json", help="run once more and write a trace of it, to be opened in Perfetto")
+    parser.add_argument("--record", metavar="DIR", help="run once more and keep what each offline model was given and gave")
+    parser.add_argument("--replay", metavar="DIR", help="what --record kept takes the place of all devices and their software")
     options.add_simulate(parser)
 
 
@@ -39,9 +41,11 @@ def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     if arguments.repeat < 1:
         raise UsageError(f"--repeat {arguments.repeat}", hint="give 1 or more")
+    if arguments.record and arguments.replay:
+        raise UsageError("--record and --replay", hint="record where the devices, or their simulators, are; replay elsewhere")
     with (
         options.working(arguments, f"running {arguments.artifact}"),
-        load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session,
+        load(Path(arguments.artifact), simulate=options.simulated(arguments), replay=arguments.replay) as session,
     ):
         given = inputs.read(session.inputs, arguments)
         elapsed = []
@@ -49,6 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
             started = time.perf_counter_ns()
             outputs = session.run(given)
             elapsed.append(time.perf_counter_ns() - started)
+        if arguments.record:
+            session.record(given, arguments.record)
         if arguments.profile:
             session.profile(given)[1].save(arguments.profile)
         arrays = {name: np.asarray(value) for name, value in outputs.items()}
@@ -68,7 +74,10 @@ def execute(arguments: argparse.Namespace) -> int:
         figures = {"median": statistics.median(elapsed), "min": min(elapsed), "max": max(elapsed)}
         lines.append(f"{arguments.repeat} runs: " + ", ".join(f"{name} {ns / 1e6:.3f} ms" for name, ns in figures.items()))
     if simulated:
-        lines.append(f"simulated: {', '.join(simulated)}")
+        lines.append(
+            f"replayed from {arguments.replay}: {', '.join(simulated)}" if arguments.replay else f"simulated: {', '.join(simulated)}"
+        )
+    data["replayed_from"] = arguments.replay
     options.say(arguments, "\n".join(lines), data)
     return 0
 
