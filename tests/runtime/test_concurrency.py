@@ -128,8 +128,9 @@ def test_what_a_session_has_done() -> None:
             session(image(rows))
         with pytest.raises(DeviceError):
             session(-1 - image(2))
+        session(image(10))
         stats = session.stats()
-        assert (stats.state, stats.runs, stats.failures, stats.active, stats.leases, stats.bound) == ("READY", 10, 1, 0, 8, 0)
+        assert (stats.state, stats.runs, stats.failures, stats.active, stats.leases, stats.bound) == ("READY", 11, 1, 0, 8, 0)
         assert stats.elapsed_ns > 0
     assert session.stats().state == "CLOSED"
 
