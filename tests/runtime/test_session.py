@@ -353,7 +353,7 @@ def test_what_a_session_says_of_itself(toys: Toys) -> None:
 def test_plan_text_says_how_a_batch_is_split(toys: Toys) -> None:
     with device_session() as session:
         assert session.plan_text({"n": np.int64(10)}) == "double.toy: 10 -> 4+4+4, 2 rows padded"
-        assert session.plan_text({"x": image(4)}) == "double.toy: 4 -> 4"
+        assert session.plan_text({"x": image(4)}) == "double.toy: 4 -> 4, nothing padded"
         with pytest.raises(InputError, match="extents of nothing\n  hint: give the extent of each dimension: n"):
             session.plan_text()
         with pytest.raises(InputError, match="plan_text: -1 for dimension 'n'"):
