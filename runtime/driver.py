@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from landbridge.runtime.diagnosis import Diagnosis, diagnose
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.signature import Signature
 
@@ -93,6 +94,10 @@ class Driver(ABC):
     simulated: bool = False
     versions: Mapping[str, str]
 
+    def free_nbytes(self) -> int | None:
+        """Return how many bytes of the device's memory are free, None where the vendor does not say."""
+        return None
+
     @abstractmethod
     def allocate(self, nbytes: int) -> int:
         """Return the address of ``nbytes`` > 0 fresh bytes on the device, aligned to 64.
@@ -134,6 +139,7 @@ class Vendor(ABC):
         device_kind: the kind of device its models run on.
         suffixes: usual file name endings of its blobs, such as (".om",).
         host_memory: its devices work in the host's memory: addresses are host addresses and a copy in the IR is an alias.
+        packages: Python distributions of the vendor's that its driver may use.
         tells_signature: its blobs tell their signature themselves; else it comes from the caller, a sidecar
             (`landbridge.runtime.sidecar`) or the vendor's own software, where that is installed.
     """
@@ -142,6 +148,7 @@ class Vendor(ABC):
     device_kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     host_memory: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
     tells_signature: ClassVar[bool] = True
 
     @abstractmethod
@@ -179,6 +186,14 @@ class Vendor(ABC):
             DeviceError: the vendor's software refuses the blob.
         """
         return self.read_signature(data, options)
+
+    def libraries(self) -> tuple[str, ...]:
+        """Return the places where the vendor's library may be; the first that loads is the one that is used."""
+        return ()
+
+    def diagnose(self, *, simulate: bool = False) -> Diagnosis:
+        """Return what is here of the vendor, for ``landbridge doctor``."""
+        return diagnose(self, simulate=simulate)
 
     def compile(self, onnx_model: bytes, options: Mapping[str, str]) -> bytes:
         """Compile a serialised ONNX model into this vendor's blob by the vendor's own compiler.

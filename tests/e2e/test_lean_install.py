@@ -49,6 +49,8 @@ def test_the_runtime_alone_runs_an_artifact(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-6)
     inspected = subprocess.run([environment / "bin/landbridge", "inspect", artifact], check=True, capture_output=True, text=True).stdout
     assert "input  x: float32 [n, 3] on cpu" in inspected
+    checked = subprocess.run([environment / "bin/landbridge", "doctor", artifact], check=True, capture_output=True, text=True).stdout
+    assert checked.endswith(f"\n{artifact}: runs here\n")
     refused = subprocess.run([environment / "bin/landbridge", "compile", "model.onnx"], capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr.count("Traceback")) == (1, 0)
     assert "pip install 'landbridge[compiler]'" in refused.stderr

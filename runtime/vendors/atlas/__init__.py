@@ -40,6 +40,12 @@ class AtlasVendor(Vendor):
         """Return the container, the graph and the memory, for ``landbridge inspect``."""
         return describe(read_container(data))
 
+    def libraries(self) -> tuple[str, ...]:
+        """Return where an installation of CANN may have libascendcl."""
+        from landbridge.runtime.vendors.atlas.acl import library_places  # noqa: PLC0415 - reading a file needs no ctypes
+
+        return tuple(str(place) for place in library_places())
+
     def open(self, ordinal: int, *, simulate: bool = False) -> Driver:
         """Open an Ascend device, or the simulator."""
         from landbridge.runtime.vendors.atlas.driver import AtlasDriver  # noqa: PLC0415 - reading a file needs no ctypes

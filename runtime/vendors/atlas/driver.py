@@ -96,7 +96,7 @@ class AtlasDriver(Driver):
         if code == SUCCESS and address.value:
             return address.value
         error = self.acl.failure("aclrtMalloc", code)
-        free = self._free_nbytes()
+        free = self.free_nbytes()
         found = f"no room for {nbytes} bytes{'' if free is None else f', {free} are free'}"
         hint = "use a smaller batch, or close other sessions on this device"
         raise DeviceError(f"{found}: {error.message}", at=self.acl.at, hint=hint, code=error.code, vendor_text=error.vendor_text)
@@ -151,7 +151,9 @@ class AtlasDriver(Driver):
         except DeviceError as error:
             _log.warning("while freeing: %s", error)
 
-    def _free_nbytes(self) -> int | None:
+    def free_nbytes(self) -> int | None:
+        """Return the free bytes of the device's memory."""
+        self.bind()
         if not self.acl.has("aclrtGetMemInfo"):
             return None
         free, total = c_size_t(), c_size_t()

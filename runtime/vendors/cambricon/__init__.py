@@ -61,6 +61,12 @@ class CambriconVendor(Vendor):
             ("functions", str(functions)),
         ]
 
+    def libraries(self) -> tuple[str, ...]:
+        """Return where an installation of Neuware may have libcnrt."""
+        from landbridge.runtime.vendors.cambricon.cnrt import library_places  # noqa: PLC0415 - reading a file needs no ctypes
+
+        return tuple(str(place) for place in library_places())
+
     def open(self, ordinal: int, *, simulate: bool = False) -> Driver:
         """Open an MLU card, or the simulator."""
         from landbridge.runtime.vendors.cambricon.driver import CambriconDriver  # noqa: PLC0415 - reading a file needs no ctypes

@@ -22,6 +22,7 @@ class IreeVendor(Vendor):
 
     name: ClassVar[str] = "iree"
     device_kind: ClassVar[str] = "iree"
+    packages: ClassVar[tuple[str, ...]] = ("iree-base-runtime",)
     suffixes: ClassVar[tuple[str, ...]] = (".vmfb",)
     host_memory: ClassVar[bool] = True
 

@@ -21,6 +21,7 @@ class LitertVendor(Vendor):
 
     name: ClassVar[str] = "litert"
     device_kind: ClassVar[str] = "litert"
+    packages: ClassVar[tuple[str, ...]] = ("ai-edge-litert",)
     suffixes: ClassVar[tuple[str, ...]] = (".tflite",)
     host_memory: ClassVar[bool] = True
 

@@ -21,6 +21,7 @@ class MagicMindVendor(Vendor):
 
     name: ClassVar[str] = "magicmind"
     device_kind: ClassVar[str] = "cambricon"
+    packages: ClassVar[tuple[str, ...]] = ("magicmind",)
     suffixes: ClassVar[tuple[str, ...]] = (".mm", ".magicmind")
     tells_signature: ClassVar[bool] = False
 

@@ -24,6 +24,7 @@ class OnnxruntimeVendor(Vendor):
 
     name: ClassVar[str] = "onnxruntime"
     device_kind: ClassVar[str] = "cpu"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     host_memory: ClassVar[bool] = True
 

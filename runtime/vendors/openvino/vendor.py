@@ -28,6 +28,7 @@ class OpenvinoVendor(Vendor):
 
     name: ClassVar[str] = "openvino"
     device_kind: ClassVar[str] = "openvino"
+    packages: ClassVar[tuple[str, ...]] = ("openvino",)
     suffixes: ClassVar[tuple[str, ...]] = (".blob",)
     host_memory: ClassVar[bool] = True
 

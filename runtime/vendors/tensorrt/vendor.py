@@ -22,6 +22,7 @@ class TensorrtVendor(Vendor):
 
     name: ClassVar[str] = "tensorrt"
     device_kind: ClassVar[str] = "gpu"
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt-lean-cu12")
     suffixes: ClassVar[tuple[str, ...]] = (".engine", ".plan", ".trt")
     tells_signature: ClassVar[bool] = False
 
@@ -51,6 +52,10 @@ class TensorrtVendor(Vendor):
         found = plan.read_plan(data, _AT)
         rows = [("built by", f"TensorRT {found.version or 'before 8.6'}"), ("plan", f"{len(found.data)} bytes")]
         return rows + ([("wrapped by", found.wrapper), *found.notes] if found.wrapper else [])
+
+    def libraries(self) -> tuple[str, ...]:
+        """Return the library of NVIDIA's driver."""
+        return ("libcuda.so.1",)
 
     def open(self, ordinal: int, *, simulate: bool = False) -> Driver:
         """Open an NVIDIA GPU.
