@@ -197,11 +197,12 @@ class _Facts:
         return found
 
     def peak_nbytes(self, plan: Plan) -> dict[str, Size]:
-        """By device: the arena, and what the files of its offline models say of weights and the largest workspace."""
+        """By device: the arena, and what the files of its offline models say of weights and workspace: each is loaded with its own."""
         peak: dict[str, Size] = {"cpu": 0, **plan.arenas}
         for device in {entry["device"]: None for entry in self.externs.values()}:
-            signatures = {e["digest"]: Signature.from_json(e["signature"]) for e in self.externs.values() if e["device"] == device}
-            models = sum(s.weight_nbytes for s in signatures.values()) + max(s.workspace_nbytes for s in signatures.values())
+            here = [entry for entry in self.externs.values() if entry["device"] == device]
+            loaded = {(e["vendor"], e["digest"], *sorted(e.get("options", {}).items())): Signature.from_json(e["signature"]) for e in here}
+            models = sum(signature.weight_nbytes + signature.workspace_nbytes for signature in loaded.values())
             arena = peak.get(device, 0)
             peak[device] = arena + models if isinstance(arena, int) else ["+", arena, models]
         return peak
