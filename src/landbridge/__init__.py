@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from landbridge.compiler import Compiled as Compiled
     from landbridge.compiler import compile as compile
     from landbridge.frontends import nn as nn
+    from landbridge.frontends.export_ep_context import export_ep_context as export_ep_context
     from landbridge.frontends.nn import AtlasRuntimeSubgraph as AtlasRuntimeSubgraph
     from landbridge.frontends.nn import CambriconRuntimeSubgraph as CambriconRuntimeSubgraph
     from landbridge.frontends.nn import IreeRuntimeSubgraph as IreeRuntimeSubgraph
@@ -75,6 +76,7 @@ _HOME = {
     "replace": "landbridge.frontends.replace:replace",
     "offload": "landbridge.frontends.offload:offload",
     "split": "landbridge.frontends.split:split",
+    "export_ep_context": "landbridge.frontends.export_ep_context:export_ep_context",
     # what it is made of
     "Program": "landbridge.ir.program:Program",
     "ExternModel": "landbridge.ir.program:ExternModel",
@@ -112,6 +114,7 @@ __all__ = [
     "replace",
     "offload",
     "split",
+    "export_ep_context",
     "Program",
     "ExternModel",
     "Signature",

@@ -107,9 +107,43 @@ def test_an_unknown_source_is_named() -> None:
     assert text.startswith("small:ctx: an EPContext node of the source 'QNN'\n  hint: known sources: CANN, ")
 
 
-def test_a_node_that_refers_to_another_nodes_blob_is_refused() -> None:
-    model = with_context(ep_cache_context=b"", source="CANN", main_context=0)
-    assert refusal(model, UnsupportedError) == "small:ctx: an EPContext node whose blob is in another node (main_context=0)"
+def two_contexts(first: dict[str, Any], second: dict[str, Any]) -> Any:
+    """Return ``x -> first -> u`` and ``-x -> second -> v``, two EPContext nodes of OpenVINO."""
+    both = {"embed_mode": 1, "source": "OpenVINOExecutionProvider", "domain": "com.microsoft"}
+    nodes = [
+        node("Neg", "x", "m"),
+        helper.make_node("EPContext", ["m"], ["v"], name="second", **both, **second),
+        helper.make_node("EPContext", ["x"], ["u"], name="first", **both, **first),
+    ]
+    outputs = [helper.make_tensor_value_info(name, 1, ["n", 4]) for name in "uv"]
+    graph = helper.make_graph(nodes, "two", [helper.make_tensor_value_info("x", 1, ["n", 3])], outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)], ir_version=8)
+
+
+def test_a_node_shares_the_blob_of_the_main_node_wherever_that_stands() -> None:
+    program = from_onnx(two_contexts({"ep_cache_context": blob(), "main_context": 1}, {"main_context": 0}))
+    assert [(extern.name, extern.data == blob()) for extern in program.externs.values()] == [("second", True), ("first", True)]
+    x = np.array([[1, -2, 3], [0.5, 0, 7]], np.float32)
+    assert_same(run_program(program, {"x": x}), {"u": x @ WEIGHT, "v": -x @ WEIGHT})
+
+
+def test_of_several_main_nodes_the_one_of_the_partition_is_meant() -> None:
+    model = two_contexts({"ep_cache_context": blob(), "partition_name": "a"}, {"main_context": 0, "partition_name": "a"})
+    other = helper.make_node(
+        "EPContext", ["x"], ["w"], name="third", domain="com.microsoft", source="OpenVINO", ep_cache_context=b"other", partition_name="b"
+    )
+    model.graph.node.append(other)
+    assert [extern.data == blob() for extern in from_onnx(model).externs.values()] == [True, True]
+    next(a for a in model.graph.node[1].attribute if a.name == "partition_name").s = b"c"
+    assert refusal(model, ModelError).endswith("nodes of its source with a blob: first, third; partition_name tells them apart")
+
+
+def test_a_node_that_shares_a_blob_nobody_has_is_refused() -> None:
+    text = refusal(two_contexts({"main_context": 0}, {"main_context": 0}), ModelError)
+    assert text == (
+        "two:second: an EPContext node that shares a blob (main_context=0), but 0 nodes may be the one that has it\n"
+        "  hint: nodes of its source with a blob: none; partition_name tells them apart"
+    )
 
 
 def test_a_node_without_a_blob_is_refused() -> None:

@@ -15,11 +15,44 @@ import traceback
 from collections.abc import Sequence
 
 from landbridge import COMPILER_PACKAGES, __version__
-from landbridge.cli import bench, capture, demo, diff, doctor, inspect, keygen, report, run, sign, split, swap, verify, verify_signature
+from landbridge.cli import (
+    bench,
+    capture,
+    demo,
+    diff,
+    doctor,
+    export,
+    inspect,
+    keygen,
+    report,
+    run,
+    sign,
+    split,
+    swap,
+    verify,
+    verify_signature,
+)
 from landbridge.cli import compile as compile_verb
 from landbridge.runtime.errors import BugError, LandbridgeError, UserError, did_you_mean
 
-VERBS = (compile_verb, run, verify, bench, inspect, capture, doctor, report, diff, swap, split, keygen, sign, verify_signature, demo)
+VERBS = (
+    compile_verb,
+    run,
+    verify,
+    bench,
+    inspect,
+    capture,
+    doctor,
+    report,
+    diff,
+    swap,
+    split,
+    export,
+    keygen,
+    sign,
+    verify_signature,
+    demo,
+)
 """One module a verb, in the order of the help: each has ``add(subparsers)`` and ``execute(arguments)``."""
 
 

@@ -31,25 +31,10 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--mode", choices=("auto", "strict"), default="auto", help="strict inserts no copies and casts, and reports those missing"
     )
-    parser.add_argument(
-        "--replace",
-        action="append",
-        default=[],
-        metavar="R",
-        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region; ';gears=split+pad' lets its batch be padded",
-    )
-    parser.add_argument(
-        "--offload",
-        action="append",
-        default=[],
-        metavar="R",
-        help="'DEVICE;inputs=a;outputs=c': compile a region by the vendor's own compiler",
-    )
-    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,n", help="fix or name the extents of an input")
+    add_regions(parser)
     parser.add_argument(
         "--link", action="append", default=[], metavar="cpu-DEVICE", help="allow data to cross here, and only over links given so"
     )
-    parser.add_argument("--no-fallback", action="store_true", help="refuse operators that cannot be native code")
     parser.add_argument("--report", action="append", default=[], metavar="F.json|F.html", help="write the report to a file")
     gates = parser.add_argument_group("to fail in CI, where the artifact is not written then")
     gates.add_argument("--max-copies", type=int, metavar="N", help="fail when more values cross than this")
@@ -72,6 +57,26 @@ def add(verbs: options.Verbs) -> None:
     passes.add_argument("--time-passes", action="store_true", help="tell how long each pass took")
 
 
+def add_regions(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `program_of` reads."""
+    parser.add_argument(
+        "--replace",
+        action="append",
+        default=[],
+        metavar="R",
+        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region; ';gears=split+pad' lets its batch be padded",
+    )
+    parser.add_argument(
+        "--offload",
+        action="append",
+        default=[],
+        metavar="R",
+        help="'DEVICE;inputs=a;outputs=c': compile a region by the vendor's own compiler",
+    )
+    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,n", help="fix or name the extents of an input")
+    parser.add_argument("--no-fallback", action="store_true", help="refuse operators that cannot be native code")
+
+
 def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
     import landbridge as lb
@@ -84,7 +89,7 @@ def execute(arguments: argparse.Namespace) -> int:
     for path in arguments.report:
         check_name(Path(path))
     with options.working(arguments, f"reading {arguments.model}") as progress:
-        model = _program(arguments, progress)
+        model = program_of(arguments, progress)
         watchers, times = _observers(arguments)
         progress.now(f"compiling {arguments.model}")
         if arguments.stop_after:
@@ -105,7 +110,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _program(arguments: argparse.Namespace, progress: Progress) -> Any:
+def program_of(arguments: argparse.Namespace, progress: Progress) -> Any:
     """Return the program that the command line describes."""
     import landbridge as lb
 

@@ -1,7 +1,8 @@
 """ONNX Runtime's EPContext nodes: a vendor's compiled blob inside an ONNX model.
 
 A node ``com.microsoft::EPContext`` holds the blob (``embed_mode`` 1) or names a file beside the model (0), and says in ``source``
-whose it is. Dtypes and shapes are not in the node; they are read from the blob.
+whose it is. Dtypes and shapes are not in the node; they are read from the blob. A node with ``main_context`` 0 has no blob of its own,
+but shares that of another node.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from landbridge.frontends.onnx.graph import Node
+from landbridge.frontends.onnx.graph import Node, OnnxGraph
 from landbridge.frontends.onnx.load import inside
 from landbridge.ir.program import ExternModel
 from landbridge.runtime.errors import ModelError, UnsupportedError
@@ -47,28 +48,49 @@ def embed(proto: Any, title: str, folder: Path | None) -> None:
             mode.i = 1
 
 
-def read_model(node: Node, title: str) -> ExternModel:
-    """Return the offline model that a node holds.
+def read_model(node: Node, graph: OnnxGraph) -> ExternModel:
+    """Return the offline model that a node holds, or that it shares.
 
     Args:
-        title: what messages call the ONNX model.
+        graph: that the node is in.
 
     Raises:
-        UnsupportedError: the blob is of nobody known, or is shared between nodes.
-        ModelError: the node has no blob.
+        UnsupportedError: the blob is of nobody known.
+        ModelError: the node has no blob, or it is not clear whose it shares.
         SignatureError: the blob is not one of its source, or does not tell its signature.
     """
-    at = f"{title}:{node.name}"
-    source, context, main = node.attribute("source"), node.attribute("ep_cache_context"), node.attribute("main_context")
-    name = "" if source is None else source.s.decode("utf-8", "replace")
+    at = f"{graph.title}:{node.name}"
+    name = _text(node, "source")
     vendor = SOURCES.get(name)
     if vendor is None:
         raise UnsupportedError(f"an EPContext node of the source '{name}'", at=at, hint=f"known sources: {', '.join(SOURCES)}")
-    if main is not None and main.i != 1:
-        raise UnsupportedError("an EPContext node whose blob is in another node (main_context=0)", at=at)
+    context = (node if _is_main(node) else _main_of(node, graph, at)).attribute("ep_cache_context")
     if context is None or not context.s:
         raise ModelError("an EPContext node without a blob", at=at, hint="set its attribute ep_cache_context")
     return ExternModel.from_bytes(bytes(context.s), vendor, name=node.name)
+
+
+def _text(node: Node, name: str) -> str:
+    found = node.attribute(name)
+    return "" if found is None else str(found.s.decode("utf-8", "replace"))
+
+
+def _is_main(node: Node) -> bool:
+    main = node.attribute("main_context")
+    return main is None or main.i == 1
+
+
+def _main_of(node: Node, graph: OnnxGraph, at: str) -> Node:
+    """Return the node whose blob a node with ``main_context`` 0 shares: of its source, and of its partition where there are several."""
+    vendor = SOURCES[_text(node, "source")]
+    mains = [n for n in graph.nodes if is_ep_context(n.proto) and _is_main(n) and SOURCES.get(_text(n, "source")) == vendor]
+    of_partition = [main for main in mains if _text(main, "partition_name") == _text(node, "partition_name")]
+    chosen = mains if len(mains) == 1 else of_partition
+    if len(chosen) != 1:
+        listed = ", ".join(main.name for main in mains) or "none"
+        message = f"an EPContext node that shares a blob (main_context=0), but {len(chosen)} nodes may be the one that has it"
+        raise ModelError(message, at=at, hint=f"nodes of its source with a blob: {listed}; partition_name tells them apart")
+    return chosen[0]
 
 
 def _read(location: str, folder: Path | None, at: str) -> bytes:

@@ -234,7 +234,7 @@ class Build:
 
     def _offline(self, node: Node) -> None:
         """Keep an EPContext node: a call of an offline model, its results converted to what the model declares of them."""
-        values, model = self.values, ep_context.read_model(node, self.graph.title)
+        values, model = self.values, ep_context.read_model(node, self.graph)
         device, symbol = Device(model.device_kind), self.symbols.identifier(node.name)
         arguments = [self.expr(name, node.index) for name in node.inputs]
         place = Place(self.graph.title, values.table.names, node.makes[0])
