@@ -223,9 +223,10 @@ def _exchanged(old: Artifact, records: Sequence[ExternRecord], data: bytes, sign
 
 
 def _peak(plan: Plan, externs: Sequence[ExternRecord], device: str) -> Size:
-    """Return the arena of a device, and what the files of its offline models say of weights and the largest workspace."""
-    signatures = {record.section: record.signature for record in externs if record.device == device}
-    models = sum(one.weight_nbytes for one in signatures.values()) + max(one.workspace_nbytes for one in signatures.values())
+    """Return the arena of a device, and what the files of its offline models say of weights and workspace: each is loaded with its own."""
+    here = [record for record in externs if record.device == device]
+    loaded = {(record.vendor, record.section, *sorted(record.options.items())): record.signature for record in here}
+    models = sum(signature.weight_nbytes + signature.workspace_nbytes for signature in loaded.values())
     arena = plan.arenas.get(device, 0)
     return arena + models if isinstance(arena, int) else ["+", arena, models]
 

@@ -11,9 +11,11 @@ import landbridge as lb
 from landbridge.runtime.artifact import read
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.errors import LandbridgeError, SignatureError, UsageError, UserError
+from landbridge.runtime.sidecar import sidecar_path, write_sidecar
 from landbridge.runtime.swap import swap
 from landbridge.simulators.ascend.make_om import make_om
 from support.small_onnx import node, small_model
+from support.tensorrt_double import plan as engine
 
 ROWS = np.array([[1, -2, 3, 0.5], [0, 4, -1, 2], [2, 2, 2, 2]], np.float32)
 
@@ -148,3 +150,46 @@ def test_a_call_of_a_shared_blob_gets_its_own(tmp_path: Path) -> None:
     assert [record.section for record in read(path).externs] == ["vendor/0", "vendor/1"]
     expected = np.tanh(1 / (1 + np.exp(-np.maximum(ROWS, 0))))
     np.testing.assert_allclose(run(path), expected, atol=2e-3)
+
+
+def test_the_report_is_that_of_an_artifact_compiled_with_the_new_blob(tmp_path: Path) -> None:
+    new = om("Tanh", gears=(1, 3, 4))
+    path, blob = files(tmp_path, new, rows=7)
+    swap(path, "middle.om", blob)
+    shape = ("float32", (7, 4))
+    nodes = [node("Relu", "image", "clean"), node("Sigmoid", "clean", "score"), node("Neg", "score", "result")]
+    program = lb.from_onnx(small_model(nodes, {"image": shape}, {"result": shape}))
+    by = lb.ExternModel.from_bytes(new, name="middle.om")
+    compiled_anew = lb.compile(lb.replace(program, inputs=["clean"], outputs=["score"], by=by)).artifact
+    swapped = read(path)
+    assert swapped.report == compiled_anew.report
+    assert swapped.report.launches["middle.om"].startswith("7 -> 4+3")
+    assert swapped.externs == compiled_anew.externs
+    assert swapped.plan == compiled_anew.plan
+
+
+def sided(folder: Path, name: str, rows: Any, version: str) -> Path:
+    """Write a TensorRT plan, which does not tell its signature, and a sidecar that does."""
+    path = folder / name
+    path.write_bytes(engine("double", [], [], version=version))
+    ports = lb.Port("x", "float32", (rows, 4)), lb.Port("y", "float32", (rows, 4))
+    signature = lb.Signature(ports[:1], ports[1:], versions={"sdk": version})
+    write_sidecar(sidecar_path(path), path.read_bytes(), signature, "tensorrt")
+    return path
+
+
+def test_a_blob_that_does_not_tell_its_signature_needs_a_sidecar(tmp_path: Path) -> None:
+    shape = ("float32", ("n", 4))
+    program = lb.from_onnx(
+        small_model([node("Relu", "image", "clean"), node("Neg", "clean", "result")], {"image": shape}, {"result": shape})
+    )
+    by = lb.ExternModel.from_file(sided(tmp_path, "old.engine", "batch", "10.3.0.26"))
+    path = tmp_path / "model.lbr"
+    lb.compile(lb.replace(program, inputs=["image"], outputs=["clean"], by=by)).save(path)
+    new = sided(tmp_path, "new.engine", "rows", "10.4.0.1")
+    assert swap(path, "old.engine", new).changes == ("sdk: 10.3.0.26 -> 10.4.0.1",)
+    assert read(path).externs[0].signature.inputs == (lb.Port("x", "float32", ("rows", 4)),)
+    other = sided(tmp_path, "other.engine", 3, "10.4.0.2")
+    assert "input 0 'x' is float32 [3, 4] ND, expected float32 [rows, 4] ND" in refusal(path, other, model="old.engine")
+    sidecar_path(other).unlink()
+    assert refusal(path, other, model="old.engine").startswith("other.engine: TensorRT plan: a plan of TensorRT 10.4.0.2 does not tell")
