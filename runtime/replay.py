@@ -77,7 +77,7 @@ def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Bo
             "options": dict(record.options),
             "device": step.device,
             "versions": dict(driver.versions),
-            "simulated": driver.simulated,
+            "simulated": driver.simulated or _is_simulated(home),
         }
         save_file(home / _FACTS, [json.dumps(facts, indent=2).encode() + b"\n"])
         inputs = [value.array for value in boundary.inputs]
@@ -88,6 +88,16 @@ def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Bo
         save_file(home / f"{_digest(types, inputs)}.npz", [content.getvalue()])
         count += 1
     return count
+
+
+def _is_simulated(home: Path) -> bool:
+    """Return whether a simulator had a part in what is recorded already of a model."""
+    try:
+        return bool(json.loads((home / _FACTS).read_bytes())["simulated"])
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True  # nobody knows any more
 
 
 def _named(kind: str, arrays: Sequence[Array]) -> dict[str, Array]:

@@ -56,6 +56,18 @@ def test_a_recording_says_what_it_was_recorded_on(tmp_path: Path, toys: Toys) ->
     assert len(list((tmp_path / digest).glob("*.npz"))) == 1
 
 
+def test_what_a_simulator_had_a_part_in_stays_simulated(tmp_path: Path, toys: Toys) -> None:
+    (real,) = recorded(tmp_path, 4).glob("*/model.json")
+    assert json.loads(real.read_text())["simulated"] is False
+    with load(to_bytes(doubled()), simulate=["toy"]) as session:
+        session.record({"x": image(6)}, tmp_path)
+    recorded(tmp_path, 8)
+    assert json.loads(real.read_text())["simulated"] is True
+    real.write_text("damaged")
+    recorded(tmp_path, 8)
+    assert json.loads(real.read_text())["simulated"] is True
+
+
 def test_the_same_run_is_recorded_once(tmp_path: Path, toys: Toys) -> None:
     assert len(list(recorded(tmp_path, 4, 4).glob("*/*.npz"))) == 1
 
