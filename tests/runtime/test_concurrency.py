@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -197,13 +198,13 @@ def test_closing_while_other_threads_begin_runs(toys: Toys) -> None:
         session = device_session()
 
         def work() -> int:
-            for count in range(1000):
+            for count in itertools.count():
                 try:
                     outputs = session(image(1 + count % 3))  # noqa: B023 - the threads end within the loop
                 except SessionClosed:
                     return count
                 np.testing.assert_array_equal(outputs["y"], 4 * image(1 + count % 3) + WEIGHTS)
-            return -1
+            raise AssertionError("a run after the close was not refused")
 
         with ThreadPoolExecutor(4) as pool:
             runs = [pool.submit(work) for _ in range(4)]
