@@ -16,6 +16,7 @@ from landbridge.runtime.plan import Buffer, Extern, Segment, Step
 from landbridge.runtime.session import Session
 from support.plans import WEIGHTS, artifact, extern, plan, tensor
 from support.sessions import Toys, device_session, host_session, image
+from support.timing import least
 from support.toy_vendor import NAP_S
 
 
@@ -131,14 +132,18 @@ def test_a_device_that_fails_in_a_stream(toys: Toys) -> None:
 
 @pytest.mark.parametrize("models", [1, 2])
 def test_the_slowest_stage_sets_the_pace(toys: Toys, models: int) -> None:
-    with pipeline(models) as session:
+    def pace() -> float:
         requests = ({"x": image(2, start)} for start in range(24))
         begun, ends = time.perf_counter(), []
         for start, outputs in enumerate(session.stream(requests)):
             ends.append(time.perf_counter() - begun)
             np.testing.assert_array_equal(outputs["y"], 2**models * image(2, start))
-        pace = (ends[-1] - ends[3]) / (len(ends) - 4)
-        assert pace < 1.4 * NAP_S, "0.95 of the ideal on an idle machine; one after the other it is 2 * models + 1"
+        return (ends[-1] - ends[3]) / (len(ends) - 4)
+
+    with pipeline(models) as session:
+        assert least(pace, enough=1.4 * NAP_S) < 1.4 * NAP_S, (
+            "0.95 of the ideal on an idle machine; one after the other it is 2 * models + 1"
+        )
         serial = time.perf_counter()
         session(image(2))
         assert time.perf_counter() - serial > 0.95 * (2 * models + 1) * NAP_S
