@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "tests" / "runtime")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from test_stream import pipeline  # noqa: E402 - after the path is set
-
-from landbridge.runtime import load  # noqa: E402
+from landbridge.runtime import load  # noqa: E402 - after the path is set
 from landbridge.runtime.artifact import to_bytes  # noqa: E402
 from landbridge.runtime.errors import DeviceTimeout  # noqa: E402
 from landbridge.runtime.host_library import load_host_library  # noqa: E402
@@ -28,7 +26,7 @@ from landbridge.runtime.plan import Segment  # noqa: E402
 from landbridge.runtime.session import Session  # noqa: E402
 from support.host_code import host_library  # noqa: E402
 from support.plans import artifact, host_plan, plan, tensor  # noqa: E402
-from support.sessions import image, model_session  # noqa: E402
+from support.sessions import image, model_session, pipeline  # noqa: E402
 from support.toy_vendor import HANG, NAP_S, toy_vendors  # noqa: E402
 
 

@@ -9,35 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landbridge.runtime import load
-from landbridge.runtime.artifact import to_bytes
 from landbridge.runtime.errors import DeviceError, InputError, SessionClosed, UsageError
-from landbridge.runtime.plan import Buffer, Extern, Segment, Step
-from landbridge.runtime.session import Session
-from support.plans import WEIGHTS, artifact, extern, plan, tensor
-from support.sessions import Toys, device_session, host_session, image
+from support.plans import WEIGHTS
+from support.sessions import Toys, device_session, host_session, image, pipeline
 from support.timing import least
 from support.toy_vendor import NAP_S
-
-
-def pipeline(models: int) -> Session:
-    """Return a session on ``2 * models + 1`` stages, by turns on the host and each on a device of its own, that nap equally long."""
-    buffers: list[Buffer] = [tensor("x", "input"), tensor("h0", "arena")]
-    steps: list[Step] = [Segment("lb_nap", (0, 1), ("n",), (1,), ("Nap",), ())]
-    records = []
-    for index in range(models):
-        device, at = f"toyhost{index}", len(buffers)
-        offset: Any = ["*", 64, ["*", 4 * (index + 1), "n"]]
-        buffers += [
-            tensor("t", "alias", device, base=at - 1),
-            tensor("u", "arena", device),
-            tensor("u", "alias", base=at + 1),
-            tensor(f"h{index + 1}", "arena", offset=offset),
-        ]
-        steps.append(Extern(f"m{index}", device, (at,), (at + 1,), (len(steps) - 1,)))
-        steps.append(Segment("lb_nap", (at + 2, at + 3), ("n",), (at + 3,), ("Nap",), (len(steps) - 1,)))
-        records.append(extern(f"m{index}", device, function="nap"))
-    return load(to_bytes(artifact(plan(buffers, steps, {"x": 0}, {"y": len(buffers) - 1}), records)))
 
 
 def test_a_run_that_nobody_waits_for() -> None:
@@ -141,9 +117,7 @@ def test_the_slowest_stage_sets_the_pace(toys: Toys, models: int) -> None:
         return (ends[-1] - ends[3]) / (len(ends) - 4)
 
     with pipeline(models) as session:
-        assert least(pace, enough=1.4 * NAP_S) < 1.4 * NAP_S, (
-            "0.95 of the ideal on an idle machine; one after the other it is 2 * models + 1"
-        )
+        assert least(pace, enough=1.4 * NAP_S) < 1.4 * NAP_S, "one after the other it is 2 * models + 1 naps"
         serial = time.perf_counter()
         session(image(2))
         assert time.perf_counter() - serial > 0.95 * (2 * models + 1) * NAP_S

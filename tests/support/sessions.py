@@ -9,9 +9,9 @@ import numpy as np
 
 from landbridge.runtime import load
 from landbridge.runtime.artifact import to_bytes
-from landbridge.runtime.plan import Buffer, Extern
+from landbridge.runtime.plan import Buffer, Extern, Segment, Step
 from landbridge.runtime.session import Session
-from support.plans import artifact, device_plan, extern, host_plan, plan
+from support.plans import artifact, device_plan, extern, host_plan, plan, tensor
 from support.toy_vendor import ToyVendor
 
 Toys = dict[str, ToyVendor]
@@ -33,3 +33,23 @@ def model_session(buffers: Sequence[Buffer], model: str = "double", device: str 
 
 def device_session(**options: Any) -> Session:
     return load(to_bytes(artifact(device_plan(), [extern("double")])), **options)
+
+
+def pipeline(models: int) -> Session:
+    """Return a session on ``2 * models + 1`` stages, by turns on the host and each on a device of its own, that nap equally long."""
+    buffers: list[Buffer] = [tensor("x", "input"), tensor("h0", "arena")]
+    steps: list[Step] = [Segment("lb_nap", (0, 1), ("n",), (1,), ("Nap",), ())]
+    records = []
+    for index in range(models):
+        device, at = f"toyhost{index}", len(buffers)
+        offset: Any = ["*", 64, ["*", 4 * (index + 1), "n"]]
+        buffers += [
+            tensor("t", "alias", device, base=at - 1),
+            tensor("u", "arena", device),
+            tensor("u", "alias", base=at + 1),
+            tensor(f"h{index + 1}", "arena", offset=offset),
+        ]
+        steps.append(Extern(f"m{index}", device, (at,), (at + 1,), (len(steps) - 1,)))
+        steps.append(Segment("lb_nap", (at + 2, at + 3), ("n",), (at + 3,), ("Nap",), (len(steps) - 1,)))
+        records.append(extern(f"m{index}", device, function="nap"))
+    return load(to_bytes(artifact(plan(buffers, steps, {"x": 0}, {"y": len(buffers) - 1}), records)))
