@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from landbridge.runtime.errors import DeviceError
-from landbridge.simulators import build
-from landbridge.simulators.ascend import library
+from landbridge.simulators import ascend, build, cambricon
 from landbridge.simulators.build import build_library, cache_folder, find_compiler
 
 SOURCE = '#include "answer.h"\n__attribute__((visibility("default"))) int answer(void) { return ANSWER; }\n'
@@ -50,6 +51,19 @@ def test_a_changed_source_or_header_is_another_library(sources: Path) -> None:
     assert (answer(first), answer(second)) == (42, 43)
     (sources / "answer.c").write_text(SOURCE.replace("ANSWER;", "ANSWER + 1;"))
     assert answer(build_library("libanswer.so", sources)) == 44
+
+
+def test_a_changed_shared_source_or_header_is_another_library(sources: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (sources / "answer.c").rename(shared / "answer.c")
+    (sources / "answer.h").rename(shared / "answer.h")
+    (sources / "own.c").write_text("int own(void) { return 0; }\n")
+    assert answer(build_library("libanswer.so", sources, [shared / "answer.c"])) == 42
+    (shared / "answer.h").write_text("#define ANSWER 43\n")
+    assert answer(build_library("libanswer.so", sources, [shared / "answer.c"])) == 43
+    (shared / "answer.c").write_text(SOURCE.replace("ANSWER;", "ANSWER + 1;"))
+    assert answer(build_library("libanswer.so", sources, [shared / "answer.c"])) == 44
 
 
 def test_processes_may_build_at_the_same_time(sources: Path) -> None:
@@ -104,12 +118,23 @@ def test_a_cache_that_others_can_write_is_not_used(sources: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_the_simulator_compiles_without_a_warning(compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("library", [ascend.library, cambricon.library])
+def test_a_simulator_compiles_without_a_warning(
+    compiler: str, library: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", f"{compiler} -Werror")
     assert library().is_file()
+
+
+def test_every_folder_with_c_sources_ships_them() -> None:
+    folder = Path(build.__file__).parent
+    shipped = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    places = {f"landbridge.simulators.{file.parent.name}" for file in folder.rglob("*.c")}
+    assert "landbridge.simulators.common" in places
+    assert {place: shipped.get(place) for place in places} == {place: ["*.c", "*.h"] for place in places}
 
 
 def test_a_source_is_at_most_500_lines_of_at_most_140_columns() -> None:

@@ -289,3 +289,13 @@ class Acl:
                 for address, _ in [*ins, *outs]:
                     self("aclrtFree", address)
         return results
+
+
+@contextmanager
+def unloaded(acl: Acl, model: int) -> Iterator[int]:
+    """Unload at the end, and expect that nothing but the context is left."""
+    try:
+        yield model
+    finally:
+        acl("aclmdlUnload", model)
+    assert acl.live() == {"context": 1}

@@ -153,3 +153,11 @@ def container(partitions: Sequence[tuple[int, bytes]]) -> bytes:
 def half(array: npt.ArrayLike) -> Array:
     """Round to float16, as float32."""
     return np.asarray(array, np.float32).astype(np.float16).astype(np.float32)
+
+
+def small_model(rows: int = 2) -> bytes:
+    """A file that computes ``Relu`` of ``rows`` rows of 3."""
+    graph = GeGraph()
+    x = graph.data("x", "float32", (rows, 3))
+    graph.output(graph.op("Relu", [x], Value("y", "float32", (rows, 3))))
+    return graph.to_bytes()

@@ -8,6 +8,7 @@ import pytest
 
 from landbridge.simulators.ascend import library
 from support.acl import Acl
+from support.om_data import om_data_dir
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,13 @@ def acl(bare: Acl) -> Acl:
     bare("aclInit", None)
     bare("aclrtSetDevice", 0)
     return bare
+
+
+@pytest.fixture(scope="session")
+def static_om() -> bytes:
+    return (om_data_dir() / "model_om.om").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def dynamic_om() -> bytes:
+    return (om_data_dir() / "model_dyn_om.om").read_bytes()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from landbridge.simulators import common
 from landbridge.simulators.build import build_library
 
 
@@ -19,4 +20,4 @@ def library() -> Path:
     Raises:
         DeviceError: there is no C compiler, or it failed.
     """
-    return build_library("libascendcl.so", Path(__file__).parent)
+    return build_library("libascendcl.so", Path(__file__).parent, common.sources())

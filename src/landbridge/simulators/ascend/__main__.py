@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from landbridge.runtime.errors import LandbridgeError
 from landbridge.simulators.ascend.make_om import BORDER_DTYPES, make_om
+from landbridge.simulators.common.command import write_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        blob = make_om(
+    return write_model(
+        lambda: make_om(
             Path(options.model),
             gears=options.gears,
             name=options.name or Path(options.model).stem,
@@ -24,13 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             input_dtype=options.input_dtype,
             output_dtype=options.output_dtype,
             tiny=options.tiny,
-        )
-        Path(options.output).write_bytes(blob)
-    except (LandbridgeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return getattr(error, "exit_code", 1)
-    sys.stdout.write(f"{options.output}: {len(blob)} bytes, for the simulator only\n")
-    return 0
+        ),
+        options.output,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

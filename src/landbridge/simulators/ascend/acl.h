@@ -5,8 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define API __attribute__((visibility("default")))
-
 typedef int aclError;
 
 enum {

@@ -1,7 +1,4 @@
-/* Initialisation, the texts of errors, injected faults, and the simulator's own entry points. */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <pthread.h>
+/* Initialisation, the texts of errors, and what an injected fault returns. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,23 +8,11 @@
 
 #define MESSAGE 2048
 #define MESSAGES 8
-#define FAULTS 32
 #define DEFAULT_MEMORY ((size_t)1 << 30)
-
-static pthread_mutex_t mutex;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static bool initialised;
 static bool finalised; /* since the last aclInit, so that a second aclFinalize is told from a first */
 static char soc[64] = "Ascend310";
-
-struct fault {
-    char function[64];
-    int countdown; /* calls until it fires; 1 is the next one */
-    bool sticky, out_of_memory;
-};
-static struct fault faults[FAULTS];
-static int fault_count;
 
 struct messages {
     char text[MESSAGES][MESSAGE]; /* a ring; `count` have been stored since the last fetch */
@@ -37,25 +22,6 @@ struct messages {
 };
 static _Thread_local struct messages mine;
 
-static void make_mutex(void) {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
-    pthread_mutex_init(&mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-}
-
-struct guard sim_lock(void) {
-    pthread_once(&once, make_mutex);
-    pthread_mutex_lock(&mutex);
-    return (struct guard){0};
-}
-
-void sim_unlock(struct guard *guard) {
-    (void)guard;
-    pthread_mutex_unlock(&mutex);
-}
-
 bool sim_initialised(void) {
     LOCKED;
     return initialised;
@@ -63,7 +29,7 @@ bool sim_initialised(void) {
 
 const char *sim_soc(void) { return soc; }
 
-/* --- error texts ---------------------------------------------------------------------------------------------------------- */
+/* --- error texts -------------------------------------------------------------------------------------------------------- */
 
 static const char *message_head(aclError code) {
     if (code == ACL_ERROR_RT_MEMORY_ALLOCATION || code == ACL_ERROR_BAD_ALLOC) return "EL0004: Failed to allocate memory.";
@@ -71,15 +37,20 @@ static const char *message_head(aclError code) {
     return "E19999: Inner Error!";
 }
 
-aclError fail(aclError code, const char *format, ...) {
+int sim_report(int code, const char *format, va_list arguments) {
     char reason[MESSAGE - 256];
-    va_list arguments;
-    va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
-    va_end(arguments);
     const char *function = mine.function ? mine.function : "acl";
     snprintf(mine.text[mine.count++ % MESSAGES], MESSAGE, "%s Reason: %s\n        [FUNC:%s][ERROR:%d]\n", message_head(code), reason,
              function, code);
+    return code;
+}
+
+aclError fail(aclError code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    sim_report(code, format, arguments);
+    va_end(arguments);
     return code;
 }
 
@@ -94,33 +65,20 @@ API const char *aclGetRecentErrMsg(void) {
     return mine.fetched;
 }
 
-/* --- entering a call ------------------------------------------------------------------------------------------------------ */
+/* --- entering a call ---------------------------------------------------------------------------------------------------- */
 
-static aclError fault_code(const struct fault *fault) {
-    if (fault->out_of_memory) return ACL_ERROR_RT_MEMORY_ALLOCATION;
-    if (strncmp(fault->function, "aclmdlExecute", 13) == 0) return ACL_ERROR_RT_MODEL_EXECUTE;
-    return strncmp(fault->function, "aclmdl", 6) == 0 ? ACL_ERROR_GE_FAILURE : ACL_ERROR_RT_FAILURE;
-}
-
-static aclError apply_faults(const char *function) {
-    LOCKED;
-    aclError code = ACL_SUCCESS;
-    int kept = 0;
-    for (int i = 0; i < fault_count; i++) {
-        struct fault *fault = &faults[i];
-        bool mine_fires = strcmp(fault->function, function) == 0 && fault->countdown-- <= 1;
-        if (mine_fires) code = fault_code(fault);
-        if (mine_fires && fault->sticky) fault->countdown = 1;
-        if (!mine_fires || fault->sticky) faults[kept++] = *fault;
-    }
-    fault_count = kept;
-    return code == ACL_SUCCESS ? code : fail(code, "simulator: injected fault");
+static aclError apply_fault(const char *function) {
+    enum fault fault = fault_take(function);
+    if (fault == FAULT_NONE) return ACL_SUCCESS;
+    aclError code = strncmp(function, "aclmdl", 6) == 0 ? ACL_ERROR_GE_FAILURE : ACL_ERROR_RT_FAILURE;
+    if (strncmp(function, "aclmdlExecute", 13) == 0) code = ACL_ERROR_RT_MODEL_EXECUTE;
+    return fail(fault == FAULT_OUT_OF_MEMORY ? ACL_ERROR_RT_MEMORY_ALLOCATION : code, "simulator: injected fault");
 }
 
 aclError sim_enter(const char *function, int needs) {
     mine.fetched[0] = '\0'; /* the last message dies at the next call */
     mine.function = function;
-    aclError injected = apply_faults(function);
+    aclError injected = apply_fault(function);
     if (injected != ACL_SUCCESS) return injected;
     if (needs != NEEDS_NOTHING && !sim_initialised()) return fail(ACL_ERROR_UNINITIALIZE, "acl is not initialised; call aclInit first");
     if (needs == NEEDS_CONTEXT && context_current() == NULL)
@@ -129,20 +87,7 @@ aclError sim_enter(const char *function, int needs) {
     return ACL_SUCCESS;
 }
 
-/* --- initialisation ------------------------------------------------------------------------------------------------------- */
-
-static size_t environment_size(const char *name, size_t otherwise) {
-    const char *text = getenv(name);
-    if (text == NULL || *text == '\0') return otherwise;
-    char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-    switch (*end) {
-        case 'K': return (size_t)value << 10;
-        case 'M': return (size_t)value << 20;
-        case 'G': return (size_t)value << 30;
-        default: return value ? (size_t)value : otherwise;
-    }
-}
+/* --- initialisation ----------------------------------------------------------------------------------------------------- */
 
 API aclError aclInit(const char *config_path) {
     ENTER_ERROR(NEEDS_NOTHING);
@@ -180,21 +125,24 @@ API const char *aclrtGetSocName(void) {
     return soc;
 }
 
-/* --- the simulator's own entry points ------------------------------------------------------------------------------------- */
+/* --- what the parts that are common to all simulators ask for ----------------------------------------------------------- */
 
-static const char *const KIND_NAMES[KINDS] = {
-    [K_BUFFER] = "buffer", [K_HOST] = "host",       [K_CONTEXT] = "context",       [K_STREAM] = "stream",         [K_MODEL] = "model",
-    [K_DESC] = "desc",     [K_DATASET] = "dataset", [K_DATABUFFER] = "databuffer", [K_TENSORDESC] = "tensordesc", [K_CONFIG] = "config",
+const struct vendor VENDOR = {
+    .prefix = "acl",
+    .kinds = {[K_BUFFER] = "buffer",
+              [K_HOST] = "host",
+              [K_CONTEXT] = "context",
+              [K_STREAM] = "stream",
+              [K_MODEL] = "model",
+              [K_DESC] = "desc",
+              [K_DATASET] = "dataset",
+              [K_DATABUFFER] = "databuffer",
+              [K_TENSORDESC] = "tensordesc",
+              [K_CONFIG] = "config"},
+    .current = "context is on device",
+    .no_device_memory = ACL_ERROR_RT_MEMORY_ALLOCATION,
+    .no_host_memory = ACL_ERROR_BAD_ALLOC,
 };
-
-/* How many objects of a kind live; "bytes" is the device memory in use. -1 for an unknown kind. */
-API int64_t sim_live(const char *kind) {
-    LOCKED;
-    if (strcmp(kind, "bytes") == 0) return memory_live_bytes();
-    for (int i = 0; i < KINDS; i++)
-        if (strcmp(kind, KIND_NAMES[i]) == 0) return handle_count((enum kind)i);
-    return -1;
-}
 
 /* Free everything and forget everything: the state before aclInit. No other thread may be inside the library. */
 API void sim_reset(void) {
@@ -205,32 +153,7 @@ API void sim_reset(void) {
     config_reset_all();
     device_reset_all();
     memory_reset();
-    fault_count = 0;
+    faults_clear();
     initialised = finalised = false;
     mine.count = 0;
-}
-
-static bool is_exported(const char *function) {
-    Dl_info self;
-    if (strncmp(function, "acl", 3) != 0 || dladdr((void *)(uintptr_t)&sim_reset, &self) == 0) return false;
-    void *library = dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-    if (library == NULL) return false;
-    bool found = dlsym(library, function) != NULL;
-    dlclose(library);
-    return found;
-}
-
-/* Make the k-th call of `function` from now fail (k = 1 is the next): mode "fail" once, "oom" once and for lack of memory,
- * "sticky" then and ever after. Returns 0, or -1 for an unknown function, mode or k, or when too many are pending. */
-API int sim_fault(const char *function, int k, const char *mode) {
-    LOCKED;
-    bool sticky = strcmp(mode, "sticky") == 0, out_of_memory = strcmp(mode, "oom") == 0;
-    if (k < 1 || fault_count == FAULTS || strlen(function) >= sizeof faults[0].function || !is_exported(function)) return -1;
-    if (!sticky && !out_of_memory && strcmp(mode, "fail") != 0) return -1;
-    struct fault *fault = &faults[fault_count++];
-    snprintf(fault->function, sizeof fault->function, "%s", function);
-    fault->countdown = k;
-    fault->sticky = sticky;
-    fault->out_of_memory = out_of_memory;
-    return 0;
 }

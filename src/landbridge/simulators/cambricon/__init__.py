@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from landbridge.simulators import common
 from landbridge.simulators.build import build_library
 
 _OPERATORS = ("graph", "interface", "layout", "om", "ops_conv", "ops_math", "ops_matmul", "ops_pool", "ops_shape", "proto", "tensor")
@@ -27,4 +28,5 @@ def library() -> Path:
         DeviceError: there is no C compiler, or it failed.
     """
     folder = Path(__file__).parent
-    return build_library("libcnrt.so", folder, [folder.parent / "ascend" / f"{name}.c" for name in _OPERATORS])
+    operators = [folder.parent / "ascend" / f"{name}.c" for name in _OPERATORS]
+    return build_library("libcnrt.so", folder, [*common.sources(), *operators])

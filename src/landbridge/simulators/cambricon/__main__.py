@@ -7,30 +7,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from landbridge.runtime.errors import LandbridgeError
 from landbridge.runtime.vendors.cambricon.format import CORES
 from landbridge.simulators.ascend.make_om import BORDER_DTYPES
 from landbridge.simulators.cambricon.make_cambricon import make_cambricon
+from landbridge.simulators.common.command import write_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        blob = make_cambricon(
+    return write_model(
+        lambda: make_cambricon(
             {options.symbol: Path(options.model)},
             tensor_dim_mutable=options.tensor_dim_mutable,
             sizes=dict(options.size),
             input_dtype=options.input_dtype,
             output_dtype=options.output_dtype,
             core=options.core,
-        )
-        Path(options.output).write_bytes(blob)
-    except (LandbridgeError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return getattr(error, "exit_code", 1)
-    sys.stdout.write(f"{options.output}: {len(blob)} bytes, for the simulator only\n")
-    return 0
+        ),
+        options.output,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,8 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define API __attribute__((visibility("default")))
-
 typedef int cnrtRet_t;
 typedef uint64_t cnrtDev_t;
 typedef void *cnrtQueue_t, *cnrtModel_t, *cnrtFunction_t, *cnrtRuntimeContext_t, *cnrtParamDesc_t;

@@ -37,7 +37,7 @@ API cnrtRet_t cnrtCreateRuntimeContext(cnrtRuntimeContext_t *context, cnrtFuncti
     REQUIRE(context);
     (void)extra;
     if (function_subnet(function) == NULL) return CNRT_RET_ERR_INVALID;
-    struct context *made = object_new(K_CONTEXT, sizeof *made);
+    struct context *made = handle_new(K_CONTEXT, sizeof *made);
     if (made == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
     *made = (struct context){.function = function, .device = -1};
     made->function->contexts++;
@@ -46,7 +46,7 @@ API cnrtRet_t cnrtCreateRuntimeContext(cnrtRuntimeContext_t *context, cnrtFuncti
 }
 
 static struct context *context_of(cnrtRuntimeContext_t context) {
-    if (object_is(K_CONTEXT, context)) return context;
+    if (handle_is(K_CONTEXT, context)) return context;
     fail_with(CNRT_RET_ERR_INVALID, "runtime context %p does not exist", context);
     return NULL;
 }
@@ -83,13 +83,13 @@ API cnrtRet_t cnrtDestroyRuntimeContext(cnrtRuntimeContext_t context) {
     for (int i = 0; i < job_count; i++)
         if (jobs[i]->context == found) return fail_with(CNRT_RET_ERR_BUSY, "work of context %p waits in a queue", context);
     found->function->contexts--;
-    object_drop(K_CONTEXT, context);
+    handle_drop(K_CONTEXT, context);
     return CNRT_RET_SUCCESS;
 }
 
 void context_drop_all(void) {
     while (job_count > 0) free(jobs[--job_count]);
-    for (void *context; (context = object_any(K_CONTEXT)) != NULL;) object_drop(K_CONTEXT, context);
+    for (void *context; (context = handle_any(K_CONTEXT)) != NULL;) handle_drop(K_CONTEXT, context);
 }
 
 /* --- invoking ------------------------------------------------------------------------------------------------------------- */
@@ -97,7 +97,7 @@ void context_drop_all(void) {
 /* Every address must be a device buffer with room for its parameter. */
 static cnrtRet_t check_params(const struct subnet *subnet, const struct job *job) {
     for (int i = 0; i < subnet->n_in + subnet->n_out; i++)
-        if (device_memory_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_INVALID_POINTER, subnet->ports[i].name) == NULL)
+        if (memory_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_INVALID_POINTER, subnet->ports[i].name) == NULL)
             return CNRT_RET_ERR_INVALID_POINTER;
     return CNRT_RET_SUCCESS;
 }
@@ -195,7 +195,7 @@ static cnrtRet_t run_job(struct job *job) {
     struct engine_tensor outputs[PARAMS / 2];
     memcpy(outputs, job->outputs, sizeof outputs);
     for (int i = 0; i < subnet->n_in + subnet->n_out; i++) {
-        unsigned char *bytes = device_memory_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_MLU, subnet->ports[i].name);
+        unsigned char *bytes = memory_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_MLU, subnet->ports[i].name);
         if (bytes == NULL) return CNRT_RET_ERR_MLU;
         struct engine_tensor *tensor = i < subnet->n_in ? &job->inputs[i] : &outputs[i - subnet->n_in];
         tensor->bytes = bytes;

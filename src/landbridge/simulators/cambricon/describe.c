@@ -55,7 +55,7 @@ static cnrtRet_t shape(int **out, int *ndim, int index, cnrtFunction_t function,
     int count = inputs ? subnet->n_in : subnet->n_out;
     if (index < 0 || index >= count) return fail_with(CNRT_RET_ERR_INVALID, "index %d of %d", index, count);
     const struct port *port = &subnet->ports[index + (inputs ? 0 : subnet->n_in)];
-    *out = object_new(K_RESOURCE, sizeof port->dims);
+    *out = handle_new(K_RESOURCE, sizeof port->dims);
     if (*out == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
     memcpy(*out, port->dims, sizeof port->dims);
     *ndim = port->ndim;
@@ -74,22 +74,22 @@ API cnrtRet_t cnrtGetOutputDataShape(int **out, int *ndim, int index, cnrtFuncti
 
 API cnrtRet_t cnrtReleaseInternalResource(void *pointer) {
     ENTER(NEEDS_DEVICE);
-    if (!object_is(K_RESOURCE, pointer)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%p is none of the library's", pointer);
-    object_drop(K_RESOURCE, pointer);
+    if (!handle_is(K_RESOURCE, pointer)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%p is none of the library's", pointer);
+    handle_drop(K_RESOURCE, pointer);
     return CNRT_RET_SUCCESS;
 }
 
 /* --- names ---------------------------------------------------------------------------------------------------------------- */
 
 static char **copy_names(const struct port *ports, int count) {
-    char **names = object_new(K_NAMES, ((size_t)count + 1) * sizeof *names);
+    char **names = handle_new(K_NAMES, ((size_t)count + 1) * sizeof *names);
     for (int i = 0; names != NULL && i < count; i++) names[i] = strdup(ports[i].name);
     return names;
 }
 
 static void drop_names(char **names, int count) {
     for (int i = 0; i < count; i++) free(names[i]);
-    object_drop(K_NAMES, names);
+    handle_drop(K_NAMES, names);
 }
 
 API cnrtRet_t cnrtGetInputAndOutputNamesFromFunction(cnrtFunction_t function, char ***in, char ***out, int *n_in, int *n_out) {
@@ -111,7 +111,7 @@ API cnrtRet_t cnrtGetInputAndOutputNamesFromFunction(cnrtFunction_t function, ch
 API cnrtRet_t cnrtDestroyInputAndOutputNames(char **in, char **out, int n_in, int n_out) {
     ENTER(NEEDS_DEVICE);
     LOCKED;
-    if (!object_is(K_NAMES, in) || !object_is(K_NAMES, out)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "names that do not exist");
+    if (!handle_is(K_NAMES, in) || !handle_is(K_NAMES, out)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "names that do not exist");
     drop_names(in, n_in);
     drop_names(out, n_out);
     return CNRT_RET_SUCCESS;

@@ -21,7 +21,7 @@ int device_current(void) { return current.generation == generation ? current.dev
 
 void device_forget_all(void) {
     generation++;
-    for (void *queue; (queue = object_any(K_QUEUE)) != NULL;) object_drop(K_QUEUE, queue);
+    for (void *queue; (queue = handle_any(K_QUEUE)) != NULL;) handle_drop(K_QUEUE, queue);
 }
 
 API cnrtRet_t cnrtGetDeviceCount(unsigned int *count) {
@@ -73,7 +73,7 @@ API cnrtRet_t cnrtSyncDevice(void) {
 
 cnrtRet_t queue_check(cnrtQueue_t queue) {
     LOCKED;
-    if (!object_is(K_QUEUE, queue)) return fail_with(CNRT_RET_ERR_QUEUE, "queue %p does not exist", queue);
+    if (!handle_is(K_QUEUE, queue)) return fail_with(CNRT_RET_ERR_QUEUE, "queue %p does not exist", queue);
     int device = ((struct queue *)queue)->device;
     if (device == device_current()) return CNRT_RET_SUCCESS;
     return fail_with(CNRT_RET_ERR_QUEUE, "queue %p is on device %d, this thread's current device is %d", queue, device, device_current());
@@ -82,7 +82,7 @@ cnrtRet_t queue_check(cnrtQueue_t queue) {
 API cnrtRet_t cnrtCreateQueue(cnrtQueue_t *queue) {
     ENTER(NEEDS_REAL_DEVICE);
     REQUIRE(queue);
-    struct queue *made = object_new(K_QUEUE, sizeof *made);
+    struct queue *made = handle_new(K_QUEUE, sizeof *made);
     if (made == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
     made->device = device_current();
     *queue = made;
@@ -95,7 +95,7 @@ API cnrtRet_t cnrtDestroyQueue(cnrtQueue_t queue) {
     cnrtRet_t code = queue_check(queue);
     if (code != CNRT_RET_SUCCESS) return code;
     if (jobs_pending(queue)) return fail_with(CNRT_RET_ERR_BUSY, "work waits in queue %p; call cnrtSyncQueue first", queue);
-    object_drop(K_QUEUE, queue);
+    handle_drop(K_QUEUE, queue);
     return CNRT_RET_SUCCESS;
 }
 

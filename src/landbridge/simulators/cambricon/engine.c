@@ -23,11 +23,6 @@ aclError fail(aclError code, const char *format, ...) {
     return code;
 }
 
-bool memory_is_device(const void *pointer) {
-    (void)pointer;
-    return false; /* models come from host memory only */
-}
-
 const char *sim_soc(void) { return "Ascend310"; } /* what the graphs are made for */
 
 /* -------------------------------------------------------------------------------------------------------------------------- */

@@ -119,7 +119,7 @@ static void destroy_model(struct model *model) {
         free(model->subnets[i].dtypes);
     }
     free(model->subnets);
-    object_drop(K_MODEL, model);
+    handle_drop(K_MODEL, model);
 }
 
 static cnrtRet_t read_model(struct model *model, const unsigned char *bytes, size_t size) {
@@ -148,7 +148,7 @@ static uint64_t length_of(const unsigned char *head) {
 static cnrtRet_t load(cnrtModel_t *model, const unsigned char *bytes) {
     if (memcmp(bytes, MAGIC, MAGIC_LENGTH) != 0)
         return fail_with(CNRT_RET_ERR_UNSUPPORTED, "this is no simulated offline model; the format of real ones is not public");
-    struct model *made = object_new(K_MODEL, sizeof *made);
+    struct model *made = handle_new(K_MODEL, sizeof *made);
     if (made == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
     uint64_t length = length_of(bytes);
     cnrtRet_t code = length < HEAD_LENGTH ? fail_with(CNRT_RET_ERR_INVALID, "the model is damaged") : read_model(made, bytes, length);
@@ -191,7 +191,7 @@ API cnrtRet_t cnrtGetModelSize(const char *path, int *size) {
 API cnrtRet_t cnrtUnloadModel(cnrtModel_t model) {
     ENTER(NEEDS_DEVICE);
     LOCKED;
-    if (!object_is(K_MODEL, model)) return fail_with(CNRT_RET_ERR_INVALID, "model %p does not exist", model);
+    if (!handle_is(K_MODEL, model)) return fail_with(CNRT_RET_ERR_INVALID, "model %p does not exist", model);
     if (((struct model *)model)->functions > 0)
         return fail_with(CNRT_RET_ERR_BUSY, "functions of model %p live; call cnrtDestroyFunction first", model);
     destroy_model(model);
@@ -200,7 +200,7 @@ API cnrtRet_t cnrtUnloadModel(cnrtModel_t model) {
 
 #define MODEL(handle)                                                                                                   \
     do {                                                                                                                \
-        if (!object_is(K_MODEL, (handle))) return fail_with(CNRT_RET_ERR_INVALID, "model %p does not exist", (handle)); \
+        if (!handle_is(K_MODEL, (handle))) return fail_with(CNRT_RET_ERR_INVALID, "model %p does not exist", (handle)); \
     } while (0)
 
 API cnrtRet_t cnrtQueryCoreVersion(cnrtModel_t model, int *version) {
@@ -248,7 +248,7 @@ API cnrtRet_t cnrtGetFunctionSymbol(cnrtModel_t model, int index, char **symbol,
 API cnrtRet_t cnrtCreateFunction(cnrtFunction_t *function) {
     ENTER(NEEDS_DEVICE);
     REQUIRE(function);
-    *function = object_new(K_FUNCTION, sizeof(struct function));
+    *function = handle_new(K_FUNCTION, sizeof(struct function));
     return *function == NULL ? fail_with(CNRT_RET_ERR_NOMEM, "out of host memory") : CNRT_RET_SUCCESS;
 }
 
@@ -258,7 +258,7 @@ API cnrtRet_t cnrtExtractFunction(cnrtFunction_t *function, cnrtModel_t model, c
     REQUIRE(function);
     REQUIRE(symbol);
     MODEL(model);
-    if (!object_is(K_FUNCTION, *function)) return fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", *function);
+    if (!handle_is(K_FUNCTION, *function)) return fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", *function);
     struct function *made = *function;
     struct model *source = model;
     if (made->subnet != NULL) return fail_with(CNRT_RET_ERR_INVALID, "function %p was extracted before", *function);
@@ -273,17 +273,17 @@ API cnrtRet_t cnrtExtractFunction(cnrtFunction_t *function, cnrtModel_t model, c
 API cnrtRet_t cnrtDestroyFunction(cnrtFunction_t function) {
     ENTER(NEEDS_DEVICE);
     LOCKED;
-    if (!object_is(K_FUNCTION, function)) return fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
+    if (!handle_is(K_FUNCTION, function)) return fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
     struct function *found = function;
     if (found->contexts > 0)
         return fail_with(CNRT_RET_ERR_BUSY, "contexts of function %p live; call cnrtDestroyRuntimeContext first", function);
     if (found->model != NULL) found->model->functions--;
-    object_drop(K_FUNCTION, function);
+    handle_drop(K_FUNCTION, function);
     return CNRT_RET_SUCCESS;
 }
 
 struct subnet *function_subnet(cnrtFunction_t function) {
-    if (!object_is(K_FUNCTION, function)) {
+    if (!handle_is(K_FUNCTION, function)) {
         fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
         return NULL;
     }
@@ -293,6 +293,6 @@ struct subnet *function_subnet(cnrtFunction_t function) {
 }
 
 void model_drop_all(void) {
-    for (void *function; (function = object_any(K_FUNCTION)) != NULL;) object_drop(K_FUNCTION, function);
-    for (void *model; (model = object_any(K_MODEL)) != NULL;) destroy_model(model);
+    for (void *function; (function = handle_any(K_FUNCTION)) != NULL;) handle_drop(K_FUNCTION, function);
+    for (void *model; (model = handle_any(K_MODEL)) != NULL;) destroy_model(model);
 }

@@ -7,7 +7,7 @@
 #include "sim.h"
 
 struct param *param_of(cnrtParamDesc_t desc) {
-    if (object_is(K_PARAM, desc)) return desc;
+    if (handle_is(K_PARAM, desc)) return desc;
     fail_with(CNRT_RET_ERR_INVALID, "parameter descriptor %p does not exist", desc);
     return NULL;
 }
@@ -15,7 +15,7 @@ struct param *param_of(cnrtParamDesc_t desc) {
 API cnrtRet_t cnrtCreateParamDesc(cnrtParamDesc_t *desc) {
     ENTER(NEEDS_INIT);
     REQUIRE(desc);
-    *desc = object_new(K_PARAM, sizeof(struct param));
+    *desc = handle_new(K_PARAM, sizeof(struct param));
     return *desc == NULL ? fail_with(CNRT_RET_ERR_NOMEM, "out of host memory") : CNRT_RET_SUCCESS;
 }
 
@@ -23,7 +23,7 @@ API cnrtRet_t cnrtDestroyParamDesc(cnrtParamDesc_t desc) {
     ENTER(NEEDS_INIT);
     LOCKED;
     if (param_of(desc) == NULL) return CNRT_RET_ERR_INVALID;
-    object_drop(K_PARAM, desc);
+    handle_drop(K_PARAM, desc);
     return CNRT_RET_SUCCESS;
 }
 
@@ -32,8 +32,8 @@ API cnrtRet_t cnrtCreateParamDescArray(cnrtParamDesc_t **descs, int count) {
     LOCKED;
     REQUIRE(descs);
     if (count < 1) return fail_with(CNRT_RET_ERR_INVALID, "%d descriptors", count);
-    cnrtParamDesc_t *made = object_new(K_PARAMS, (size_t)count * sizeof *made);
-    for (int i = 0; made != NULL && i < count; i++) made[i] = object_new(K_PARAM, sizeof(struct param));
+    cnrtParamDesc_t *made = handle_new(K_PARAMS, (size_t)count * sizeof *made);
+    for (int i = 0; made != NULL && i < count; i++) made[i] = handle_new(K_PARAM, sizeof(struct param));
     *descs = made;
     return made == NULL ? fail_with(CNRT_RET_ERR_NOMEM, "out of host memory") : CNRT_RET_SUCCESS;
 }
@@ -41,10 +41,10 @@ API cnrtRet_t cnrtCreateParamDescArray(cnrtParamDesc_t **descs, int count) {
 API cnrtRet_t cnrtDestroyParamDescArray(cnrtParamDesc_t *descs, int count) {
     ENTER(NEEDS_INIT);
     LOCKED;
-    if (!object_is(K_PARAMS, descs)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "descriptors that do not exist");
+    if (!handle_is(K_PARAMS, descs)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "descriptors that do not exist");
     for (int i = 0; i < count; i++)
-        if (object_is(K_PARAM, descs[i])) object_drop(K_PARAM, descs[i]);
-    object_drop(K_PARAMS, descs);
+        if (handle_is(K_PARAM, descs[i])) handle_drop(K_PARAM, descs[i]);
+    handle_drop(K_PARAMS, descs);
     return CNRT_RET_SUCCESS;
 }
 
@@ -76,7 +76,7 @@ API cnrtRet_t cnrtGetShapeFromParamDesc(cnrtParamDesc_t desc, int **dims, int *n
     REQUIRE(ndim);
     const struct param *param = param_of(desc);
     if (param == NULL) return CNRT_RET_ERR_INVALID;
-    *dims = object_new(K_RESOURCE, sizeof param->dims);
+    *dims = handle_new(K_RESOURCE, sizeof param->dims);
     if (*dims == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
     memcpy(*dims, param->dims, sizeof param->dims);
     *ndim = param->ndim;
@@ -86,7 +86,7 @@ API cnrtRet_t cnrtGetShapeFromParamDesc(cnrtParamDesc_t desc, int **dims, int *n
 void param_drop_all(void) {
     static const enum kind KINDS_HERE[] = {K_PARAM, K_PARAMS, K_RESOURCE, K_NAMES};
     for (size_t i = 0; i < sizeof KINDS_HERE / sizeof *KINDS_HERE; i++)
-        for (void *object; (object = object_any(KINDS_HERE[i])) != NULL;) object_drop(KINDS_HERE[i], object);
+        for (void *object; (object = handle_any(KINDS_HERE[i])) != NULL;) handle_drop(KINDS_HERE[i], object);
 }
 
 /* --- inference ------------------------------------------------------------------------------------------------------------ */

@@ -1,19 +1,19 @@
-/* What the simulator's files know of each other: state, errors, handles, device memory, models.
+/* What the simulator's files know of each other: state, errors, models; common.h has handles and device memory.
  *
  * Rules of the house: an API function starts with ENTER, takes LOCKED where it touches shared state, and reports a failure with
  * fail_with(), which stores the text that cnrtGetErrorStr hands out with the code's own. */
 #ifndef LANDBRIDGE_CAMBRICON_SIM_H
 #define LANDBRIDGE_CAMBRICON_SIM_H
 
+#include "../common/common.h"
 #include "cnrt.h"
 
-#define DEVICES 4
 #define RANK_MAX 8
 #define NAME_MAX_LENGTH 255
 
-enum kind { K_BUFFER, K_HOST, K_QUEUE, K_MODEL, K_FUNCTION, K_CONTEXT, K_PARAM, K_PARAMS, K_RESOURCE, K_NAMES, KINDS };
+enum kind { K_QUEUE = K_FIRST, K_MODEL, K_FUNCTION, K_CONTEXT, K_PARAM, K_PARAMS, K_RESOURCE, K_NAMES };
 
-/* --- state.c: initialisation, errors, faults ------------------------------------------------------------------------------ */
+/* --- state.c: initialisation and errors --------------------------------------------------------------------------------- */
 
 enum { NEEDS_NOTHING = 0, NEEDS_INIT = 1, NEEDS_CURRENT = 2, NEEDS_NO_FAKE = 4 }; /* bits */
 #define NEEDS_DEVICE (NEEDS_INIT | NEEDS_CURRENT)
@@ -37,43 +37,16 @@ cnrtRet_t fail_with(cnrtRet_t code, const char *format, ...) __attribute__((form
         if ((pointer) == NULL) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%s is NULL", #pointer); \
     } while (0)
 
-struct lock_guard {
-    int unused;
-};
-struct lock_guard lock_take(void);
-void lock_release(struct lock_guard *guard);
-#define LOCKED struct lock_guard guard_ __attribute__((cleanup(lock_release), unused)) = lock_take()
-
 bool sim_is_fake(void); /* cnrtInit(1): no device, only questions */
 int sim_core(void);     /* of the simulated devices */
 
-/* --- handles.c: every object that the caller holds is registered ---------------------------------------------------------- */
-
-bool object_register(enum kind kind, void *handle); /* false when out of host memory */
-void object_forget(enum kind kind, const void *handle);
-void *object_new(enum kind kind, size_t size);      /* zeroed and registered; NULL when out of host memory */
-void object_drop(enum kind kind, void *handle);     /* forgets and frees */
-bool object_is(enum kind kind, const void *handle); /* never dereferences */
-int64_t object_count(enum kind kind);
-void *object_any(enum kind kind); /* one live handle, or NULL */
-
-/* --- device.c ------------------------------------------------------------------------------------------------------------- */
+/* --- device.c ----------------------------------------------------------------------------------------------------------- */
 
 int device_current(void); /* of this thread; -1 when none is set */
 void device_forget_all(void);
 cnrtRet_t queue_check(cnrtQueue_t queue);
 
-/* --- memory.c: device memory that the host cannot dereference ------------------------------------------------------------- */
-
-cnrtRet_t device_memory_init(size_t bytes_per_device);
-void device_memory_reset(void);
-int64_t device_memory_live(void);
-
-/* The simulator's own view of device memory [pointer, pointer + size) on `device`, or NULL after fail_with(code, ...). `what`
- * names the pointer in the message. Call with the lock held, and use the result only as long. */
-unsigned char *device_memory_view(const void *pointer, size_t size, int device, cnrtRet_t code, const char *what);
-
-/* --- model.c -------------------------------------------------------------------------------------------------------------- */
+/* --- model.c ------------------------------------------------------------------------------------------------------------ */
 
 struct port {
     char name[NAME_MAX_LENGTH + 1];
@@ -112,7 +85,7 @@ struct subnet *function_subnet(cnrtFunction_t function);
 int64_t dtype_nbytes(int dtype); /* 0 for one that is not simulated */
 void model_drop_all(void);
 
-/* --- param.c -------------------------------------------------------------------------------------------------------------- */
+/* --- param.c ------------------------------------------------------------------------------------------------------------ */
 
 struct param {
     int dtype, ndim;
@@ -125,7 +98,7 @@ void param_drop_all(void);
 /* Check descs of a function's inputs against what it takes. */
 cnrtRet_t param_check_inputs(const struct subnet *subnet, cnrtParamDesc_t *descs);
 
-/* --- context.c ------------------------------------------------------------------------------------------------------------ */
+/* --- context.c ---------------------------------------------------------------------------------------------------------- */
 
 void context_drop_all(void);
 /* Do the work that waits in a queue (NULL: in all queues of the device); what fails there fails the call that waits for it. */

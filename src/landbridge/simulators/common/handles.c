@@ -1,26 +1,26 @@
 /* The registry of live objects: a handle is checked by its address before anything is read through it. */
 #include <stdlib.h>
 
-#include "sim.h"
+#include "common.h"
 
 #define BUCKETS 1024
 
 struct entry {
     struct entry *next;
     void *handle;
-    enum kind kind;
+    int kind;
 };
 
 static struct entry *buckets[BUCKETS];
-static int64_t counts[KINDS];
+static int64_t counts[KINDS_MAX];
 
 static struct entry **bucket_of(const void *handle) { return &buckets[((uintptr_t)handle >> 4) % BUCKETS]; }
 
-bool handle_register(enum kind kind, void *handle) {
+bool handle_register(int kind, void *handle) {
     LOCKED;
     struct entry *entry = calloc(1, sizeof *entry);
     if (entry == NULL) {
-        fail(ACL_ERROR_BAD_ALLOC, "out of host memory");
+        report(VENDOR.no_host_memory, "out of host memory");
         return false;
     }
     struct entry **bucket = bucket_of(handle);
@@ -30,7 +30,7 @@ bool handle_register(enum kind kind, void *handle) {
     return true;
 }
 
-void handle_forget(enum kind kind, const void *handle) {
+void handle_forget(int kind, const void *handle) {
     LOCKED;
     for (struct entry **link = bucket_of(handle); *link != NULL; link = &(*link)->next) {
         struct entry *entry = *link;
@@ -42,10 +42,10 @@ void handle_forget(enum kind kind, const void *handle) {
     }
 }
 
-void *handle_new(enum kind kind, size_t size) {
+void *handle_new(int kind, size_t size) {
     void *handle = calloc(1, size);
     if (handle == NULL) {
-        fail(ACL_ERROR_BAD_ALLOC, "out of host memory");
+        report(VENDOR.no_host_memory, "out of host memory");
         return NULL;
     }
     if (handle_register(kind, handle)) return handle;
@@ -53,24 +53,24 @@ void *handle_new(enum kind kind, size_t size) {
     return NULL;
 }
 
-void handle_drop(enum kind kind, void *handle) {
+void handle_drop(int kind, void *handle) {
     handle_forget(kind, handle);
     free(handle);
 }
 
-bool handle_is(enum kind kind, const void *handle) {
+bool handle_is(int kind, const void *handle) {
     LOCKED;
     for (const struct entry *entry = *bucket_of(handle); entry != NULL; entry = entry->next)
-        if (entry->handle == handle) return entry->kind == kind;
+        if (entry->handle == handle && entry->kind == kind) return true;
     return false;
 }
 
-int64_t handle_count(enum kind kind) {
+int64_t handle_count(int kind) {
     LOCKED;
     return counts[kind];
 }
 
-void *handle_any(enum kind kind) {
+void *handle_any(int kind) {
     LOCKED;
     for (size_t i = 0; i < BUCKETS; i++)
         for (struct entry *entry = buckets[i]; entry != NULL; entry = entry->next)
