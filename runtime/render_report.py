@@ -56,9 +56,17 @@ def _totals(copies: Sequence[Crossing]) -> str:
 
 
 def _sum(sizes: Sequence[Size]) -> str:
-    known = sum(size for size in sizes if isinstance(size, int))
-    rest = [render(size) for size in sizes if not isinstance(size, int)]
-    return " + ".join([*rest, *([str(known)] if known or not rest else [])])
+    """Return a sum as one reads it, multiples of the same size added up: ``n*384 + 40``."""
+    known, multiples = 0, dict[str, tuple[Size, int]]()
+    for size in sizes:
+        if isinstance(size, int):
+            known += size
+            continue
+        multiple = not isinstance(size, str) and size[0] == "*" and isinstance(size[2], int)
+        factor, count = (size[1], size[2]) if multiple else (size, 1)
+        multiples[render(factor)] = (factor, multiples.get(render(factor), (factor, 0))[1] + count)
+    terms = [render(["*", factor, count] if count != 1 else factor) for factor, count in multiples.values()]
+    return " + ".join([*terms, *([str(known)] if known or not terms else [])])
 
 
 def _casts(report: Report) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from landbridge.runtime.errors import ArtifactCorrupt
+from landbridge.runtime.render_report import _sum
 from landbridge.runtime.report import Cast, Crossing, Fallback, Report
 
 FULL = Report(
@@ -95,3 +96,9 @@ def test_one_crossing_of_shared_memory_moves_nothing() -> None:
     lines = report.render().splitlines()
     assert lines[0] == "1 crossing, the minimum is 1"
     assert lines[3] == "  0 bytes cross in a run"
+
+
+def test_multiples_of_a_size_are_added_up() -> None:
+    sizes: list[Any] = [["*", "n", 128], 8, ["*", "n", 256], "m", ["*", ["+", "n", 7], 4], 32]
+    assert _sum(sizes) == "n*384 + m + (n+7)*4 + 40"
+    assert (_sum([]), _sum([3]), _sum(["n", "n"])) == ("0", "3", "n*2")
