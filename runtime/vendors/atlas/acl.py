@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.vendors.shared_library import open_first
 
 SUCCESS = 0
 REPEAT_INITIALIZE = 100002
@@ -250,16 +251,9 @@ def open_library(at: str) -> ctypes.CDLL:
     Raises:
         DeviceError: it is not installed, or does not load.
     """
-    failures = []
-    for path in library_places():
-        if path.is_absolute() and not path.exists():
-            continue
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:
-            failures.append(str(error))
-    raise DeviceError(
-        f"the Ascend library {LIBRARY} does not load: {'; '.join(failures)}",
+    return open_first(
+        library_places(),
+        called=f"the Ascend library {LIBRARY}",
         at=at,
         hint="install CANN (or its nnrt package) and run `source /usr/local/Ascend/ascend-toolkit/set_env.sh` before starting; "
         'without a device, simulate one: simulate=["atlas"] or LANDBRIDGE_SIMULATE=atlas',
