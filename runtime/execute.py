@@ -27,6 +27,12 @@ INPUTS, OUTPUTS = "inputs", "outputs"
 PHASES = (INPUTS, HOST, COPY_IN, EXECUTE, COPY_OUT, OUTPUTS)
 """Where the time of a run goes: taking the inputs in, the four kinds of steps, and giving the outputs out."""
 
+NO_TIME = dict.fromkeys(PHASES, 0)
+"""The nanoseconds of a run that has not begun; copied for each."""
+
+SMALL = 16384
+"""Bytes up to which a tensor of the host is copied to and from memory of the binding, which takes less than asking for its address."""
+
 Way = Literal["late", "copied", "placed", "on device"]
 """How an output gets to the caller: as the array that a late step made; copied from its buffer; written into a fresh array by the steps
 themselves; written into fresh memory of its device."""
@@ -108,6 +114,25 @@ class Runner:
             for entry, way in zip(plan.outputs, self.ways, strict=True)
             if way == "copied" and is_free(binding, entry.buffer) and binding.roots[entry.buffer] not in on_device
         )
+        self._small = {position: self._home(entry.buffer) for position, entry in enumerate(plan.inputs) if _is_small(binding, entry.buffer)}
+        self._large = tuple((position, entry.buffer) for position, entry in enumerate(plan.inputs) if position not in self._small)
+        self._ready = self._small_outputs()
+
+    def _home(self, buffer: int) -> NDArray[Any]:
+        """Return a buffer in memory of the binding, where it stays."""
+        binding = self.binding
+        if binding.roots[buffer] in binding.movable:
+            binding.place_home(binding.roots[buffer])
+        return view(binding.addresses[buffer], binding.plan.buffers[buffer].dtype, binding.shape(buffer))
+
+    def _small_outputs(self) -> dict[str, NDArray[Any]] | None:
+        """Return where the steps leave the outputs, by name, if all of them are small; else None."""
+        binding, outputs = self.binding, self.binding.plan.outputs
+        fixed = all(
+            way == "copied" and is_free(binding, entry.buffer) and _is_small(binding, entry.buffer)
+            for entry, way in zip(outputs, self.ways, strict=True)
+        )
+        return {entry.name: self._home(entry.buffer) for entry in outputs} if fixed else None
 
     def run(self, values: list[Value], phases: dict[str, int], steps: Stepper = call_steps) -> dict[str, Any]:
         """Return the outputs by name, in memory that nobody else has.
@@ -122,14 +147,23 @@ class Runner:
         """
         binding = self.binding
         started = perf_counter_ns()
-        for entry, value in zip(binding.plan.inputs, values, strict=True):
-            refresh = feed(binding, entry.buffer, value, prepare=False)
+        for position, home in self._small.items():
+            home[...] = values[position]
+        for position, buffer in self._large:
+            refresh = feed(binding, buffer, values[position], prepare=False)
             if refresh is not None:
                 refresh()
-        targets = self._place_outputs()
+        targets = {} if self._ready is not None else self._place_outputs()
         phases[INPUTS] += perf_counter_ns() - started
         steps(binding, phases)
         now = perf_counter_ns()
+        result = self._collect_all(values, targets) if self._ready is None else {name: home.copy() for name, home in self._ready.items()}
+        phases[OUTPUTS] += perf_counter_ns() - now
+        return result
+
+    def _collect_all(self, values: list[Value], targets: dict[str, Value]) -> dict[str, Any]:
+        """Return the outputs by name: those in ``targets`` are there already."""
+        binding = self.binding
         given = {entry.buffer: value for entry, value in zip(binding.plan.inputs, values, strict=True)}
         result = {}
         for entry, way in zip(binding.plan.outputs, self.ways, strict=True):
@@ -140,7 +174,6 @@ class Runner:
                 output = unpack(output, dtype, binding.shape(entry.buffer))
             result[entry.name] = output
         binding.late.clear()
-        phases[OUTPUTS] += perf_counter_ns() - now
         return result
 
     def _place_outputs(self) -> dict[str, Value]:
@@ -186,8 +219,15 @@ def _way(binding: Binding, entry: Interface, shared: Counter[int], on_device: se
         return "copied"
     if binding.plan.buffers[entry.buffer].device != "cpu":
         return "on device"
-    whole = shared[root] == 1 and binding.shift(entry.buffer) == 0
+    whole = shared[root] == 1 and binding.shift(entry.buffer) == 0 and not _is_small(binding, entry.buffer)
     return "placed" if whole and root not in binding.keyed and root not in on_device else "copied"
+
+
+def _is_small(binding: Binding, buffer: int) -> bool:
+    """Return whether a buffer of the host, of whole elements, is cheaper to copy than to place."""
+    described = binding.plan.buffers[buffer]
+    plain = described.device == "cpu" and not is_packed(described.dtype)
+    return plain and binding.reserved(binding.roots[buffer]) <= SMALL
 
 
 def is_free(binding: Binding, buffer: int) -> bool:

@@ -59,6 +59,8 @@ class Gate:
         self._holders = tuple(dtypes.holder(info.dtype) for info in self.inputs)
         self._packed = tuple(index for index, info in enumerate(self.inputs) if dtypes.is_packed(info.dtype))
         self._names = frozenset(info.name for info in self.inputs)
+        self._wanted = tuple(zip(self.inputs, self._holders, strict=True))
+        self._last: tuple[list[tuple[int, ...]], tuple[int, ...]] | None = None
         self._dims = plan.dims
         self._devices = devices
 
@@ -68,12 +70,22 @@ class Gate:
         Raises:
             InputError: names are missing or unknown, or an input has the wrong type, dtype, shape or place.
         """
-        if not isinstance(inputs, Mapping):
+        if type(inputs) is not dict and not isinstance(inputs, Mapping):
             raise InputError(f"{type(inputs).__name__}, expected inputs by name", hint='run({"name": array})')
         if inputs.keys() != self._names:
             self._refuse_names(inputs)
-        values = [self._value(info, holder, inputs[info.name]) for info, holder in zip(self.inputs, self._holders, strict=True)]
-        extents = self._extents(values)
+        values: list[Value] = []
+        for info, holder in self._wanted:
+            value = inputs[info.name]
+            is_plain = type(value) is np.ndarray and value.dtype is holder  # as nearly always: nothing to look at
+            values.append(value if is_plain else self._value(info, holder, value))
+        shapes = [value.shape for value in values]
+        last = self._last
+        if last is not None and last[0] == shapes:
+            extents = last[1]
+        else:
+            extents = self._extents(values)
+            self._last = shapes, extents
         for index in self._packed:
             values[index] = dtypes.pack(np.asarray(values[index]), self.inputs[index].dtype)
         return values, extents

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.errors import DeviceError
-from landbridge.runtime.execute import PHASES, Runner
+from landbridge.runtime.execute import NO_TIME, Runner
 from landbridge.runtime.open_artifact import OpenArtifact
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Lease:
         self.runs = 0
         self.failures = 0
         self.elapsed_ns = 0
-        self.phases = dict.fromkeys(PHASES, 0)
+        self.phases = NO_TIME.copy()
 
     def close(self) -> None:
         """Give everything back; for who holds the turn. Idempotent."""

@@ -29,7 +29,7 @@ from landbridge.runtime.device import Device
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.dims import names as dims_of
 from landbridge.runtime.errors import DeviceError, DeviceTimeout, InputError, UsageError
-from landbridge.runtime.execute import PHASES, Stepper, Timed, Watched, call_steps, copy_to_device
+from landbridge.runtime.execute import NO_TIME, Stepper, Timed, Watched, call_steps, copy_to_device
 from landbridge.runtime.gate import Gate, TensorInfo, as_array
 from landbridge.runtime.gears import GearPlan
 from landbridge.runtime.leases import Leases, default_limit
@@ -127,7 +127,7 @@ class Session:
             for buffer in (plan.buffers[entry.buffer],)
         )
         self.simulated: tuple[str, ...] = opened.simulated
-        self._phases = dict.fromkeys(PHASES, 0)
+        self._phases = NO_TIME.copy()
 
     @property
     def state(self) -> State:
@@ -297,7 +297,7 @@ class Session:
                     continue  # it had to make way for others, or the session is being closed
                 if deadline is not None:
                     deadline.begin()
-                phases = dict.fromkeys(PHASES, 0)
+                phases = NO_TIME.copy()
                 try:
                     outputs = lease.runner.run(values, phases, steps)
                 except BaseException as error:

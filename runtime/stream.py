@@ -6,6 +6,7 @@ stage sets the pace.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, wait
@@ -40,4 +41,6 @@ def stream(submit: Callable[[Any], Future[Outputs]], requests: Iterator[Any], de
         if failure is not None:
             raise failure
     finally:
-        wait([future for future in pending if not future.cancel()])
+        under_way = [future for future in pending if not future.cancel()]
+        if not sys.is_finalizing():  # the threads of a process that ends stand still, wherever they were
+            wait(under_way)
