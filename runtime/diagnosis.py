@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +116,8 @@ def find_library(places: Sequence[str]) -> Software | None:
 
 def find_package(name: str) -> Software | None:
     """Return the installed Python distribution ``name``, or None."""
+    from importlib import metadata  # noqa: PLC0415 - it takes longer to import than the whole runtime
+
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:

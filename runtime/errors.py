@@ -9,7 +9,6 @@ This file imports only the standard library; it is public as ``landbridge.errors
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Self
 
@@ -162,6 +161,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("x", ["image", "mask"])
         'there are: image, mask'
     """
+    import difflib  # noqa: PLC0415 - only after a mistake
+
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

@@ -13,7 +13,6 @@ import hashlib
 import logging
 import os
 import platform
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -124,6 +123,8 @@ def _open(data: Blob, digest: str) -> ctypes.CDLL:
             raise
     except OSError as first:
         _LOG.debug("memory file refused: %s", first)
+        import tempfile  # noqa: PLC0415 - of use only where memory files are forbidden
+
         with tempfile.TemporaryDirectory(prefix="landbridge-") as directory:  # only its owner may enter
             path = Path(directory) / f"{digest}.so"
             path.write_bytes(data)

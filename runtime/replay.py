@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -244,6 +243,8 @@ def _distance(found: Sequence[tuple[int, ...]], recorded: Sequence[tuple[int, ..
 
 
 def _read(path: Path, kind: str, count: int) -> list[Array]:
+    import zipfile  # noqa: PLC0415 - only recordings need it
+
     try:
         with np.load(path, allow_pickle=False) as file:
             return [file[f"{kind}{index}"] for index in range(count)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 from landbridge.runtime.device import register_kind
@@ -59,8 +59,7 @@ def vendors() -> dict[str, Vendor]:
     global _discovered
     with _lock:
         if not _discovered:
-            found = {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
-            for name, value in sorted({**found, **BUILT_IN}.items(), key=lambda item: (item[0] not in BUILT_IN, item[0])):
+            for name, value in sorted({**_installed(GROUP), **BUILT_IN}.items(), key=lambda item: (item[0] not in BUILT_IN, item[0])):
                 if name not in _vendors:
                     module, _, attribute = value.partition(":")
                     register(getattr(import_module(module), attribute)())
@@ -116,9 +115,15 @@ def simulator(name: str) -> Path:
     Raises:
         UnsupportedError: there is no simulator of this vendor.
     """
-    found = {entry.name: entry.value for entry in metadata.entry_points(group=SIMULATORS_GROUP)}
-    known = {**found, **BUILT_IN_SIMULATORS}
+    known = {**_installed(SIMULATORS_GROUP), **BUILT_IN_SIMULATORS}
     if name not in known:
         raise UnsupportedError(f"there is no simulator of '{name}'", hint=f"simulators here: {', '.join(sorted(known))}")
     module, _, attribute = known[name].partition(":")
     return Path(getattr(import_module(module), attribute)())
+
+
+def _installed(group: str) -> dict[str, str]:
+    """Return what installed packages offer in an entry-point group, by name."""
+    from importlib import metadata  # noqa: PLC0415 - it takes longer to import than the whole runtime
+
+    return {entry.name: entry.value for entry in metadata.entry_points(group=group)}
