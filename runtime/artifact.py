@@ -152,10 +152,7 @@ def read(path: str | Path, *, trust: Sequence[Trust] = ()) -> Artifact:
 def from_bytes(data: Blob, *, trust: Sequence[Trust] = ()) -> Artifact:
     """Return the artifact in the file ``data``; otherwise as `read`."""
     container = Container.open(data)
-    sections = {
-        section.name: container.payload(data, index, private=not section.name.startswith("const/"))
-        for index, section in enumerate(container.sections)
-    }
+    sections = container.payloads(data)
     for condition in trust:
         condition.check(container.digest, container.signatures)
     return replace(_artifact(container), sections=sections, section_digests={one.name: one.sha256 for one in container.sections})

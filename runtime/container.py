@@ -13,9 +13,12 @@ with the alignment field of Android's zipalign.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import os
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +49,9 @@ KINDS: Mapping[str, int] = {"code": 4096, "const": 64, "vendor": 4096}
 BIG_CONSTANT = 65536
 """A constant section of at least this many bytes is aligned to a page."""
 
+PIECE_NBYTES = 4 * 2**20
+"""A constant section of more bytes than this is hashed in pieces of so many, so that all processors can."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63}){1,3}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{1,512}")
@@ -69,7 +75,7 @@ class Section:
         name: its kind and its name, such as "const/weights".
         nbytes: size of the payload.
         align: what its offset is a multiple of.
-        sha256: of the payload, in hexadecimal.
+        sha256: of the payload, in hexadecimal (`digest_of`).
         crc32: of the payload; zip tools check it.
     """
 
@@ -86,7 +92,7 @@ class Section:
         if not _NAME.fullmatch(name) or kind not in KINDS:
             raise ValueError(f"'{name}' is not the name of a section")
         align = 4096 if kind == "const" and len(data) >= BIG_CONSTANT else KINDS[kind]
-        return Section(name, len(data), align, hashlib.sha256(data).hexdigest(), zlib.crc32(data))
+        return Section(name, len(data), align, digest_of(name, data), zlib.crc32(data))
 
 
 @dataclass(frozen=True)
@@ -262,10 +268,74 @@ class Container:
         section, offset = self.sections[index], self.offsets[index]
         part = memoryview(data)[offset : offset + section.nbytes].toreadonly()
         payload: Blob = bytes(part) if private else part
-        found = hashlib.sha256(payload).hexdigest()
-        if found != section.sha256:
-            raise ArtifactCorrupt(f"section '{section.name}' is damaged: SHA-256 {found}, expected {section.sha256}")
+        _check(section, digest_of(section.name, payload))
         return payload
+
+    def payloads(self, data: Blob) -> dict[str, Blob]:
+        """Return every section's payload by name, checked on all processors; constants are parts of ``data``, the others are copies.
+
+        Raises:
+            ArtifactCorrupt: as `payload`.
+        """
+        view = memoryview(data).toreadonly()
+        found: dict[str, Blob] = {}
+        for section, offset in zip(self.sections, self.offsets, strict=True):
+            part = view[offset : offset + section.nbytes]
+            found[section.name] = part if section.name.startswith("const/") else bytes(part)
+        pieces = [_pieces(name, payload) for name, payload in found.items()]
+        hashes = iter(_hash_all([piece for group in pieces for piece in group]))
+        for section, group in zip(self.sections, pieces, strict=True):
+            _check(section, _combine([next(hashes) for _ in group]))
+        return found
+
+
+def digest_of(name: str, data: Blob) -> str:
+    """Return the SHA-256 of a section's payload, in hexadecimal.
+
+    That of a constant section of more than `PIECE_NBYTES` bytes is the SHA-256 of the SHA-256s of its pieces of `PIECE_NBYTES`, one
+    after the other, the last piece being what is left.
+    """
+    return _combine(_hash_all(_pieces(name, data)))
+
+
+def _check(section: Section, found: str) -> None:
+    if found != section.sha256:
+        raise ArtifactCorrupt(
+            f"section '{section.name}' is damaged: SHA-256 {found}, expected {section.sha256}",
+            hint="the file changed after it was written: copy it again from where it was made, or compile it anew",
+        )
+
+
+def _pieces(name: str, data: Blob) -> list[Blob]:
+    if not name.startswith("const/") or len(data) <= PIECE_NBYTES:
+        return [data]
+    view = memoryview(data)
+    return [view[start : start + PIECE_NBYTES] for start in range(0, len(view), PIECE_NBYTES)]
+
+
+def _combine(hashes: Sequence[bytes]) -> str:
+    return hashes[0].hex() if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).hexdigest()
+
+
+def _hash_all(pieces: Sequence[Blob]) -> list[bytes]:
+    """Return the SHA-256 of each piece, worked out by as many threads as there are processors where it is worth it."""
+    found = [b""] * len(pieces)
+    turns = itertools.count()
+
+    def work() -> None:
+        while (index := next(turns)) < len(pieces):
+            found[index] = hashlib.sha256(pieces[index]).digest()
+
+    large = sum(len(piece) for piece in pieces) > PIECE_NBYTES
+    helpers = [
+        threading.Thread(target=work, daemon=True) for _ in range(min(len(os.sched_getaffinity(0)), len(pieces)) - 1 if large else 0)
+    ]
+    for helper in helpers:
+        helper.start()
+    work()
+    for helper in helpers:
+        helper.join()
+    return found
 
 
 def parse_signatures(raw: bytes) -> tuple[KeySignature, ...]:

@@ -269,7 +269,8 @@ def test_sections_that_changed_places_are_refused() -> None:
         (
             lambda m: m["sections"][0].update(sha256="0" * 64),
             ArtifactCorrupt,
-            f"section 'const/weights' is damaged: SHA-256 {hashlib.sha256(WEIGHTS.tobytes()).hexdigest()}, expected {'0' * 64}",
+            f"section 'const/weights' is damaged: SHA-256 {hashlib.sha256(WEIGHTS.tobytes()).hexdigest()}, expected {'0' * 64}\n"
+            "  hint: the file changed after it was written: copy it again from where it was made, or compile it anew",
         ),
         (lambda m: m["sections"].append(m["sections"][0]), ArtifactCorrupt, "sections: a name appears twice"),
         (lambda m: m.update(sections=[1] * 16385), ArtifactLimit, "sections: 16385 elements, at most 16384 are allowed"),

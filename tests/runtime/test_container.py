@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -7,11 +8,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from landbridge.runtime.artifact import write
-from landbridge.runtime.container import Section, lay_out, to_canonical_json
-from support.plans import artifact, extern, extern_plan
+from landbridge.runtime.artifact import from_bytes, to_bytes, write
+from landbridge.runtime.container import PIECE_NBYTES, Container, Section, lay_out, to_canonical_json
+from landbridge.runtime.errors import ArtifactCorrupt
+from support.host_code import host_library
+from support.plans import artifact, extern, extern_plan, host_plan
 
 SECTIONS = {"code/host.so": b"\x7fELF" * 50, "const/a": b"", "const/big": os.urandom(70_000), "vendor/double": b"blob"}
 
@@ -77,3 +81,29 @@ def test_numbers_and_names_that_json_cannot_hold() -> None:
     for bad in ({1: 2}, {"a": 1.0}, {"a": 2**63}, {"a": b"x"}, {"a": {1}}):
         with pytest.raises(ValueError, match=r"has type|is not named|more than 64 bits"):
             to_canonical_json(bad)
+
+
+def large_constant(nbytes: int) -> tuple[bytes, bytes]:
+    """Return a constant of so many bytes, and an artifact with it."""
+    weights = (np.arange(nbytes, dtype=np.uint32) * 2654435761 >> 13).astype(np.uint8).tobytes()
+    return weights, to_bytes(artifact(host_plan(), sections={"code/host.so": host_library(), "const/big": weights}))
+
+
+@pytest.mark.parametrize("nbytes", [PIECE_NBYTES, PIECE_NBYTES + 1, 2 * PIECE_NBYTES, 2 * PIECE_NBYTES + 77])
+def test_digest_of_a_large_constant(nbytes: int) -> None:
+    weights, data = large_constant(nbytes)
+    pieces = [weights[start : start + 4194304] for start in range(0, nbytes, 4194304)]
+    whole = hashlib.sha256(b"".join(hashlib.sha256(piece).digest() for piece in pieces)).hexdigest()
+    section = next(one for one in Container.open(data).sections if one.name == "const/big")
+    assert section.sha256 == (whole if len(pieces) > 1 else hashlib.sha256(weights).hexdigest())
+    assert from_bytes(data).sections["const/big"] == weights
+
+
+def test_damage_in_any_piece_of_a_large_constant() -> None:
+    weights, data = large_constant(2 * PIECE_NBYTES + 77)
+    start = data.index(weights)
+    for position in (0, PIECE_NBYTES - 1, PIECE_NBYTES, 2 * PIECE_NBYTES, len(weights) - 1):
+        damaged = bytearray(data)
+        damaged[start + position] ^= 1
+        with pytest.raises(ArtifactCorrupt, match="section 'const/big' is damaged"):
+            from_bytes(bytes(damaged))
