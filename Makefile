@@ -34,8 +34,10 @@ test-long: lint ## Run everything, the long tests too
 conformance: setup ## Run onnx's own tests through compiler and runtime; writes docs/conformance.md
 	PYTHONPATH=src:tests $(BIN)/python -m conformance
 
-bench: setup ## Measure compile time, artifact load, the demo, and host code beside ONNX Runtime and OpenVINO
+bench: setup ## Measure compile time, loads, overheads, sessions, the demo, and host code beside ONNX Runtime and OpenVINO
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/overheads.py
+	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/host.py
 
 clean: ## Remove what the other targets made
