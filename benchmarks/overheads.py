@@ -301,7 +301,7 @@ def main() -> None:
         print(f"{'one more ' + kind:<28} {microseconds:8.2f} us")
     times = loading()
     print(
-        f"{'100 MB: to the first result':<28} {times['load'] * 1e3:8.1f} ms, {times['load'] / times['hash']:.2f} of hashing it on all processors"
+        f"{'100 MB: to the first result':<28} {times['load'] * 1e3:8.1f} ms, {times['load'] / times['hash']:.2f} of hashing it on all cores"
     )
     imports = importing()
     alone = imports["numpy"] - imports["nothing"]
