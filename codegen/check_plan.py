@@ -83,26 +83,27 @@ def _memory(plan: Plan, buffer: int) -> int:
 def _order_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterator[str]:
     """Yield reads before writes, second writes, and dependences that are missing."""
     writer: dict[int, int] = {}
+    inputs = {entry.buffer for entry in plan.inputs}
     for number, (step, moments) in enumerate(zip(plan.steps, accesses, strict=True)):
         if any(not 0 <= other < number for other in step.after):
             yield f"step {number} waits for {step.after}, expected earlier steps"
         for access in moments:
             for buffer in access.reads:
                 memory = _memory(plan, buffer)
-                if memory not in writer and plan.buffers[memory].storage in ("arena", "late"):
+                if memory not in writer and memory not in inputs and plan.buffers[memory].storage in ("arena", "late"):
                     yield f"step {number} reads {_name(plan, buffer)} before anything is in it"
                 elif writer.get(memory, number) not in (number, *step.after):
                     yield f"step {number} reads {_name(plan, buffer)} but does not wait for step {writer[memory]}"
             for buffer in access.writes:
                 memory = _memory(plan, buffer)
-                if plan.buffers[memory].storage not in ("arena", "late"):
+                if memory in inputs or plan.buffers[memory].storage not in ("arena", "late"):
                     yield f"step {number} writes {_name(plan, buffer)}, which is {plan.buffers[memory].storage}"
                 if memory in writer:
                     yield f"step {number} writes {_name(plan, buffer)} again"
                 writer[memory] = number
     for output in plan.outputs:
         memory = _memory(plan, output.buffer)
-        if memory not in writer and plan.buffers[memory].storage in ("arena", "late"):
+        if memory not in writer and memory not in inputs and plan.buffers[memory].storage in ("arena", "late"):
             yield f"output '{output.name}' is never written"
 
 

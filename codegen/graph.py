@@ -16,11 +16,12 @@ from tvm import relax, tirx
 
 from landbridge.ir import body as ir_body
 from landbridge.ir.devices import device_of
-from landbridge.ir.program import OUTPUTS, Program, attribute, extern_device, user_name
-from landbridge.ir.sizes import dims_in, dtype_of, shape_of
+from landbridge.ir.program import OPAQUE_TYPES, OUTPUTS, Program, attribute, extern_device, user_name
+from landbridge.ir.sizes import OPAQUE, dims_in, dtype_of, shape_of
 from landbridge.runtime import dims
 from landbridge.runtime.dims import Size
 from landbridge.runtime.errors import PassError, UnsupportedError
+from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.plan import LATE
 
 Kind = Literal["host", "view", "copy", "extern"]
@@ -36,7 +37,7 @@ class Value:
     Attributes:
         name: the user's name.
         device: where it lives, as in a plan.
-        dtype: element type.
+        dtype: element type, or that of a value that is no tensor of numbers (`landbridge.runtime.opaque`).
         shape: sizes over the named dimensions of the inputs, `LATE` where only the data will tell.
         constant: its elements, where they are known.
     """
@@ -49,8 +50,8 @@ class Value:
 
     @property
     def late(self) -> bool:
-        """Whether its shape depends on the data."""
-        return LATE in self.shape
+        """Whether its shape depends on the data, or it is no tensor of numbers."""
+        return LATE in self.shape or is_opaque(self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,7 @@ class _Reader:
         self.module = program.module
         self.body = ir_body.Body.of(program.module)
         self.dims = _dims_of(self.module, self.body.params)
+        self.opaque: dict[str, str] = attribute(self.module, OPAQUE_TYPES, {})
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.values_of: dict[Any, tuple[int, ...]] = {}
@@ -143,8 +145,16 @@ class _Reader:
         shape = shape_of(tensor_type)
         sizes: tuple[Size, ...] = (LATE,) * max(tensor_type.ndim, 1) if shape is None else shape
         known = tuple(size if set(dims.names(size)) <= set(self.dims) else LATE for size in sizes)
-        self.values.append(Value(name, "cpu" if device is None else str(device), dtype_of(tensor_type), known, constant))
+        self.values.append(Value(name, "cpu" if device is None else str(device), self.dtype(name, tensor_type), known, constant))
         return len(self.values) - 1
+
+    def dtype(self, name: str, tensor_type: Any) -> str:
+        found = dtype_of(tensor_type)
+        if found != OPAQUE:
+            return found
+        if name not in self.opaque:
+            raise PassError("the value has no element type", at=name)
+        return str(self.opaque[name])
 
     def leaves(self, expr: Any) -> tuple[int, ...]:
         """Return the values of an operand."""

@@ -35,6 +35,9 @@ TOPOLOGY = "landbridge.topology"
 MODEL = "landbridge.model"
 """Module attribute: the name of the model, for messages, such as "detector.onnx"."""
 
+OPAQUE_TYPES = "landbridge.opaque"
+"""Module attribute: by the user's name of each value that is no tensor of numbers, its dtype (`landbridge.runtime.opaque`)."""
+
 DERIVED = "__"
 """Separates the name of a variable from what a pass added: ``x__atlas0`` is the copy of ``x``. Front ends make no such names."""
 

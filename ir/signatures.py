@@ -18,10 +18,12 @@ from landbridge.ir.dtypes import convertible
 from landbridge.ir.fixes import cast_fix, transpose_fix
 from landbridge.ir.location import place, value_name
 from landbridge.ir.program import ExternEntry, ModuleInfo
-from landbridge.ir.sizes import dtype_of, equal_shapes, equal_sizes, render_type, shape_of
+from landbridge.ir.sizes import OPAQUE, dtype_of, equal_shapes, equal_sizes, render_type, shape_of
 from landbridge.runtime.dims import Size, render, render_shape
+from landbridge.runtime.dtypes import BITS
 from landbridge.runtime.errors import InputError
 from landbridge.runtime.gears import plan_gears, spread_of
+from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.signature import Port
 
 Aspect = Literal["symbol", "arity", "dtype", "shape", "gears", "image", "output"]
@@ -109,7 +111,8 @@ class _Call:
         dtype, shape = dtype_of(argument.ty), shape_of(argument.ty)
         if shape is None and self.entry.device.is_cpu and argument.ty.ndim in (-1, len(port.shape)):
             shape = port.shape  # its extents are known when it runs, and checked then
-        dtype_fits = dtype == port.dtype or (self.converting and convertible(dtype, port.dtype))
+        both_numbers = dtype in BITS and port.dtype in BITS
+        dtype_fits = _fits(dtype, port.dtype) or (self.converting and both_numbers and convertible(dtype, port.dtype))
         shape_fits = shape is not None and self._bind(port.shape, shape)
         if dtype_fits and shape_fits:
             return
@@ -166,7 +169,7 @@ class _Call:
         for index, (port, result) in enumerate(zip(ports, types, strict=True)):
             shape = shape_of(result)
             fits = result.ndim in (-1, len(port.shape)) if shape is None else self._bind(port.shape, shape)
-            if not fits or dtype_of(result) != port.dtype:
+            if not fits or not _fits(dtype_of(result), port.dtype):
                 expected = f"{port.dtype} {render_shape(self._substituted(port.shape))}"
                 yield self._output(f"output {index} '{port.name}'", expected, render_type(result), "declare it as the model gives it")
 
@@ -185,6 +188,11 @@ class _Call:
 
     def _substituted(self, dims: Sequence[Size]) -> tuple[Size, ...]:
         return tuple(self.extents.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
+
+
+def _fits(dtype: str, expected: str) -> bool:
+    """Return whether an element type is the expected one; of opaque values Relax knows no more than that they are."""
+    return dtype == expected or (dtype == OPAQUE and is_opaque(expected))
 
 
 def _result_types(binding: Binding) -> tuple[Any, ...]:

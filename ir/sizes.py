@@ -14,6 +14,9 @@ from landbridge.ir.dtypes import bits_of
 from landbridge.runtime.dims import OPERATORS, Size, names, product, render_shape
 from landbridge.runtime.errors import PassError
 
+OPAQUE = "opaque"
+"""What `dtype_of` calls the element type of values that are no tensors of numbers; in Relax they have none."""
+
 _DIM_TYPE = "int64"
 
 _OPERATOR_OF_NODE = {
@@ -79,14 +82,14 @@ def shape_of(tensor_type: Any) -> tuple[Size, ...] | None:
 
 
 def dtype_of(tensor_type: Any) -> str:
-    """Return the element type of a tensor type by its NumPy name."""
-    return str(tensor_type.dtype)
+    """Return the element type of a tensor type by its NumPy name; that of strings, sequences and the like is `OPAQUE`."""
+    return OPAQUE if tensor_type.dtype is None else str(tensor_type.dtype) or OPAQUE
 
 
 def nbytes_of(tensor_type: Any) -> Size:
-    """Return the bytes of a tensor of this type; 0 where only the data will tell its shape."""
+    """Return the bytes of a tensor of this type; 0 where only the data will tell its shape, and of what is no tensor of numbers."""
     shape = shape_of(tensor_type)
-    if shape is None:
+    if shape is None or dtype_of(tensor_type) == OPAQUE:
         return 0
     bits = bits_of(dtype_of(tensor_type))
     if bits % 8 == 0:

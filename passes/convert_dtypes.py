@@ -14,7 +14,7 @@ import tvm
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.dtypes import convertible
 from landbridge.ir.program import ModuleInfo
-from landbridge.ir.sizes import dtype_of
+from landbridge.ir.sizes import OPAQUE, dtype_of
 from landbridge.passes.rewrite import Deriver, rewritten, with_operands
 
 
@@ -33,7 +33,7 @@ class ConvertDtypes:
         converted: dict[tuple[Any, str], Any] = {}
 
         def as_expected(value: Any, dtype: str) -> Any:
-            if dtype_of(value.ty) == dtype or not convertible(dtype_of(value.ty), dtype):
+            if dtype_of(value.ty) in (dtype, OPAQUE) or not convertible(dtype_of(value.ty), dtype):
                 return value
             if (value, dtype) not in converted:
                 bindings.append(derive.cast(value, dtype))

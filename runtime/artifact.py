@@ -15,7 +15,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from landbridge.runtime.container import FORMAT, FORMAT_VERSION, Blob, Container, KeySignature, Section, lay_out, to_canonical_json
+from landbridge.runtime.container import (
+    FORMAT,
+    FORMAT_VERSION,
+    OPAQUE,
+    Blob,
+    Container,
+    KeySignature,
+    Section,
+    lay_out,
+    to_canonical_json,
+)
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, PlanError
 from landbridge.runtime.fields import Field
 from landbridge.runtime.plan import Extern, Plan, Segment
@@ -233,7 +243,7 @@ def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, An
     return {
         "format": FORMAT,
         "format_version": list(FORMAT_VERSION),
-        "requires": [],
+        "requires": [OPAQUE] if artifact.plan.has_opaque else [],
         "name": artifact.name,
         "producer": dict(artifact.producer),
         "target": {**vars(artifact.target), "cpu_features": list(artifact.target.cpu_features)},

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
-from numpy.typing import NDArray
-
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.memory import empty, view
+from landbridge.runtime.opaque import copied
 from landbridge.runtime.plan import Extern
 
 
@@ -20,12 +19,12 @@ class Crossed:
     Attributes:
         name: the user's.
         buffer: of the plan.
-        array: a copy; elements of types that NumPy lacks are unsigned integers of the same width.
+        array: a copy; elements of types that NumPy lacks are unsigned integers of the same width. Of a sequence or the like it is that.
     """
 
     name: str
     buffer: int
-    array: NDArray[Any]
+    array: Any
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ def _copied(binding: Binding, buffers: tuple[int, ...]) -> tuple[Crossed, ...]:
     return tuple(Crossed(binding.plan.buffers[buffer].name, buffer, _copy(binding, buffer)) for buffer in buffers)
 
 
-def _copy(binding: Binding, buffer: int) -> NDArray[Any]:
+def _copy(binding: Binding, buffer: int) -> Any:
     if buffer in binding.late:
-        return binding.late[buffer].copy()
+        return copied(binding.late[buffer])
     dtype, shape, address = binding.plan.buffers[buffer].dtype, binding.shape(buffer), binding.addresses[buffer]
     device = binding.device(buffer)
     if device is None:

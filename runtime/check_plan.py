@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from landbridge.runtime import dtypes
 from landbridge.runtime.dims import Size, evaluate, names, render
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactLimit, PlanError
+from landbridge.runtime.opaque import STRING, is_opaque
 from landbridge.runtime.plan import ALIGNMENT, LATE, Buffer, Copy, Extern, Interface, Plan, Segment, Step
 
 MAX_RANK = 16
@@ -94,8 +95,13 @@ def roots(plan: Plan) -> list[int]:
 
 def _check_buffer(plan: Plan, buffer: Buffer, at: str) -> None:
     _check_device(buffer.device, f"{at}.device")
-    if not dtypes.is_dtype(buffer.dtype):
+    opaque = is_opaque(buffer.dtype)
+    if not dtypes.is_dtype(buffer.dtype) and not opaque:
         _fail(f"{at}.dtype", f"unknown dtype '{buffer.dtype}'")
+    if opaque and buffer.storage != "late":
+        _fail(f"{at}.storage", f"'{buffer.storage}' for {buffer.dtype}, expected 'late'")
+    if opaque and buffer.dtype != STRING and buffer.shape:
+        _fail(f"{at}.shape", f"{len(buffer.shape)} axes of {buffer.dtype}, expected none")
     if len(buffer.shape) > MAX_RANK:
         raise ArtifactLimit(f"{len(buffer.shape)} axes, at most {MAX_RANK} are allowed", at=f"{at}.shape")
     for axis, extent in enumerate(buffer.shape):
@@ -185,11 +191,12 @@ def _check_interfaces(plan: Plan, path: str) -> None:
 def _check_inputs(plan: Plan, entries: Sequence[Interface], path: str) -> None:
     for index, entry in enumerate(entries):
         storage = plan.buffers[entry.buffer].storage
-        if storage != "input":
-            _fail(f"{path}.inputs[{index}].buffer", f"buffer {entry.buffer} has storage '{storage}', expected 'input'")
+        wanted = "late" if is_opaque(plan.buffers[entry.buffer].dtype) else "input"
+        if storage != wanted:
+            _fail(f"{path}.inputs[{index}].buffer", f"buffer {entry.buffer} has storage '{storage}', expected '{wanted}'")
     listed = Counter(entry.buffer for entry in entries)
     for index, buffer in enumerate(plan.buffers):
-        if buffer.storage == "input" and listed[index] != 1:
+        if listed[index] != 1 and (buffer.storage == "input" or listed[index]):
             _fail(f"{path}.buffers[{index}]", f"an input buffer that {listed[index]} inputs name, expected 1")
 
 
@@ -197,6 +204,7 @@ def _check_steps(plan: Plan, path: str) -> None:
     """Check each step, and that what it reads was written before."""
     memory_of = roots(plan)
     written = {index for index, buffer in enumerate(plan.buffers) if buffer.storage in ("input", "constant")}
+    written |= {entry.buffer for entry in plan.inputs}  # those that are no tensors of numbers are late
     read_only = frozenset(written)
     for index, step in enumerate(plan.steps):
         at = f"{path}.steps[{index}]"

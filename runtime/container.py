@@ -31,9 +31,11 @@ Blob = bytes | memoryview
 """The contents of a section or of a file."""
 
 FORMAT = "landbridge"
-FORMAT_VERSION = (1, 0)
+FORMAT_VERSION = (1, 1)
 """Major and minor version of what is written here; a reader takes every minor version of its major version."""
-FEATURES: frozenset[str] = frozenset()
+OPAQUE = "opaque"
+"""Since 1.1: a plan may have values that are no tensors of numbers."""
+FEATURES: frozenset[str] = frozenset({OPAQUE})
 """What a manifest may require of a reader by name. Version 1.0 has none."""
 
 MANIFEST = "manifest.json"

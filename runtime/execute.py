@@ -18,6 +18,7 @@ from landbridge.runtime.binding import Binding
 from landbridge.runtime.dtypes import is_packed, unpack
 from landbridge.runtime.gate import Value
 from landbridge.runtime.memory import Block, DeviceTensor, OpenDevice, address_of, empty, view
+from landbridge.runtime.opaque import copied
 from landbridge.runtime.plan import ALIGNMENT, Interface
 from landbridge.runtime.steps import COPY_IN, COPY_OUT, EXECUTE, HOST, Call
 from landbridge.runtime.trace import Span
@@ -170,7 +171,7 @@ class Runner:
             target = targets.get(entry.name)
             output = self._collect(entry, way, given) if target is None else target
             dtype = binding.plan.buffers[entry.buffer].dtype
-            if is_packed(dtype) and isinstance(output, np.ndarray) and way != "late":
+            if way != "late" and is_packed(dtype) and isinstance(output, np.ndarray):
                 output = unpack(output, dtype, binding.shape(entry.buffer))
             result[entry.name] = output
         binding.late.clear()
@@ -200,7 +201,7 @@ class Runner:
         """Return an output that is not where it should be yet."""
         binding, buffer = self.binding, entry.buffer
         if way == "late":
-            return binding.late[buffer].copy()
+            return copied(binding.late[buffer])
         if binding.plan.buffers[buffer].device == "cpu":
             return view(binding.addresses[buffer], binding.plan.buffers[buffer].dtype, binding.shape(buffer)).copy()
         source = given.get(binding.roots[buffer])
@@ -226,7 +227,7 @@ def _way(binding: Binding, entry: Interface, shared: Counter[int], on_device: se
 def _is_small(binding: Binding, buffer: int) -> bool:
     """Return whether a buffer of the host, of whole elements, is cheaper to copy than to place."""
     described = binding.plan.buffers[buffer]
-    plain = described.device == "cpu" and not is_packed(described.dtype)
+    plain = described.device == "cpu" and described.storage != "late" and not is_packed(described.dtype)
     return plain and binding.reserved(binding.roots[buffer]) <= SMALL
 
 
@@ -253,6 +254,9 @@ def feed(binding: Binding, root: int, value: Value, *, prepare: bool) -> Call | 
     Returns:
         What copies the value into the binding's own memory, where it cannot be used as it is.
     """
+    if binding.plan.buffers[root].storage == "late":  # it is no tensor of numbers
+        binding.late[root] = value
+        return None
     if isinstance(value, DeviceTensor):
         value.on.check_open()
         if value.capacity >= binding.reserved(root):

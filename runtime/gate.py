@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landbridge.runtime import dtypes
+from landbridge.runtime import dtypes, opaque
 from landbridge.runtime.dims import evaluate, render_shape
 from landbridge.runtime.errors import InputError, did_you_mean
 from landbridge.runtime.memory import DeviceTensor, OpenDevice
-from landbridge.runtime.plan import Plan
+from landbridge.runtime.plan import LATE, Plan
 
-Value = NDArray[Any] | DeviceTensor
+Value = Any
+"""A NumPy array, a `DeviceTensor`, or what `landbridge.runtime.opaque` has for values that are no tensors of numbers."""
+
+_ANY = np.dtype(object)
+"""Stands for the dtype of inputs that are no tensors of numbers."""
 
 _DLPACK_HOST = (1, 3)
 """The device types of DLPack whose memory is the host's: kDLCPU and kDLCUDAHost."""
@@ -32,7 +36,8 @@ class TensorInfo:
 
     Attributes:
         name: the user's name.
-        dtype: its element type; what NumPy lacks is given and returned as unsigned integers of the same width.
+        dtype: its element type; what NumPy lacks is given and returned as unsigned integers of the same width. Strings, sequences and
+            the like have one as `landbridge.runtime.opaque` writes them, such as ``sequence(tensor(float32))``.
         shape: extents, names of dimensions, or sizes that depend on them (`landbridge.runtime.dims`); -1 where only the data tells.
         device: "cpu", or where a `DeviceTensor` is taken and returned.
     """
@@ -56,8 +61,9 @@ class Gate:
             for entry in plan.inputs
             for buffer in (plan.buffers[entry.buffer],)
         )
-        self._holders = tuple(dtypes.holder(info.dtype) for info in self.inputs)
-        self._packed = tuple(index for index, info in enumerate(self.inputs) if dtypes.is_packed(info.dtype))
+        self._opaque = tuple(index for index, info in enumerate(self.inputs) if opaque.is_opaque(info.dtype))
+        self._holders = tuple(_ANY if opaque.is_opaque(info.dtype) else dtypes.holder(info.dtype) for info in self.inputs)
+        self._packed = tuple(i for i, info in enumerate(self.inputs) if i not in self._opaque and dtypes.is_packed(info.dtype))
         self._names = frozenset(info.name for info in self.inputs)
         self._wanted = tuple(zip(self.inputs, self._holders, strict=True))
         self._last: tuple[list[tuple[int, ...]], tuple[int, ...]] | None = None
@@ -77,14 +83,14 @@ class Gate:
         values: list[Value] = []
         for info, holder in self._wanted:
             value = inputs[info.name]
-            is_plain = type(value) is np.ndarray and value.dtype is holder  # as nearly always: nothing to look at
+            is_plain = type(value) is np.ndarray and value.dtype is holder and holder is not _ANY  # as nearly always: nothing to look at
             values.append(value if is_plain else self._value(info, holder, value))
-        shapes = [value.shape for value in values]
+        shapes = [value.shape for value in values] if not self._opaque else [self._shape(*pair) for pair in enumerate(values)]
         last = self._last
         if last is not None and last[0] == shapes:
             extents = last[1]
         else:
-            extents = self._extents(values)
+            extents = self._extents(shapes)
             self._last = shapes, extents
         for index in self._packed:
             values[index] = dtypes.pack(np.asarray(values[index]), self.inputs[index].dtype)
@@ -100,6 +106,8 @@ class Gate:
         raise InputError(f"no value for input{'s' if len(missing) > 1 else ''} {names}", hint=f"'{missing[0].name}' is {missing[0]}")
 
     def _value(self, info: TensorInfo, holder: np.dtype[Any], value: Any) -> Value:
+        if holder is _ANY:
+            return opaque.admit(value, info.dtype, f"input '{info.name}'")
         if isinstance(value, DeviceTensor):
             return self._device_tensor(info, value)
         array = value if type(value) is np.ndarray else as_array(value, f"input '{info.name}'")
@@ -115,17 +123,20 @@ class Gate:
             raise InputError(f"{tensor.dtype} {list(tensor.shape)}, expected {info}", at=at, hint=f'convert it to "{info.dtype}" first')
         return tensor
 
-    def _extents(self, values: list[Value]) -> tuple[int, ...]:
+    def _shape(self, index: int, value: Value) -> tuple[int, ...]:
+        shape: tuple[int, ...] = opaque.extents(value, self.inputs[index].dtype) if index in self._opaque else value.shape
+        return shape
+
+    def _extents(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
         """Return the extent of each dimension; every shape fits them."""
         found: dict[str, tuple[int, int, int]] = {}
-        for index, (info, value) in enumerate(zip(self.inputs, values, strict=True)):
-            shape = value.shape
+        for index, (info, shape) in enumerate(zip(self.inputs, shapes, strict=True)):
             if len(shape) != len(info.shape):
                 raise self._shape_error(index, shape, f"{len(shape)} axes, expected {len(info.shape)}")
             for axis, (expected, extent) in enumerate(zip(info.shape, shape, strict=True)):
                 if expected == extent:
                     continue
-                if isinstance(expected, int):
+                if isinstance(expected, int) and expected != LATE:
                     raise self._shape_error(index, shape, f"{extent} on axis {axis}, expected {expected}")
                 if isinstance(expected, str):
                     known = found.setdefault(expected, (extent, index, axis))
@@ -134,15 +145,15 @@ class Gate:
                         reason = f"dimension '{expected}' is {extent} on axis {axis}, but {known[0]} on axis {known[2]}{where}"
                         raise self._shape_error(index, shape, reason)
         extents = {name: value for name, (value, _, _) in found.items()}
-        self._check_expressions(values, extents)
+        self._check_expressions(shapes, extents)
         return tuple(extents[dim] for dim in self._dims)
 
-    def _check_expressions(self, values: list[Value], extents: Mapping[str, int]) -> None:
-        for index, (info, value) in enumerate(zip(self.inputs, values, strict=True)):
-            for axis, (expected, extent) in enumerate(zip(info.shape, value.shape, strict=True)):
+    def _check_expressions(self, shapes: list[tuple[int, ...]], extents: Mapping[str, int]) -> None:
+        for index, (info, shape) in enumerate(zip(self.inputs, shapes, strict=True)):
+            for axis, (expected, extent) in enumerate(zip(info.shape, shape, strict=True)):
                 if isinstance(expected, list) and evaluate(expected, extents) != extent:
                     reason = f"{extent} on axis {axis}, expected {evaluate(expected, extents)}"
-                    raise self._shape_error(index, value.shape, reason)
+                    raise self._shape_error(index, shape, reason)
 
     def _shape_error(self, index: int, shape: tuple[int, ...], reason: str) -> InputError:
         info = self.inputs[index]

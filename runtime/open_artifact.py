@@ -160,7 +160,7 @@ def _check_interfaces(artifact: Artifact) -> None:
     plan = artifact.plan
     for entry in (*plan.inputs, *plan.outputs):
         buffer = plan.buffers[entry.buffer]
-        if dtypes.is_packed(buffer.dtype) and buffer.device != str(CPU):
+        if buffer.device != str(CPU) and dtypes.is_packed(buffer.dtype) and buffer.device != str(CPU):
             raise UnsupportedError(
                 f"'{entry.name}' has elements of {buffer.dtype} on {buffer.device}", hint="take it in and give it out on the CPU"
             )

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from landbridge.runtime.dims import Size
 from landbridge.runtime.fields import Field
+from landbridge.runtime.opaque import is_opaque
 
 Storage = Literal["input", "constant", "arena", "alias", "late"]
 
@@ -26,12 +27,12 @@ class Buffer:
     Attributes:
         name: the user's name of the value.
         device: where it lives.
-        dtype: element type, as in a signature.
+        dtype: element type, as in a signature; that of a value that is no tensor of numbers as `landbridge.runtime.opaque` writes it.
         shape: sizes over the plan's dimensions; for "late" buffers `Plan.LATE` where unknown.
         storage: "input" is the caller's, or staged by the session; "constant" is in the section ``section`` at ``offset``;
             "arena" is at ``offset`` in its device's arena; "alias" is the memory of buffer ``base`` at ``offset`` bytes (a
             reshape, or a copy to a device whose memory is the host's); "late" is made by the step that writes it, because its
-            shape depends on the data.
+            shape depends on the data, or is no tensor of numbers: of these an input is the caller's.
         nbytes: bytes reserved, slack that a model writes beyond the tensor included; 0 for late buffers.
         offset: bytes, a multiple of 64 in arenas.
         base: buffer index, for "alias".
@@ -165,6 +166,11 @@ class Plan:
     inputs: tuple[Interface, ...]
     outputs: tuple[Interface, ...]
     arenas: dict[str, Size]
+
+    @property
+    def has_opaque(self) -> bool:
+        """Whether it has values that are no tensors of numbers."""
+        return any(is_opaque(buffer.dtype) for buffer in self.buffers)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data that `from_json` reads back to an equal one."""

@@ -35,6 +35,7 @@ from landbridge.runtime.gears import GearPlan
 from landbridge.runtime.leases import Leases, default_limit
 from landbridge.runtime.lifecycle import Lifecycle, State
 from landbridge.runtime.memory import DeviceTensor
+from landbridge.runtime.opaque import example, is_opaque
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.replay import record_calls
 from landbridge.runtime.report import Report
@@ -217,7 +218,7 @@ class Session:
         """
         extents = dict(zip(self.artifact.plan.dims, self._order(dims or {}, "warm_up"), strict=True))
         zeros = {
-            info.name: np.zeros(tuple(evaluate(size, extents) for size in info.shape), dtypes.holder(info.dtype)) for info in self.inputs
+            info.name: example(info.dtype, tuple(evaluate(size, extents) for size in info.shape)) for info in self.inputs
         }
         count = min(max(leases, 1), self._life.leases.limit)
         together = threading.Barrier(count)
@@ -347,7 +348,7 @@ class Session:
         Raises:
             InputError: as `run`; or an output is missing, unknown, of another dtype or shape, not writable, or overlaps an input.
         """
-        packed = next((info for info in (*self.inputs, *self.outputs) if dtypes.is_packed(info.dtype)), None)
+        packed = next((info for info in (*self.inputs, *self.outputs) if is_opaque(info.dtype) or dtypes.is_packed(info.dtype)), None)
         if packed is not None:
             raise InputError(
                 f"{packed.dtype}, which no array holds as it is in memory, so that it cannot be bound",
@@ -462,7 +463,7 @@ class Session:
     def _taker(self, array: np.ndarray[Any, Any], device: str) -> TensorInfo | None:
         """Return the first input on ``device`` that such an array fits."""
         for info in self.inputs:
-            same = dtypes.holder(info.dtype) == array.dtype or info.dtype == array.dtype.name
+            same = (not is_opaque(info.dtype) and dtypes.holder(info.dtype) == array.dtype) or info.dtype == array.dtype.name
             rank = len(info.shape) == array.ndim
             if (
                 info.device == device

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landbridge.runtime import dtypes
+from landbridge.runtime import dtypes, opaque
 from landbridge.runtime.device import CPU
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import PreparedCall
@@ -211,6 +211,9 @@ def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
         raise DeviceError(f"{len(results)} outputs, expected {len(step.outputs)}")
     for buffer, result in zip(step.outputs, results, strict=True):
         expected = binding.plan.buffers[buffer]
+        if opaque.is_opaque(expected.dtype):
+            _take_opaque(binding, buffer, result)
+            continue
         array: NDArray[np.generic] = np.asarray(result)
         fits = len(array.shape) == len(expected.shape) and all(
             known in (LATE, extent) for known, extent in zip(binding.shape(buffer), array.shape, strict=True)
@@ -222,6 +225,19 @@ def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
             binding.late[buffer] = array
         else:
             np.copyto(_host_view(binding, buffer), array)
+
+
+def _take_opaque(binding: Binding, buffer: int, result: Any) -> None:
+    """Keep a value that is no tensor of numbers, where it is of its type."""
+    expected = binding.plan.buffers[buffer]
+    problem = opaque.problem(result, expected.dtype)
+    if problem:
+        raise DeviceError(f"output '{expected.name}' came out as {problem}")
+    shape = opaque.extents(result, expected.dtype)
+    known = binding.shape(buffer)
+    if len(shape) != len(known) or any(wanted not in (LATE, extent) for wanted, extent in zip(known, shape, strict=True)):
+        raise DeviceError(f"output '{expected.name}' came out as strings {list(shape)}, expected {render_shape(known)}")
+    binding.late[buffer] = result
 
 
 def _host_view(binding: Binding, buffer: int) -> NDArray[np.generic]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.opaque import STRING
 from landbridge.runtime.signature import Dim, Port
 from landbridge.runtime.vendors.protobuf import Message
 
@@ -110,6 +111,14 @@ class _Value(IntEnum):
 
 class _Type(IntEnum):
     TENSOR = 1
+    SEQUENCE = 4
+    MAP = 5
+    OPTIONAL = 9
+
+
+class _Element(IntEnum):
+    TYPE = 1
+    VALUE = 2
 
 
 class _TensorType(IntEnum):
@@ -125,6 +134,9 @@ class _Dim(IntEnum):
     VALUE = 1
     PARAM = 2
 
+
+_STRINGS = 8
+"""``TensorProto.DataType.STRING``."""
 
 _EXTERNAL = 1
 """``TensorProto.DataLocation.EXTERNAL``."""
@@ -193,7 +205,7 @@ def read_interface(data: bytes, at: str) -> OnnxInterface:
     """Return the interface of the model in ``data``.
 
     Raises:
-        SignatureError: not an ONNX model, damaged, a value at its border that is not a tensor of known rank and of a type in
+        SignatureError: not an ONNX model, damaged, a value at its border with elements that are neither strings nor of a type in
             `DTYPES`, or a tensor that lies in another file.
     """
     if not looks_like_onnx(data):
@@ -227,20 +239,36 @@ def dim_name(port: str, axis: int) -> str:
 def _read_value(value: Message, kind: str, at: str) -> Port:
     name = value.text(_Value.NAME)
     type_ = value.message(_Value.TYPE)
-    if not type_.has(_Type.TENSOR):
-        raise SignatureError(
-            f"{kind} '{name}' is not a tensor", at=at, hint="sequences, maps and optionals can only be used inside a model"
-        )
     tensor = type_.message(_Type.TENSOR)
     code = tensor.integer(_TensorType.ELEM_TYPE)
-    if code not in DTYPES:
+    if not type_.has(_Type.TENSOR) or not tensor.has(_TensorType.SHAPE):
+        return Port(name, _opaque(type_, f"{kind} '{name}'", 0), ())
+    if code != _STRINGS and code not in DTYPES:
         raise SignatureError(f"{kind} '{name}' has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model")
-    if not tensor.has(_TensorType.SHAPE):
-        raise SignatureError(
-            f"the rank of {kind} '{name}' is not known", at=at, hint="infer the model's shapes first (onnx.shape_inference)"
-        )
     dims = enumerate(tensor.message(_TensorType.SHAPE).messages(_Shape.DIM))
-    return Port(name, DTYPES[code], tuple(_read_dim(dim, dim_name(name, axis)) for axis, dim in dims))
+    dtype = STRING if code == _STRINGS else DTYPES[code]
+    return Port(name, dtype, tuple(_read_dim(dim, dim_name(name, axis)) for axis, dim in dims))
+
+
+def _opaque(type_: Message, what: str, depth: int) -> str:
+    """Return the dtype of a value that is no tensor of known rank, as `landbridge.runtime.opaque` has it."""
+    if depth > _MAX_DEPTH:
+        raise SignatureError("types nested too deeply", at=type_.at, hint="the file is damaged")
+    for field, kind in ((_Type.SEQUENCE, "sequence"), (_Type.OPTIONAL, "optional")):
+        if type_.has(field):
+            return f"{kind}({_opaque(type_.message(field).message(_Element.TYPE), what, depth + 1)})"
+    if type_.has(_Type.MAP):
+        entry = type_.message(_Type.MAP)
+        return f"map({_element(entry.integer(_Element.TYPE), what, type_.at)},{_opaque(entry.message(_Element.VALUE), what, depth + 1)})"
+    if not type_.has(_Type.TENSOR):
+        raise SignatureError(f"{what} is not a tensor, sequence, optional or map", at=type_.at, hint="it can only be used inside a model")
+    return f"tensor({_element(type_.message(_Type.TENSOR).integer(_TensorType.ELEM_TYPE), what, type_.at)})"
+
+
+def _element(code: int, what: str, at: str) -> str:
+    if code != _STRINGS and code not in DTYPES:
+        raise SignatureError(f"{what} has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model")
+    return STRING if code == _STRINGS else DTYPES[code]
 
 
 def _read_dim(dim: Message, default: str) -> Dim:

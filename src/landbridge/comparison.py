@@ -146,7 +146,7 @@ def compare(name: str, found: Array, expected: Array, tolerance: Tolerance, dtyp
 
 def comparable(dtype: str) -> bool:
     """Return whether arrays of a dtype hold its numbers, or bits that `compare` can read."""
-    return dtype == "bfloat16" or dtypes.holder(dtype).name == dtype
+    return dtype == "bfloat16" or (dtypes.is_dtype(dtype) and dtypes.holder(dtype).name == dtype)
 
 
 def _numbers(array: Array, dtype: str) -> Array:

@@ -78,7 +78,7 @@ def verify(session: Session, reference: Reference, inputs: Mapping[str, Any], to
         found += [(f"into {place}", value.name, value.buffer, value.array) for value in boundary.inputs]
         found += [(f"out of {place}", value.name, value.buffer, value.array) for value in boundary.outputs]
     places = [(f"output '{entry.name}'", entry.name, entry.buffer, outputs[entry.name]) for entry in session.artifact.plan.outputs]
-    found += [(where, name, buffer, np.asarray(value)) for where, name, buffer, value in places]
+    found += places
     expected = reference.run(inputs, [name for _, name, _, _ in found if name in reference.names])
     checked, skipped = [], {}
     for where, name, buffer, array in found:
@@ -88,7 +88,7 @@ def verify(session: Session, reference: Reference, inputs: Mapping[str, Any], to
             skipped[f"{name} {where}"] = reason
             continue
         allowed = tolerance or TOLERANCES[facts.precision[buffer]]
-        checked.append(Checked(where, compare(name, array, expected[name], allowed, dtype), buffer))
+        checked.append(Checked(where, compare(name, np.asarray(array), expected[name], allowed, dtype), buffer))
     first = next((entry for entry in checked if not entry.difference.agrees), None)
     return Verdict(tuple(checked), skipped, facts.region(first.buffer) if first else "")
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from onnx.helper import np_dtype_to_tensor_dtype
 
 import landbridge as lb
@@ -168,8 +167,8 @@ def _bits(value: Any, dtype: str) -> Any:
     return value
 
 
-def _typed(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    return array if array.dtype.name == dtype else array.view(getattr(import_module("ml_dtypes"), dtype))
+def _typed(array: Any, dtype: str) -> Any:
+    return array.view(getattr(import_module("ml_dtypes"), dtype)) if is_dtype(dtype) and array.dtype.name != dtype else array
 
 
 def _to_ort(value: Any) -> Any:

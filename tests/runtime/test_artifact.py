@@ -134,7 +134,7 @@ def test_reading_files(tmp_path: Path) -> None:
     manifest = read_manifest(path)
     assert manifest.artifact == replace(full(), sections={})
     assert [section.name for section in manifest.sections] == list(full().sections)
-    assert manifest.format_version == (1, 0)
+    assert manifest.format_version == (1, 1)
     assert read_manifest(path.read_bytes()) == manifest
 
 

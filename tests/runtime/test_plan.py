@@ -204,6 +204,40 @@ def test_late_buffers_are_not_copied() -> None:
         made.validate()
 
 
+def opaque_plan(input_storage: Any = "late", shape: tuple[Any, ...] = ("n",), dtype: str = "string") -> Plan:
+    buffers = [Buffer("s", "cpu", dtype, shape, input_storage), Buffer("t", "cpu", "sequence(tensor(int8))", (), "late")]
+    return plan(buffers, [Extern("split", "cpu", (0,), (1,), ())], {"s": 0}, {"t": 1})
+
+
+def test_what_is_no_tensor_of_numbers_is_late_as_an_input_too() -> None:
+    made = opaque_plan()
+    assert made.has_opaque
+    assert not rich().has_opaque
+    made.validate()
+    assert Plan.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (opaque_plan("input"), r"buffers\[0\].storage: 'input' for string, expected 'late'"),
+        (opaque_plan(shape=("n",), dtype="tensor(int8)"), r"buffers\[0\].shape: 1 axes of tensor\(int8\), expected none"),
+        (opaque_plan(dtype="list(int8)"), r"buffers\[0\].dtype: unknown dtype 'list\(int8\)'"),
+        (opaque_plan(dtype="int64"), r"inputs\[0\].buffer: buffer 0 has storage 'late', expected 'input'"),
+    ],
+)
+def test_other_storage_and_shapes_of_what_is_no_tensor_of_numbers(made: Plan, message: str) -> None:
+    with pytest.raises(ArtifactCorrupt, match=message):
+        made.validate()
+
+
+def test_no_step_writes_an_input_that_is_late() -> None:
+    made = opaque_plan()
+    made = plan(made.buffers, [Extern("split", "cpu", (0,), (0,), ())], {"s": 0}, {})
+    with pytest.raises(ArtifactCorrupt, match="writes buffer 0 \\('s'\\), which is an input or a constant"):
+        made.validate()
+
+
 # Sizes of given extents
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from landbridge.runtime.driver import LoadedModel
 from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.opaque import is_opaque, takes_numpy
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors.host_memory import HostDriver, thread_count
 from landbridge.runtime.vendors.onnx_model import OnnxInterface, read_interface
@@ -59,9 +60,11 @@ class OnnxruntimeDriver(HostDriver):
         found = read_interface(blob, "cpu")
         _check_interface(found, signature)
         threads = thread_count(options, "cpu")
-        refusal = "is not installed"
+        refusal, ports = "is not installed", (*signature.inputs, *signature.outputs)
         if options.get("evaluator", "onnxruntime") == "reference":
             refusal = "is not wanted by an option"
+        elif any(is_opaque(port.dtype) for port in ports) and not all(takes_numpy(port.dtype) for port in ports):
+            refusal = "has no way to take sequences and strings together with numbers that NumPy lacks"
         elif self._ort is not None:
             session, refusal = make_session(self._ort, blob, threads)
             if session is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.dtypes import holder, is_packed, nbytes_of
 from landbridge.runtime.errors import DeviceError, UnsupportedError
+from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import check_arguments, view
 from landbridge.runtime.vendors.onnx_model import DTYPES
@@ -70,6 +71,8 @@ class OrtModel(LoadedModel):
     def run_late(self, inputs: Sequence[Any]) -> list[Any]:
         """Run on host arrays and return fresh ones, each in NumPy's dtype for its type (`holder`)."""
         ports = (*self._signature.inputs, *self._signature.outputs)
+        if any(is_opaque(port.dtype) for port in ports):
+            return self._run_opaque(inputs)
         packed = next((port for port in ports if is_packed(port.dtype)), None)
         if packed is not None:
             raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu")
@@ -81,6 +84,14 @@ class OrtModel(LoadedModel):
             binding.bind_output(port.name, "cpu")
         _run(self._session, binding, self._errors)
         return [_fresh(value, port.dtype) for value, port in zip(binding.get_outputs(), self._signature.outputs, strict=True)]
+
+    def _run_opaque(self, inputs: Sequence[Any]) -> list[Any]:
+        """Run on values some of which are no tensors of numbers; an absent optional is left out, as ONNX Runtime wants it."""
+        feeds = {port.name: value for port, value in zip(self._signature.inputs, inputs, strict=True) if value is not None}
+        try:
+            return list(self._session.run([port.name for port in self._signature.outputs], feeds))
+        except self._errors as error:
+            raise DeviceError(f"onnxruntime failed: {_first_line(error)}", at="cpu", vendor_text=str(error)) from error
 
     def close(self) -> None:
         """Unload the model."""

@@ -13,6 +13,7 @@ from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.dtypes import holder, is_packed, nbytes_of, pack, unpack
 from landbridge.runtime.errors import DeviceError, UnsupportedError
+from landbridge.runtime.opaque import STRING, is_opaque
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import check_arguments, view
 
@@ -46,7 +47,8 @@ class ReferenceModel(LoadedModel):
 
     def run_late(self, inputs: Sequence[Any]) -> list[Any]:
         """Run on host arrays and return fresh ones, each in NumPy's dtype for its type (`holder`)."""
-        packed = next((port for port in (*self._signature.inputs, *self._signature.outputs) if is_packed(port.dtype)), None)
+        ports = (*self._signature.inputs, *self._signature.outputs)
+        packed = next((port for port in ports if not is_opaque(port.dtype) and is_packed(port.dtype)), None)
         if packed is not None:
             raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu")
         return self._run(inputs)
@@ -60,8 +62,11 @@ class ReferenceModel(LoadedModel):
             raise DeviceError(f"region '{self._region}': onnx's reference evaluator failed: {text}", at="cpu", vendor_text=text) from error
         return [self._from_evaluator(value, index) for index, value in enumerate(found)]
 
-    def _from_evaluator(self, value: Any, index: int) -> NDArray[Any]:
-        port, array = self._signature.outputs[index], np.array(value, order="C")
+    def _from_evaluator(self, value: Any, index: int) -> Any:
+        port = self._signature.outputs[index]
+        if is_opaque(port.dtype):
+            return _bits(np.asarray(value) if port.dtype == STRING or port.dtype.startswith("tensor(") else value)
+        array = np.array(value, order="C")
         if array.dtype.name != port.dtype:
             raise DeviceError(
                 f"region '{self._region}': output '{port.name}' came out as {array.dtype.name}, expected {port.dtype}",
@@ -111,7 +116,30 @@ def _elements(ref: TensorRef) -> NDArray[Any]:
     return unpack(memory, ref.dtype, tuple(ref.shape)) if is_packed(ref.dtype) else memory
 
 
-def _to_evaluator(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+def _bits(value: Any) -> Any:
+    """Return what the evaluator made with the arrays in it as `landbridge.runtime.opaque` has them."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "UTO":
+            return value.astype(object)
+        return np.array(value, order="C").view(holder(value.dtype.name))
+    if isinstance(value, list):
+        return [_bits(item) for item in value]
+    return {key: _bits(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _typed(value: Any, dtype: str) -> Any:
+    """Return a value that is no tensor of numbers as the evaluator knows it."""
+    kind, _, inner = dtype[:-1].partition("(")
+    if value is None or dtype == STRING or kind == "map" or inner == STRING:
+        return value
+    if kind == "sequence":
+        return [_typed(item, inner) for item in value]
+    return _typed(value, inner) if kind == "optional" else _to_evaluator(value, inner)
+
+
+def _to_evaluator(array: Any, dtype: str) -> Any:
     """Return ``array`` in the dtype that the evaluator knows: NumPy's, or that of ml_dtypes, which the onnx package brings."""
+    if is_opaque(dtype):
+        return _typed(array, dtype)
     storage = np.asarray(array, holder(dtype))
     return storage if storage.dtype.name == dtype else storage.view(getattr(import_module("ml_dtypes"), dtype))

@@ -7,10 +7,23 @@ from typing import ClassVar
 
 from landbridge.runtime.driver import Driver, Vendor
 from landbridge.runtime.errors import ModelError, SignatureError, UnsupportedError
+from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.signature import Signature
-from landbridge.runtime.vendors.onnx_model import looks_like_onnx, read_interface
+from landbridge.runtime.vendors.onnx_model import OnnxInterface, looks_like_onnx, read_interface
 
 _AT = "ONNX model"
+
+
+def _check_tensors(found: OnnxInterface) -> None:
+    """Check that the border has tensors of numbers only: programs call offline models on nothing else."""
+    for kind, ports in (("input", found.inputs), ("output", found.outputs)):
+        for port in ports:
+            if is_opaque(port.dtype):
+                raise SignatureError(
+                    f"{kind} '{port.name}' is {port.dtype}, expected a tensor of numbers whose rank is known",
+                    at=_AT,
+                    hint="give the whole model to lb.from_onnx, which takes such values; or infer its shapes (onnx.shape_inference)",
+                )
 
 
 class OnnxruntimeVendor(Vendor):
@@ -33,8 +46,13 @@ class OnnxruntimeVendor(Vendor):
         return looks_like_onnx(data)
 
     def read_signature(self, data: bytes, options: Mapping[str, str]) -> Signature:
-        """Return the signature in the model's graph; a dimension without a name is called after its port and axis."""
+        """Return the signature in the model's graph; a dimension without a name is called after its port and axis.
+
+        Raises:
+            SignatureError: not a model, or a value at its border that is no tensor of numbers of known rank.
+        """
         found = read_interface(data, _AT)
+        _check_tensors(found)
         return Signature(
             inputs=found.inputs,
             outputs=found.outputs,

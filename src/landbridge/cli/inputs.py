@@ -18,6 +18,7 @@ from landbridge.runtime.dims import evaluate, names, render_shape
 from landbridge.runtime.dtypes import holder, is_packed
 from landbridge.runtime.errors import InputError, UserError, did_you_mean
 from landbridge.runtime.gate import TensorInfo
+from landbridge.runtime.opaque import example, is_opaque
 
 Array = NDArray[Any]
 
@@ -140,7 +141,7 @@ def _without_advice(text: str) -> str:
 def _raw(port: TensorInfo, path: Path, dims: Mapping[str, int]) -> Array:
     """Return the tensor whose bytes are in a file, in C order and this machine's byte order; the size of the file tells one open extent."""
     at = str(path)
-    if is_packed(port.dtype):
+    if is_opaque(port.dtype) or is_packed(port.dtype):
         raise InputError(f"bytes for an input of {port.dtype}", at=at, hint=f"give -i {port.name}=array.npy")
     try:
         data = path.read_bytes()
@@ -198,7 +199,9 @@ def _picture_axes(port: TensorInfo, path: Path) -> tuple[str, int, Any, Any]:
     )
 
 
-def _filled(how: str, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
+def _filled(how: str, shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Any:
+    if is_opaque(dtype):
+        return example(dtype, shape)
     plain: Any = holder(dtype)
     if dtype == "bfloat16":
         return (_filled(how, shape, "float32", random).view(np.uint32) >> 16).astype(np.uint16)

@@ -57,11 +57,11 @@ def execute(arguments: argparse.Namespace) -> int:
             session.record(given, arguments.record)
         if arguments.profile:
             session.profile(given)[1].save(arguments.profile)
-        arrays = {name: np.asarray(value) for name, value in outputs.items()}
+        arrays = _arrays(outputs)
         phases = session.phases()
         simulated = list(session.simulated)
     if arguments.output:
-        np.savez(arguments.output, **arrays)  # type: ignore[arg-type]  # its stub takes no **arrays
+        np.savez(arguments.output, **arrays)
     summary = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()}
     data: dict[str, Any] = {"outputs": summary, "elapsed_ns": elapsed, "phases_ns": phases, "simulated": simulated}
     lines = [f"{name}: {array.dtype} {render_shape(array.shape)}" for name, array in arrays.items()]
@@ -82,7 +82,23 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _arrays(values: dict[str, Any]) -> dict[str, Any]:
+    """Return outputs as arrays; those in sequences and maps, each under a name of its own; an absent one not at all."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            found.update(_arrays({f"{name}[{index}]": item for index, item in enumerate(value)}))
+        elif isinstance(value, dict):
+            found.update(_arrays({f"{name}[{key}]": item for key, item in value.items()}))
+        elif value is not None:
+            array = np.asarray(value)
+            found[name] = array.astype("U") if array.dtype.hasobject else array  # NumPy's files have no objects that are not pickled
+    return found
+
+
 def _top(array: Any, count: int) -> list[tuple[str, float]]:
     flat = array.reshape(-1)
+    if flat.dtype.kind == "U":
+        return []
     order = np.argsort(-flat.astype(np.float64), kind="stable")[:count]
     return [(",".join(map(str, np.unravel_index(i, array.shape))) or "()", float(flat[i])) for i in order]

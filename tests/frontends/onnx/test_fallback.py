@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper
 
+import landbridge as lb
 from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.body import Body, is_extern
 from landbridge.ir.program import Program, extern_device
 from landbridge.ir.sizes import render_type
 from landbridge.ir.verify import verify
 from landbridge.runtime.device import CPU
+from landbridge.runtime.errors import InputError
 from landbridge.runtime.report import Fallback
 from landbridge.runtime.vendors import registry
 from support.run_onnx import assert_same, reference, run_program
@@ -98,7 +101,7 @@ def test_control_flow_with_values_of_the_outer_graph() -> None:
         assert_same(run_program(program, feeds), reference(model, feeds))
 
 
-def test_sequences_stay_inside_one_region_even_with_native_operators_between() -> None:
+def test_a_sequence_goes_from_region_to_region_past_native_operators() -> None:
     nodes = [
         node("SplitToSequence", "x one", "seq", axis=0),
         node("SequenceAt", "seq zero", "a"),
@@ -108,10 +111,69 @@ def test_sequences_stay_inside_one_region_even_with_native_operators_between() -
     ]
     model = small_model(nodes, {"x": ("float32", (3, 2))}, {"y": ("float32", (4, 2))}, {"one": np.array(1), "zero": np.array(0)})
     program = from_onnx(model)
-    assert len(program.fallbacks) == 1
-    assert "relu_r (Relu)" in regions(program)[0]
+    assert regions(program) == [
+        ("splittosequence_seq (SplitToSequence)", "sequenceat_a (SequenceAt)"),
+        ("sequenceinsert_longer (SequenceInsert)", "concatfromsequence_y (ConcatFromSequence)"),
+    ]
     feeds = {"x": floats(3, 2)}
     assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def opaque_model(nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], opset: int = 20) -> Any:
+    """Return a model whose inputs and outputs have the types given as `TypeProto`."""
+    graph = helper.make_graph(nodes, "m", *([helper.make_value_info(k, v) for k, v in ports.items()] for ports in (inputs, outputs)))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+FLOATS = helper.make_tensor_type_proto(1, ["n"])
+STRINGS = helper.make_tensor_type_proto(onnx.TensorProto.STRING, ["n"])
+SEQUENCE = helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, None))
+
+
+def test_strings_go_in_and_out_as_objects_and_tell_named_dimensions() -> None:
+    nodes = [node("StringConcat", "s s", "t"), node("Neg", "x", "y")]
+    model = opaque_model(nodes, {"s": STRINGS, "x": FLOATS}, {"t": STRINGS, "y": FLOATS})
+    with lb.compile(lb.from_onnx(model)).load() as session:
+        assert [str(info) for info in (*session.inputs, *session.outputs)] == ["string [n]", "float32 [n]", "string [n]", "float32 [n]"]
+        for given in (np.array(["a", "é"]), np.array(["a", "é"], dtype=object)):
+            outputs = session.run({"s": given, "x": floats(2)})
+            assert outputs["t"].dtype == object
+            assert outputs["t"].tolist() == ["aa", "éé"]
+        with pytest.raises(InputError, match="dimension 'n' is 3 on axis 0, but 2 on axis 0 of input 's'"):
+            session.run({"s": np.array(["a", "b"]), "x": floats(3)})
+        with pytest.raises(InputError, match=r"input 's': float32 \[2\], expected strings"):
+            session.run({"s": floats(2), "x": floats(2)})
+
+
+def test_an_output_shares_no_memory_with_an_input_that_it_is() -> None:
+    model = opaque_model([node("Identity", "s", "t")], {"s": SEQUENCE}, {"t": SEQUENCE})
+    given = [floats(2), floats(3)]
+    with lb.compile(lb.from_onnx(model)).load() as session:
+        assert [info.dtype for info in session.inputs] == ["sequence(tensor(float32))"]
+        session.warm_up()
+        found = session.run({"s": given})["t"]
+        assert [array.tolist() for array in found] == [array.tolist() for array in given]
+        assert not any(np.may_share_memory(*pair) for pair in zip(found, given, strict=True))
+        with pytest.raises(InputError, match=r"input 's'\[1\]: float64 \[\], expected float32"):
+            session.run({"s": [floats(2), np.array(1.0)]})
+        with pytest.raises(InputError, match=r"input 's': ndarray, expected a list for sequence\(tensor\(float32\)\)"):
+            session.run({"s": floats(2)})
+        with pytest.raises(InputError, match="cannot be bound"):
+            session.bind({"s": given}, {})
+
+
+def test_an_absent_optional_is_none_in_the_reference_evaluator() -> None:
+    optional = helper.make_optional_type_proto(FLOATS)
+    model = opaque_model([node("OptionalHasElement", "o", "y")], {"o": optional}, {"y": helper.make_tensor_type_proto(9, [])}, opset=28)
+    with lb.compile(lb.from_onnx(model)).load() as session:
+        assert session.inputs[0].dtype == "optional(tensor(float32))"
+        assert [session.run({"o": value})["y"].item() for value in (None, floats(2))] == [False, True]
+
+
+def test_an_artifact_with_opaque_values_says_that_a_reader_must_know_them() -> None:
+    model = opaque_model([node("Identity", "s", "t")], {"s": SEQUENCE}, {"t": SEQUENCE})
+    data = lb.compile(lb.from_onnx(model)).to_bytes()
+    assert b'"requires":["opaque"]' in data
 
 
 def test_an_operator_of_onnx_runtimes_own_domain_runs_there() -> None:

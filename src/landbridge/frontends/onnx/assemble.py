@@ -14,7 +14,7 @@ from landbridge.frontends.onnx.graph import Node, between
 from landbridge.frontends.onnx.regions import Edges, closure, in_order, merge
 from landbridge.ir.body import Body
 from landbridge.ir.devices import VDevices
-from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, Program, extern_entry
+from landbridge.ir.program import EXTERNS, MODEL, NAMES, OPAQUE_TYPES, OUTPUTS, ExternModel, Program, extern_entry
 from landbridge.runtime.device import CPU
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.report import Fallback
@@ -75,6 +75,7 @@ class Assembly:
             NAMES: self._values.table.names,
             ALIASES: {name: str(self._values.variables[name].name) for name in self._values.alias},
             OUTPUTS: [[name, ""] for name in self._graph.outputs],
+            OPAQUE_TYPES: {name: found.opaque for name, found in self._values.opaque.items()},
             MODEL: self._graph.title,
         }
         return Program(module.with_attrs(attributes), externs, self._graph.model.SerializeToString(deterministic=True), fallbacks)
@@ -110,11 +111,11 @@ class Assembly:
 
     def _inseparable(self, edges: Edges) -> list[list[int]]:
         """Return the groups of units that hand on values that cannot leave ONNX Runtime."""
-        opaque = [number for number, unit in enumerate(self._units) if any(self._values.is_opaque(name) for name in unit.makes)]
+        missing = [number for number, unit in enumerate(self._units) if any(self._values.is_missing(name) for name in unit.makes)]
         groups: list[set[int]] = []
         reads = self._reads(self._units)
-        for number in opaque:
-            made = {name for name in self._units[number].makes if self._values.is_opaque(name)}
+        for number in missing:
+            made = {name for name in self._units[number].makes if self._values.is_missing(name)}
             group = {number, *(user for user in edges.after[number] if made & set(reads[user]))}
             for other in [other for other in groups if other & group]:
                 groups.remove(other)

@@ -109,9 +109,9 @@ class Build:
             if node.index in needed:
                 self._visit(node)
         for name in self.graph.outputs:
-            if self.values.is_opaque(name) and not self.problems:
+            if self.values.is_missing(name) and not self.problems:
                 self.problems.append((self.graph.producer[name], f"output '{name}': {value_problem(self.graph.type_of(name))}"))
-        return [self.expr(name, len(self.graph.nodes)) for name in self.graph.outputs if not self.values.is_opaque(name)]
+        return [self.expr(name, len(self.graph.nodes)) for name in self.graph.outputs if not self.values.is_missing(name)]
 
     def _visit(self, node: Node) -> None:
         if ep_context.is_ep_context(node.proto):
@@ -134,8 +134,10 @@ class Build:
         """Return why a node cannot be native because of one of its inputs, and which, or nothing."""
         values = self.values
         for name in node.reads:
-            if values.is_opaque(name):
+            if values.is_missing(name):
                 return f"'{name}' is no tensor that a program can have", name
+            if name in values.opaque:
+                return f"'{name}' is no tensor of numbers", name
             if name in values.variables and values.shape(name) is None:
                 return f"the shape of '{name}' is known only when it runs", name
             if name in values.variables and values.element_type(name) not in NATIVE_DTYPES:
@@ -214,7 +216,7 @@ class Build:
         """Keep a node for a fallback region."""
         values = self.values
         for name in node.reads:
-            if not values.is_constant(name) and not values.is_opaque(name):
+            if not values.is_constant(name) and not values.is_missing(name):
                 self.expr(name, node.index)
         found = {name: self.graph.type_of(name) for name in node.makes}
         names = DimNames(values.dims)
@@ -227,9 +229,9 @@ class Build:
             if native is not None and values.computable(native) and not contradiction(native, found[name]):
                 values.variable(name, native)
             elif not value_problem(found[name]):
-                values.variable(name, values.relax_type(found[name], names))
+                values.declare(name, found[name], names)
             else:
-                values.set_opaque(name)
+                values.set_missing(name)
         self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason, cause=cause))
 
     def _offline(self, node: Node) -> None:

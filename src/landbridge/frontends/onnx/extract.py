@@ -47,7 +47,9 @@ def extract(
 
 
 def value_info(name: str, found: ValueType) -> Any:
-    """Return the `ValueInfoProto` of a tensor; what is unknown of it is left open."""
+    """Return the `ValueInfoProto` of a value; what is unknown of it is left open."""
+    if found.proto:
+        return onnx.helper.make_value_info(name, onnx.TypeProto.FromString(found.proto))
     if not found.dtype:
         return onnx.helper.make_empty_tensor_value_info(name)
     return onnx.helper.make_tensor_value_info(name, ELEMENT_TYPES[found.dtype], found.shape)

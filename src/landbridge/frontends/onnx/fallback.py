@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -11,12 +11,13 @@ import tvm
 from tvm import relax
 
 from landbridge.frontends.onnx.extract import extract
-from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, Node, ValueType, is_program_dtype
+from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, Node, ValueType
 from landbridge.frontends.onnx.reference import misrun
 from landbridge.frontends.onnx.values import DimNames, Values
 from landbridge.ir.body import Binding
 from landbridge.ir.program import ExternModel
 from landbridge.ir.sizes import dtype_of
+from landbridge.runtime.opaque import STRING
 from landbridge.runtime.report import Fallback
 from landbridge.runtime.signature import Port, Signature
 
@@ -43,13 +44,11 @@ class Region:
 
 def value_problem(found: ValueType) -> str:
     """Return why a value cannot be one of a program, or ""."""
+    if found.opaque:
+        return ""
     if not found.tensor:
-        return "it is no tensor"
-    if found.dtype and not is_program_dtype(found.dtype):
-        return f"its elements are of type {found.dtype}"
-    if not found.dtype:
-        return "its type is not known"
-    return "its number of dimensions is known only when it runs" if found.shape is None else ""
+        return "it is a sparse tensor"
+    return "" if found.dtype else "its type is not known"
 
 
 def build_region(values: Values, members: Sequence[Node], results: Sequence[str], symbol: str, reason: str) -> Region:
@@ -62,9 +61,10 @@ def build_region(values: Values, members: Sequence[Node], results: Sequence[str]
         reason: why the nodes are not native.
     """
     nodes, reads = _closed(values, members)
-    variables = [values.variables[name] for name in (*reads, *results)]
+    border = (*reads, *results)
+    variables = [values.variables[name] for name in border]
     names = DimNames(values.dims)
-    types = [ValueType(dtype_of(variable.ty), names.shape(variable.ty)) for variable in variables]
+    types = [_border_type(values, *pair, names) for pair in zip(border, variables, strict=True)]
     inputs = dict(zip(reads, types, strict=False))
     outputs = dict(zip(results, types[len(reads) :], strict=True))
     constants = [values.tensor(name) for node in members for name in node.reads if values.is_constant(name)]
@@ -76,6 +76,14 @@ def build_region(values: Values, members: Sequence[Node], results: Sequence[str]
     model = ExternModel(VENDOR, proto.SerializeToString(deterministic=True), signature, options, name=f"fallback of {value}")
     report = Fallback(value, tuple(node.label for node in members), VENDOR, "; ".join((reason, *wrong)))
     return Region(model, report, reads, tuple(_call(values, symbol, variables[: len(reads)], results)))
+
+
+def _border_type(values: Values, name: str, variable: Any, names: DimNames) -> ValueType:
+    """Return the type of a variable, its extents by ``names``."""
+    if name not in values.opaque:
+        return ValueType(dtype_of(variable.ty), names.shape(variable.ty))
+    found = values.opaque[name]
+    return replace(found, shape=names.shape(variable.ty)) if found.opaque == STRING else found
 
 
 def _closed(values: Values, nodes: Sequence[Node]) -> tuple[list[Any], tuple[str, ...]]:
@@ -97,9 +105,13 @@ def _closed(values: Values, nodes: Sequence[Node]) -> tuple[list[Any], tuple[str
 
 
 def _ports(types: Mapping[str, ValueType]) -> tuple[Port, ...]:
-    """Return the ports of tensors; an extent that only the data will tell is named after its value and axis."""
+    """Return the ports of values; an extent that only the data will tell is named after its value and axis."""
     return tuple(
-        Port(name, found.dtype, tuple(f"{name}.{axis}" if extent is None else extent for axis, extent in enumerate(found.shape or ())))
+        Port(
+            name,
+            found.opaque or found.dtype,
+            tuple(f"{name}.{axis}" if extent is None else extent for axis, extent in enumerate(found.shape or ())),
+        )
         for name, found in types.items()
     )
 
@@ -154,8 +166,7 @@ def _type_here(values: Values, name: str, names: DimNames) -> ValueType:
     """Return what is known of a value at this point of the walk."""
     if name not in values.variables:
         return values.graph.type_of(name)
-    found = values.variables[name].ty
-    return ValueType(dtype_of(found), names.shape(found))
+    return _border_type(values, name, values.variables[name], names)
 
 
 _SESSION_DTYPES = {

@@ -54,6 +54,6 @@ def import_graph(graph: OnnxGraph, *, fallback: bool = True, borders: Sequence[B
         UnsupportedError, SignatureError: as `from_onnx`.
     """
     build = Build(graph)
-    params = [build.values.variable(value, build.values.relax_type(graph.type_of(value))) for value in graph.inputs]
+    params = [build.values.declare(value, graph.type_of(value)) for value in graph.inputs]
     outputs = build.walk()
     return Assembly(build, borders).program(params, outputs, fallback=fallback)

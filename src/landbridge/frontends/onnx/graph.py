@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import onnx
+
 from landbridge.runtime.dtypes import is_dtype
 from landbridge.runtime.errors import ModelError, UsageError
+from landbridge.runtime.opaque import STRING
 from landbridge.runtime.vendors import onnx_model
 
 DOMAINS = ("", "ai.onnx")
 """The spellings of the domain of ONNX's own operators."""
 
-DTYPES: dict[int, str] = {**onnx_model.DTYPES, 8: "string"}
+DTYPES: dict[int, str] = {**onnx_model.DTYPES, 8: STRING}
 """The name of each element type of `TensorProto.DataType`; types that came later are unknown here."""
 
 ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()}
@@ -33,7 +36,7 @@ NATIVE_DTYPES = frozenset(
 
 
 def is_program_dtype(dtype: str) -> bool:
-    """Return whether a program can have tensors of an element type; it has no strings and no complex numbers."""
+    """Return whether a program can have tensors of an element type; strings and complex numbers are opaque to it."""
     return is_dtype(dtype) and not dtype.startswith("complex")
 
 
@@ -45,11 +48,22 @@ class ValueType:
         dtype: "" where unknown.
         shape: None where not even the rank is known; an extent is None where unknown.
         tensor: False for sequences, optionals and maps.
+        proto: of these the serialised `TypeProto`.
     """
 
     dtype: str = ""
     shape: tuple[int | str | None, ...] | None = None
     tensor: bool = True
+    proto: bytes = b""
+
+    @property
+    def opaque(self) -> str:
+        """The dtype (`landbridge.runtime.opaque`) of what is no tensor of numbers of known rank, "" where it is one or is unknown."""
+        if not self.tensor:
+            return opaque_dtype(onnx.TypeProto.FromString(self.proto)) if self.proto else ""
+        if not self.dtype or (is_program_dtype(self.dtype) and self.shape is not None):
+            return ""
+        return STRING if self.dtype == STRING and self.shape is not None else f"tensor({self.dtype})"
 
     @property
     def known(self) -> bool:
@@ -254,14 +268,28 @@ def _free_values(graph: Any) -> list[str]:
 def value_type(proto: Any, dims: Sequence[str] | Mapping[str, Any] = ()) -> ValueType:
     """Return what a `TypeProto` says; symbolic extents that are not in ``dims`` are unknown."""
     if not proto.HasField("tensor_type"):
-        return ValueType(
-            tensor=not any(proto.HasField(kind) for kind in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"))
-        )
+        other = any(proto.HasField(kind) for kind in ("sequence_type", "optional_type", "map_type", "sparse_tensor_type"))
+        return ValueType(tensor=False, proto=proto.SerializeToString(deterministic=True)) if other else ValueType()
     tensor = proto.tensor_type
     dtype = DTYPES.get(tensor.elem_type, "")
     if not tensor.HasField("shape"):
         return ValueType(dtype)
     return ValueType(dtype, tuple(_extent(dim, dims) for dim in tensor.shape.dim))
+
+
+def opaque_dtype(proto: Any) -> str:
+    """Return the dtype (`landbridge.runtime.opaque`) of a value of a type, or "" where it cannot have one."""
+    kind = proto.WhichOneof("value")
+    if kind == "tensor_type":
+        name = DTYPES.get(proto.tensor_type.elem_type, "")
+        return f"tensor({name})" if name else ""
+    if kind == "map_type":
+        key, inner = DTYPES.get(proto.map_type.key_type, ""), opaque_dtype(proto.map_type.value_type)
+        return f"map({key},{inner})" if key and inner else ""
+    if kind not in ("sequence_type", "optional_type"):
+        return ""
+    inner = opaque_dtype(getattr(proto, kind).elem_type)
+    return f"{kind.removesuffix('_type')}({inner})" if inner else ""
 
 
 def _extent(dim: Any, dims: Sequence[str] | Mapping[str, Any]) -> int | str | None:

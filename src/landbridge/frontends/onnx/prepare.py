@@ -18,7 +18,7 @@ import onnx.inliner
 from onnx import numpy_helper
 
 from landbridge.frontends.onnx.expand import expand
-from landbridge.frontends.onnx.graph import OnnxGraph, is_program_dtype, unknown_name, value_type
+from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name, value_type
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]
@@ -32,7 +32,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
 
     Raises:
         ModelError: ``shapes`` does not fit the inputs, or the model contradicts itself.
-        UnsupportedError: an input or output is not a tensor of numbers.
+        UnsupportedError: an input or output is of a type that nothing here can hold.
     """
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
@@ -197,11 +197,9 @@ def _check_interface(graph: OnnxGraph) -> None:
         for value in values:
             found = value_type(value.type, graph.dims)
             at = f"{graph.title}: {kind} '{value.name}'"
-            if not found.tensor or (found.dtype and not is_program_dtype(found.dtype)):
-                raise UnsupportedError(
-                    f"a {found.dtype + ' tensor' if found.tensor else 'sequence, optional or map'}, expected a tensor of numbers", at=at
-                )
-            if kind == "input" and (found.shape is None or not found.dtype):
+            if not found.tensor and not found.opaque:
+                raise UnsupportedError("a sparse tensor, or a value of a type that is not known", at=at)
+            if kind == "input" and found.tensor and not found.opaque and (found.shape is None or not found.dtype):
                 raise ModelError("its shape is not known", at=at, hint=f'give it: shapes={{"{value.name}": (…)}}')
     if not graph.outputs:
         raise ModelError("the model has no outputs", at=graph.title)

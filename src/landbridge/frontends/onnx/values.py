@@ -18,6 +18,10 @@ from landbridge.frontends.onnx.graph import DOMAINS, NATIVE_DTYPES, Node, OnnxGr
 from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, evaluate, is_static, shape_extents
 from landbridge.ir.body import Binding, infer_type, is_constant
 from landbridge.ir.sizes import dims_in, dtype_of, shape_of
+from landbridge.runtime.opaque import STRING
+
+_NO_NUMBERS = "void"
+"""The element type that Relax has for values that are no tensors of numbers."""
 
 MAX_FOLDED = 65536
 """The most elements that an operator on constants may read for its result to be worked out at once."""
@@ -43,6 +47,7 @@ class Values:
         table: hands out identifiers.
         variables: what is a tensor of the program.
         alias: for a value that is the same as another, that other.
+        opaque: the types of variables that are no tensors of numbers.
     """
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -51,11 +56,12 @@ class Values:
         self.dims = {name: tirx.Var(self.table.identifier(name), "int64") for name in graph.dims}
         self.variables: dict[str, Any] = {}
         self.alias: dict[str, str] = {}
+        self.opaque: dict[str, ValueType] = {}
         self._constants: dict[str, Any] = dict(graph.initializers)
         self._exprs: dict[str, Any] = {}
         self._name_of: dict[Any, str] = {}
         self._symbolic: dict[str, Symbolic] = {}
-        self._opaque: set[str] = set()
+        self._missing: set[str] = set()
 
     def variable(self, name: str, relax_type: Any) -> Any:
         """Return a new variable for the value ``name``."""
@@ -84,13 +90,23 @@ class Values:
         """Return whether the value is a shape and no tensor of the program."""
         return name in self._symbolic
 
-    def is_opaque(self, name: str) -> bool:
-        """Return whether the value is none that a program can have: a sequence, an optional, strings."""
-        return name in self._opaque
+    def is_missing(self, name: str) -> bool:
+        """Return whether the value is none that a program can have: a sparse tensor, or one of unknown type."""
+        return name in self._missing
 
-    def set_opaque(self, name: str) -> None:
+    def set_missing(self, name: str) -> None:
         """Note that the value cannot be one of the program."""
-        self._opaque.add(name)
+        self._missing.add(name)
+
+    def declare(self, name: str, found: ValueType, names: DimNames | None = None) -> Any:
+        """Return a new variable for the value ``name`` of a type that a program can have.
+
+        Args:
+            names: as in `relax_type`.
+        """
+        if found.opaque:
+            self.opaque[name] = found
+        return self.variable(name, self.relax_type(found, names))
 
     def set_constant(self, name: str, value: Any) -> None:
         """Make ``name`` a constant: an array or a Relax constant."""
@@ -126,7 +142,7 @@ class Values:
     def element_type(self, name: str) -> str:
         """Return the dtype of a value."""
         if name in self.variables:
-            return dtype_of(self.variables[name].ty)
+            return self.opaque[name].opaque if name in self.opaque else dtype_of(self.variables[name].ty)
         return self._symbolic[name].dtype if name in self._symbolic else str(self.array(name).dtype)
 
     def extents(self, name: str) -> Extents | None:
@@ -144,7 +160,9 @@ class Values:
         return result
 
     def shape(self, name: str) -> Sequence[Any] | None:
-        """Return the shape of a value, or None where only the data will tell it."""
+        """Return the shape of a value, or None where only the data will tell it or it has none."""
+        if name in self.opaque and self.opaque[name].opaque != STRING:
+            return None
         if name in self._symbolic:
             return tuple(self._symbolic[name].extents.shape)
         if name in self._constants:
@@ -224,15 +242,18 @@ class Values:
         return bindings
 
     def relax_type(self, found: ValueType, names: DimNames | None = None) -> Any:
-        """Return the Relax type of a tensor; extents that only the data will tell make the shape unknown.
+        """Return the Relax type of a value; extents that only the data will tell make the shape unknown.
 
         Args:
             names: what names in the shape stand for; by default they are symbolic dimensions.
         """
+        if found.opaque and found.opaque != STRING:
+            return relax.TensorType((), _NO_NUMBERS)
+        dtype = _NO_NUMBERS if found.opaque else found.dtype
         extents = self.dims if names is None else names.extents
         if found.known and found.shape is not None:
-            return relax.TensorType([extents[e] if isinstance(e, str) else e for e in found.shape], found.dtype)
-        return relax.TensorType(dtype=found.dtype, ndim=-1 if found.shape is None else len(found.shape))
+            return relax.TensorType([extents[e] if isinstance(e, str) else e for e in found.shape], dtype)
+        return relax.TensorType(dtype=dtype, ndim=-1 if found.shape is None else len(found.shape))
 
     def computable(self, relax_type: Any) -> bool:
         """Return whether a type's shape follows from the inputs' shapes."""

@@ -156,7 +156,7 @@ def test_strings_may_be_inside(driver: Driver) -> None:
 
 def test_strings_at_the_border_are_refused() -> None:
     model = small_model([node("Identity", "a", "y")], {"a": ("string", [2])}, {"y": ("string", [2])})
-    with pytest.raises(SignatureError, match="input 'a' has elements of ONNX type 8"):
+    with pytest.raises(SignatureError, match="input 'a' is string, expected a tensor of numbers"):
         VENDOR.read_signature(model.SerializeToString(), {})
 
 
@@ -164,14 +164,14 @@ def test_sequences_at_the_border_are_refused() -> None:
     model = small_model([node("Identity", "a", "y")], {"a": ("float32", [2])}, {"y": ("float32", [2])})
     model.graph.node[0].op_type = "SequenceConstruct"
     model.graph.output[0].CopyFrom(helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, [2]))
-    with pytest.raises(SignatureError, match="output 'y' is not a tensor"):
+    with pytest.raises(SignatureError, match=r"output 'y' is sequence\(tensor\(float32\)\), expected a tensor"):
         VENDOR.read_signature(model.SerializeToString(), {})
 
 
 def test_an_unknown_rank_is_refused() -> None:
     model = gemm()
     model.graph.output[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(SignatureError, match="the rank of output 'y' is not known"):
+    with pytest.raises(SignatureError, match=r"output 'y' is tensor\(float32\), expected a tensor of numbers whose rank is known"):
         VENDOR.read_signature(model.SerializeToString(), {})
 
 
