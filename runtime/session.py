@@ -217,9 +217,7 @@ class Session:
             DeviceError, SessionClosed: as `run`.
         """
         extents = dict(zip(self.artifact.plan.dims, self._order(dims or {}, "warm_up"), strict=True))
-        zeros = {
-            info.name: example(info.dtype, tuple(evaluate(size, extents) for size in info.shape)) for info in self.inputs
-        }
+        zeros = {info.name: example(info.dtype, tuple(evaluate(size, extents) for size in info.shape)) for info in self.inputs}
         count = min(max(leases, 1), self._life.leases.limit)
         together = threading.Barrier(count)
 
