@@ -1,4 +1,4 @@
-"""What host code computes, against NumPy. All cases are one program, so that there is one compilation."""
+"""What host code computes, against NumPy. All cases are one program, so that there is one compilation for each target."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tvm.relax import op
 
 from landbridge.codegen import build
 from support.host_library import HostRun
+from support.other_targets import TARGETS, run_on
 from support.placed_programs import build_main, placed
 
 Array = np.ndarray[Any, Any]
@@ -169,8 +170,8 @@ def _inputs(case: Case) -> dict[str, tuple[list[int | str], str]]:
     return {f"{case.name}_{i}": (shape, str(array.dtype)) for i, (shape, array) in enumerate(zip(shapes, case.inputs, strict=True))}
 
 
-@pytest.fixture(scope="module")
-def results() -> dict[str, Array]:
+@pytest.fixture(scope="module", params=TARGETS)
+def results(request: pytest.FixtureRequest) -> dict[str, Array]:
     inputs = {name: parameter for case in CASES for name, parameter in _inputs(case).items()}
 
     def make(emit: Any, *params: Any) -> list[Any]:
@@ -178,9 +179,9 @@ def results() -> dict[str, Array]:
         return [emit(case.relax(emit, *(by_name[name] for name in _inputs(case)))) for case in CASES]
 
     module = build_main(inputs, make)
-    artifact = build(placed(module, outputs=[case.name for case in CASES]), name="cases")
+    artifact = build(placed(module, outputs=[case.name for case in CASES]), request.param, name="cases")
     arrays = {f"{case.name}_{i}": array for case in CASES for i, array in enumerate(case.inputs)}
-    return HostRun(artifact)(**arrays)
+    return run_on(request.param, artifact)(**arrays)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -35,15 +35,21 @@ def load_library(data: Blob) -> ctypes.CDLL:
 class HostRun:
     """An artifact ready to be executed on arrays."""
 
-    def __init__(self, artifact: Artifact, models: Mapping[str, OfflineModel] | None = None) -> None:
+    def __init__(self, artifact: Artifact, models: Mapping[str, OfflineModel] | None = None, *, load: bool = True) -> None:
+        """Prepare the artifact.
+
+        Args:
+            models: the offline models, by symbol.
+            load: load the host library; not where it is of another architecture.
+        """
         self.artifact = artifact
         self.plan: Plan = artifact.plan
         self.models = models or {}
-        self.library = load_library(artifact.sections[HOST_LIBRARY]) if HOST_LIBRARY in artifact.sections else None
+        self.library = load_library(artifact.sections[HOST_LIBRARY]) if load and HOST_LIBRARY in artifact.sections else None
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Return the outputs, by name."""
-        memory = _Memory(self.artifact, inputs)
+        memory = Memory(self.artifact, inputs)
         for step in self.plan.steps:
             if isinstance(step, Segment):
                 self.call_segment(step, memory)
@@ -55,7 +61,7 @@ class HostRun:
                     memory.write(index, result)
         return {output.name: np.array(memory.view(output.buffer)) for output in self.plan.outputs}
 
-    def call_segment(self, step: Segment, memory: _Memory) -> None:
+    def call_segment(self, step: Segment, memory: Memory) -> None:
         """Call the segment's function on the addresses of its buffers."""
         assert self.library is not None
         pointers = (ctypes.c_void_p * len(step.buffers))(*[memory.view(index).ctypes.data for index in step.buffers])
@@ -64,7 +70,9 @@ class HostRun:
         assert code == 0, self.library.lb_error()
 
 
-class _Memory:
+class Memory:
+    """The memory of one run."""
+
     def __init__(self, artifact: Artifact, inputs: Mapping[str, Array]) -> None:
         self.plan = artifact.plan
         self.artifact = artifact
@@ -83,6 +91,10 @@ class _Memory:
 
     def nbytes(self, buffer: Buffer) -> int:
         return evaluate(buffer.nbytes, self.dims)
+
+    def host_blocks(self) -> list[Array]:
+        """Return the blocks in which all buffers of the host are, each as bytes."""
+        return [*self.inputs.values(), *(arena for device, arena in self.arenas.items() if device == "cpu"), *self.sections.values()]
 
     def view(self, index: int) -> Array:
         """Return the tensor of a buffer."""

@@ -12,7 +12,7 @@ from landbridge.codegen import build
 from landbridge.codegen.graph import read_graph
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
-from support.host_library import HostRun
+from support.other_targets import run_on
 from support.placed_programs import build_main, placed
 
 Array = np.ndarray[Any, Any]
@@ -55,7 +55,7 @@ def compute(cases: Sequence[Case], target: str | None = None) -> dict[str, Array
         return [emit(one.make(emit, *(by_name[f"{one.name}_{i}"] for i in range(len(one.inputs))))) for one in cases]
 
     program = placed(build_main(inputs, make), outputs=[one.name for one in cases])
-    return HostRun(build(program, target, name="cases"))(**arrays)
+    return run_on(target, build(program, target, name="cases"))(**arrays)
 
 
 def only_kernel(make: Make, shapes: Sequence[Sequence[Any]], target: Any) -> Any:

@@ -10,9 +10,9 @@ from tvm.relax import op
 from landbridge.codegen.schedules.conv2d import Conv2d, pixel_tile
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, Case, case, compute, only_kernel
+from support.other_targets import TARGETS, X86_64_V3
 
 _random = np.random.default_rng(6)
-V3 = "llvm -mcpu=x86-64-v3"
 Options = dict[str, Any]
 
 
@@ -80,7 +80,7 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
-@pytest.fixture(scope="module", params=[None, V3], ids=["this_machine", "avx2"])
+@pytest.fixture(scope="module", params=TARGETS)
 def results(request: pytest.FixtureRequest) -> dict[str, Array]:
     return compute(CASES, request.param)
 
@@ -93,7 +93,7 @@ def test_convolutions_are_right(one: Case, results: dict[str, Array]) -> None:
 
 @pytest.mark.parametrize(("name", "shape", "weight", "options"), _GRID, ids=[entry[0] for entry in _GRID])
 def test_the_rule_takes_convolutions_with_constant_weights(name: str, shape: Any, weight: Any, options: Options) -> None:
-    target = resolve_target(V3).tvm
+    target = resolve_target(X86_64_V3).tvm
     scheduled = Conv2d().apply(only_kernel(_relax(_floats(*weight), options), [shape], target), target)
     assert scheduled is not None
     assert "vectorized" in str(scheduled.script())
@@ -109,7 +109,7 @@ def test_the_rule_takes_convolutions_with_constant_weights(name: str, shape: Any
     ids=["variable_weights", "pooling", "matmul"],
 )
 def test_the_rule_declines_other_kernels(make: Any, shapes: Any) -> None:
-    target = resolve_target(V3).tvm
+    target = resolve_target(X86_64_V3).tvm
     assert Conv2d().apply(only_kernel(make, shapes, target), target) is None
 
 

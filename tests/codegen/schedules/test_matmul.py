@@ -11,10 +11,10 @@ from landbridge.codegen.schedules.matmul import Matmul, tile_of
 from landbridge.codegen.schedules.vectors import Vectors
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, Case, case, compute, only_kernel
+from support.other_targets import TARGETS, X86_64_V3
 
 _random = np.random.default_rng(5)
 AVX512, AVX2, NEON = Vectors(16, 32), Vectors(8, 16), Vectors(4, 32)
-V3 = "llvm -mcpu=x86-64-v3"
 
 
 def _floats(*shape: int) -> Array:
@@ -57,7 +57,7 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
-@pytest.fixture(scope="module", params=[None, V3], ids=["this_machine", "avx2"])
+@pytest.fixture(scope="module", params=TARGETS)
 def results(request: pytest.FixtureRequest) -> dict[str, Array]:
     return compute(CASES, request.param)
 
@@ -78,7 +78,7 @@ def test_products_are_right(one: Case, results: dict[str, Array]) -> None:
     ids=["constant", "dynamic", "variable"],
 )
 def test_the_rule_takes_products(make: Any, shapes: Any) -> None:
-    target = resolve_target(V3).tvm
+    target = resolve_target(X86_64_V3).tvm
     assert "vectorized" in str(Matmul().apply(only_kernel(make, shapes, target), target).script())  # type: ignore[union-attr]  # it takes it
 
 
@@ -93,12 +93,12 @@ def test_the_rule_takes_products(make: Any, shapes: Any) -> None:
     ids=["softmax", "sum", "add", "one_column_of_a_variable"],
 )
 def test_the_rule_declines_other_kernels(make: Any, shapes: Any) -> None:
-    target = resolve_target(V3).tvm
+    target = resolve_target(X86_64_V3).tvm
     assert Matmul().apply(only_kernel(make, shapes, target), target) is None
 
 
 def test_long_products_are_spread_over_threads_and_short_ones_are_not() -> None:
-    target = resolve_target(V3).tvm
+    target = resolve_target(X86_64_V3).tvm
     texts = [
         str(Matmul().apply(only_kernel(_constant(_floats(64, 64)), [(rows, 64)], target), target).script())  # type: ignore[union-attr]  # it takes it
         for rows in (63, 64)

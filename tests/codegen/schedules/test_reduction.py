@@ -10,9 +10,9 @@ from tvm.relax import op
 from landbridge.codegen.schedules.reduction import Reduction
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, Case, case, compute, only_kernel
+from support.other_targets import TARGETS, X86_64_V3
 
 _random = np.random.default_rng(9)
-V3 = "llvm -mcpu=x86-64-v3"
 
 
 def _floats(*shape: int) -> Array:
@@ -67,7 +67,7 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
-@pytest.fixture(scope="module", params=[None, V3], ids=["this_machine", "avx2"])
+@pytest.fixture(scope="module", params=TARGETS)
 def results(request: pytest.FixtureRequest) -> dict[str, Array]:
     return compute(CASES, request.param)
 
@@ -79,7 +79,7 @@ def test_reductions_are_right(one: Case, results: dict[str, Array]) -> None:
 
 
 def _scheduled(make: Any, *shapes: Any) -> Any:
-    target = resolve_target(V3).tvm
+    target = resolve_target(X86_64_V3).tvm
     return Reduction().apply(only_kernel(make, shapes, target), target)
 
 

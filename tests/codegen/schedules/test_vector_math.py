@@ -11,6 +11,7 @@ from tvm.relax import op
 from landbridge.codegen.schedules.vector_math import expand_math
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, case, compute, only_kernel
+from support.other_targets import TARGETS
 
 _SPECIAL = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], "float32")
 
@@ -42,7 +43,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Array], Array], float
 """The operator, the function in float64, the largest relative and the largest absolute error."""
 
 
-@pytest.fixture(scope="module", params=[None, "llvm -mcpu=x86-64-v3"], ids=["this_machine", "avx2"])
+@pytest.fixture(scope="module", params=TARGETS)
 def results(request: pytest.FixtureRequest) -> dict[str, Array]:
     cases = [case(name, [ARGUMENTS], lambda emit, x, make=make: make(x), ARGUMENTS) for name, (make, *_) in FUNCTIONS.items()]
     return compute(cases, request.param)

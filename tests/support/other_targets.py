@@ -1,0 +1,87 @@
+"""Execute the host code of artifacts for other targets than this machine, another architecture under QEMU's user-mode emulation.
+
+There every segment is one process, which gets all memory of the host and gives it back (``emulated_host.c``);
+the rest of the plan runs here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landbridge.runtime.artifact import HOST_LIBRARY, Artifact
+from landbridge.runtime.plan import Segment
+from support.host_library import HostRun, Memory
+
+AARCH64 = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon"
+"""Executed under emulation."""
+
+X86_64_V3 = "llvm -mtriple=x86_64-linux-gnu -mcpu=x86-64-v3"
+"""Without AVX-512; executed as it is, where this machine has AVX2."""
+
+_TRIPLE = "aarch64-linux-gnu"
+_EMULATOR = "qemu-aarch64"
+
+
+def why_not_executed(target: str | None) -> str:
+    """Return why code for ``target`` cannot be executed here; "" where it can."""
+    if target == X86_64_V3:
+        present = set(Path("/proc/cpuinfo").read_text().split())
+        return "" if {"avx2", "fma"} <= present else "needs a processor with AVX2"
+    tools = {f"{_TRIPLE}-gcc": "gcc-aarch64-linux-gnu", _EMULATOR: "qemu-user"} if target == AARCH64 else {}
+    packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
+    return f"needs apt install {' '.join(packages)}" if packages else ""
+
+
+def _param(target: str | None, name: str, *marks: pytest.MarkDecorator) -> Any:
+    reason = why_not_executed(target)
+    return pytest.param(target, id=name, marks=[*marks, pytest.mark.skipif(bool(reason), reason=reason)])
+
+
+TARGETS = (_param(None, "this_machine"), _param(X86_64_V3, "avx2"), _param(AARCH64, "aarch64", pytest.mark.long))
+"""Parameters of a fixture whose tests are to hold for each target."""
+
+
+def run_on(target: str | None, artifact: Artifact) -> HostRun:
+    """Return the artifact, compiled for ``target``, ready to be executed on arrays."""
+    return EmulatedRun(artifact) if target == AARCH64 else HostRun(artifact)
+
+
+class EmulatedRun(HostRun):
+    """An artifact of the target `AARCH64`, ready to be executed on arrays."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact, load=False)
+        self.folder = tempfile.TemporaryDirectory(prefix="landbridge-")
+        self.program, self.file = (Path(self.folder.name) / name for name in ("emulated_host", "host.so"))
+        self.file.write_bytes(artifact.sections[HOST_LIBRARY])
+        source = Path(__file__).with_name("emulated_host.c")
+        subprocess.run([f"{_TRIPLE}-gcc", "-O1", "-Wall", "-Werror", str(source), "-ldl", "-o", str(self.program)], check=True)
+
+    def call_segment(self, step: Segment, memory: Memory) -> None:
+        """Run the segment's function in the emulator on a copy of the memory, and take over what it left."""
+        blocks = memory.host_blocks()
+        starts = [block.ctypes.data for block in blocks]
+        places = []
+        for index in step.buffers:
+            address = memory.raw(index).ctypes.data
+            number = next(i for i, start in enumerate(starts) if start <= address <= start + len(blocks[i]))
+            places += [number, address - starts[number]]
+        dims = [memory.dims[name] for name in step.dims]
+        numbers = [len(blocks), *map(len, blocks), len(step.buffers), *places, len(dims), *dims]
+        data = np.array(numbers, "<i8").tobytes() + b"".join(block.tobytes() for block in blocks)
+        command = [_EMULATOR, "-L", f"/usr/{_TRIPLE}", str(self.program), str(self.file), step.symbol]
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        code, result = int(np.frombuffer(done.stdout[:8], "<i8")[0]), done.stdout[8:]
+        assert code == 0, result.decode()
+        for block in blocks:
+            block[...] = np.frombuffer(result[: len(block)], np.uint8)
+            result = result[len(block) :]
+        assert not result
