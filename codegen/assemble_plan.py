@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -227,13 +229,41 @@ class _Assembler:
     def place(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[str, Size]:
         """Give arena buffers their offsets; return the size of each arena."""
         lifetimes = self.lifetimes(steps, accesses, outputs)
+        users: dict[int, list[int]] = {}
+        for number, moments in enumerate(accesses):
+            for buffer in {buffer for access in moments for buffer in (*access.reads, *access.writes)}:
+                users.setdefault(self.memory_of(buffer), []).append(number)
+        ended = self.ended(steps)
         arenas: dict[str, Size] = {}
         for device in sorted({self.buffers[index].device for index in lifetimes}):
             here = [index for index in sorted(lifetimes) if self.buffers[index].device == device]
-            offsets, arenas[device] = plan_arena([Lifetime(self.buffers[index].nbytes, *lifetimes[index]) for index in here])
+            offsets, arenas[device] = plan_arena(
+                [
+                    Lifetime(self.buffers[index].nbytes, *lifetimes[index], sum(1 << step for step in set(at)), ended[at[0]])
+                    for index in here
+                    for at in (users[index],)
+                ]
+            )
             for index, offset in zip(here, offsets, strict=True):
                 self.buffers[index] = replace(self.buffers[index], offset=offset)
         return arenas
+
+    def ended(self, steps: Sequence[Step]) -> list[int]:
+        """Return for each step those that have certainly ended when it begins, and itself, a bit each.
+
+        A session lets steps run at the same time where they do not wait for each other (`landbridge.runtime.overlap`); memory that
+        such steps shared would make them wait.
+        """
+        last: dict[tuple[str, ...], int] = {}
+        result: list[int] = []
+        for number, step in enumerate(steps):
+            waits = set(step.after)
+            if not isinstance(step, Extern):
+                ends = ("cpu",) if isinstance(step, Segment) else (self.buffers[step.source].device, self.buffers[step.destination].device)
+                waits |= {last[ends]} if ends in last else set()
+                last[ends] = number
+            result.append(functools.reduce(operator.or_, (result[earlier] for earlier in waits), 1 << number))
+        return result
 
     def lifetimes(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[int, tuple[int, int]]:
         """Return the first and the last moment of each arena buffer. Copies that are made once live for ever."""

@@ -32,15 +32,22 @@ class Lifetime:
         nbytes: how many bytes.
         first: the moment it is first written.
         last: the last moment it is read; ``first`` at the earliest.
+        users: the steps that touch it, a bit each, where steps may run at the same time.
+        ended: the steps that have certainly ended, or got to the moment ``first``, when it is written; the same bits.
     """
 
     nbytes: Size
     first: int
     last: int
+    users: int = 0
+    ended: int = 0
 
     def meets(self, other: Lifetime) -> bool:
-        """Return whether both live at some moment."""
-        return self.first <= other.last and other.first <= self.last
+        """Return whether both live at some moment, or may do so where steps run at the same time."""
+        if self.first <= other.last and other.first <= self.last:
+            return True
+        earlier, later = (self, other) if self.first < other.first else (other, self)
+        return earlier.users & ~later.ended != 0
 
 
 def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[tuple[Size, ...], Size]:

@@ -18,6 +18,7 @@ from landbridge.runtime.check_plan import check_sizes, roots
 from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.memory import Block, OpenDevice, allocate_host
 from landbridge.runtime.open_artifact import OpenArtifact
+from landbridge.runtime.overlap import Overlap, find_overlap
 from landbridge.runtime.plan import Copy, Extern
 from landbridge.runtime.steps import Call, ExternCall, prepare_step
 
@@ -38,6 +39,7 @@ class Binding:
         externs: the prepared offline models, in the order of the steps.
         calls: of all steps that a run executes, in order: index, phase, call.
         groups: the same calls, in runs of one phase.
+        overlap: runs these calls where some of them may run at the same time; None where each waits for the one before.
     """
 
     def __init__(self, opened: OpenArtifact, dims: Sequence[int]) -> None:
@@ -67,10 +69,12 @@ class Binding:
         self.externs: list[ExternCall] = []
         self.calls: list[tuple[int, str, Call]] = []
         self.groups: list[tuple[str, list[Call]]] = []
+        self.overlap: Overlap | None = None
         self._homes: dict[int, Block] = {}
         try:
             self._allocate()
             self._prepare()
+            self.overlap = find_overlap(self)
         except BaseException:
             self.close()
             raise
@@ -86,6 +90,15 @@ class Binding:
     def shift(self, buffer: int) -> int:
         """Return where a buffer begins in the memory of its root, in bytes."""
         return self._shifts[buffer]
+
+    def span(self, buffer: int) -> tuple[str, int, int]:
+        """Return the memory of a buffer as the plan has it: the name of what it is in, and the first byte and the one after the last."""
+        root = self.roots[buffer]
+        described = self.plan.buffers[root]
+        if described.storage == "arena":
+            offset = self._sizes[root][2]
+            return described.device, offset, offset + self.reserved(root)
+        return f"{described.storage} {root}", 0, max(self.reserved(root), 1)
 
     def device(self, buffer: int) -> OpenDevice | None:
         """Return the device whose memory a buffer is, or None for memory of the host."""
@@ -121,6 +134,9 @@ class Binding:
 
     def close(self) -> None:
         """Close the prepared calls and give the memory back. Idempotent, and goes on where it was interrupted."""
+        if self.overlap is not None:
+            self.overlap.settle()
+        self.overlap = None
         for extern in self.externs:
             extern.close()
         self.externs, self.calls, self.groups = [], [], []

@@ -61,7 +61,7 @@ class BoundRun:
         after = _place_outputs(binding, targets)
         for extern in binding.externs:
             extern.prepare()
-        steps = [call for _, calls in binding.groups for call in calls]
+        steps = [call for _, calls in binding.groups for call in calls] if binding.overlap is None else [binding.overlap.step]
         self._calls = [*(call for call in before if call is not None), *steps, *after]
 
     def __call__(self) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -45,6 +46,9 @@ Stepper = Callable[[Binding, dict[str, int]], None]
 
 def call_steps(binding: Binding, phases: dict[str, int]) -> None:
     """Call the steps and nothing else."""
+    if binding.overlap is not None:
+        binding.overlap.run(phases)
+        return
     now = perf_counter_ns()
     for phase, calls in binding.groups:
         started = now
@@ -67,6 +71,10 @@ class Timed:
     def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
         """Run all steps."""
         now = begin = perf_counter_ns()
+        if binding.overlap is not None:
+            binding.overlap.run(phases, self)
+            self.spans[:] = sorted((replace(span, start_ns=span.start_ns - begin) for span in self.spans), key=attrgetter("start_ns"))
+            return
         for index, phase, call in binding.calls:
             started = now
             call()
@@ -74,12 +82,19 @@ class Timed:
             phases[phase] += now - started
             self.spans.append(Span(index, phase, started - begin, now - started))
 
+    def begin(self, index: int) -> None:
+        """Take no note: what ends is what counts."""
+
+    def end(self, index: int, phase: str, started_ns: int, elapsed_ns: int) -> None:
+        """Append the span of a step."""
+        self.spans.append(Span(index, phase, started_ns, elapsed_ns))
+
 
 class Watched:
     """Calls the steps, and can be asked by another thread which one it has got to.
 
     Attributes:
-        step: its index in the plan; None before and after.
+        step: its index in the plan, of several the one that began last; None before and after.
     """
 
     def __init__(self) -> None:
@@ -87,6 +102,10 @@ class Watched:
 
     def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
         """Run all steps."""
+        if binding.overlap is not None:
+            binding.overlap.run(phases, self)
+            self.step = None
+            return
         now = perf_counter_ns()
         for index, phase, call in binding.calls:
             self.step, started = index, now
@@ -94,6 +113,13 @@ class Watched:
             now = perf_counter_ns()
             phases[phase] += now - started
         self.step = None
+
+    def begin(self, index: int) -> None:
+        """Remember the step."""
+        self.step = index
+
+    def end(self, index: int, phase: str, started_ns: int, elapsed_ns: int) -> None:
+        """Take no note: another one may have begun meanwhile."""
 
 
 class Runner:
@@ -156,6 +182,8 @@ class Runner:
                 refresh()
         targets = {} if self._ready is not None else self._place_outputs()
         phases[INPUTS] += perf_counter_ns() - started
+        if binding.overlap is not None:
+            binding.overlap.kept = values, targets
         steps(binding, phases)
         now = perf_counter_ns()
         result = self._collect_all(values, targets) if self._ready is None else {name: home.copy() for name, home in self._ready.items()}

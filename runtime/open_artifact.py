@@ -27,6 +27,7 @@ from landbridge.runtime.memory import Block, OpenDevice, address_of, empty
 from landbridge.runtime.plan import ALIGNMENT, Segment
 from landbridge.runtime.replay import ReplayDriver
 from landbridge.runtime.vendors import registry
+from landbridge.runtime.workers import Workers
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class OpenArtifact:
         records: what the artifact says of them, by symbol.
         constants: for each constant section, its memory.
         simulated: names of the vendors that a simulator stands in for.
+        helpers: threads for the steps of a run that do not wait for each other.
     """
 
     def __init__(self, artifact: Artifact, replay: str | Path | None = None) -> None:
@@ -60,6 +62,7 @@ class OpenArtifact:
         self.models: dict[str, LoadedModel] = {}
         self.turns: dict[str, AbstractContextManager[Any]] = {}
         self.simulated: tuple[str, ...] = ()
+        self.helpers = Workers()
         self._replay = replay
         self._opened: dict[tuple[str, str], OpenDevice] = {}
         self._loaded: dict[tuple[Any, ...], LoadedModel] = {}
@@ -143,6 +146,7 @@ class OpenArtifact:
 
     def close(self) -> None:
         """Close the models, then the devices. Idempotent; what cannot be closed is logged, so that the rest is closed too."""
+        self.helpers.close()
         for close in [model.close for model in self._loaded.values()] + [device.close for device in self._opened.values()]:
             self._quietly(close)
         self.models.clear()

@@ -28,14 +28,27 @@ class Workers:
         self._lock = threading.Lock()
 
     def submit(self, job: Callable[[], T], limit: int) -> Future[T]:
-        """Return the result to be of ``job``; at most ``limit`` threads are made."""
+        """Return the result to be of ``job``; at most ``limit`` threads are made.
+
+        Raises:
+            RuntimeError: the system gives no thread, and there is none yet; the job will not be done.
+        """
         future: Future[T] = Future()
-        self._jobs.put((future, job))
         with self._lock:
             if not self._idle.acquire(blocking=False) and self._threads < limit:
-                threading.Thread(target=_work, args=(self._jobs, self._idle), name="landbridge", daemon=True).start()
-                self._threads += 1
+                self._start()
+        self._jobs.put((future, job))
         return future
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=_work, args=(self._jobs, self._idle), name="landbridge", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:  # else one of those there are will do it
+                raise
+        else:
+            self._threads += 1
 
     def close(self) -> None:
         """Let the threads end after the jobs that are waiting."""

@@ -226,3 +226,19 @@ def test_equal_results_share_a_buffer() -> None:
     module = build_main({"x": ((3, 4), "float32")}, lambda emit, x: [emit(op.exp(x)), emit(op.exp(x))])
     artifact = build(placed(module, outputs=["a", "b"]), name="twice")
     assert len({output.buffer for output in artifact.plan.outputs}) == 1
+
+
+def test_models_that_may_run_together_do_not_share_memory() -> None:
+    def side_by_side(emit: Any, x: Any) -> list[Any]:
+        there = emit(copy_to(x, "atlas0"))
+        return [emit(copy_to(emit(call_model(symbol, [there], x.ty)), "cpu")) for symbol in "mn"]
+
+    def in_a_row(emit: Any, x: Any) -> list[Any]:
+        return [_model(emit, "n", _model(emit, "m", x))]
+
+    other = ExternModel("atlas", b"other", STATIC.signature, name="t.om")
+    externs = {"m": (STATIC, "atlas0"), "n": (other, "atlas0")}
+    for make, shared in ((side_by_side, False), (in_a_row, True)):
+        plan = _built(make, externs).plan
+        results = {plan.buffers[step.outputs[0]].offset for step in plan.steps if isinstance(step, Extern)}
+        assert (len(results) == 1) == shared

@@ -102,3 +102,10 @@ def _depth(size: Size) -> int:
 )
 def test_the_largest_of_sizes_is_folded_as_far_as_it_is_known(sizes: list[Size], expected: Size) -> None:
     assert largest(sizes) == expected
+
+
+def test_tensors_of_steps_that_may_run_together_have_places_of_their_own() -> None:
+    first, second = Lifetime(64, 0, 1, users=0b0011, ended=0b0001), Lifetime(64, 2, 3, users=0b1100, ended=0b0100)
+    assert plan_arena([first, second])[1] == 128
+    waits = Lifetime(64, 2, 3, users=0b1100, ended=0b0111)
+    assert plan_arena([first, waits])[1] == 64
