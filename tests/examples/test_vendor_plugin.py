@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support.plugin import install
 from support.small_onnx import node, small_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,15 +22,7 @@ EXAMPLE = ROOT / "examples/vendor_plugin"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what an installer makes of the example: its package, and the metadata by which it is found."""
     site = tmp_path_factory.mktemp("site")
-    shutil.copytree(EXAMPLE / "src/landbridge_abacus", site / "landbridge_abacus", ignore=shutil.ignore_patterns("__pycache__"))
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    metadata = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = (
-        f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in points.items()) for group, points in project["entry-points"].items()
-    )
-    (metadata / "entry_points.txt").write_text("".join(groups))
+    install(EXAMPLE, site)
     return site
 
 
@@ -72,7 +63,7 @@ def test_it_compiles_and_runs_as_a_module(site: Path, tmp_path: Path) -> None:
     assert python(site, tmp_path, "-c", PROGRAM) == "[('cpu', 'abacus0'), ('abacus0', 'cpu')]\n"
 
 
-def test_the_readmes_commands(site: Path, tmp_path: Path) -> None:
+def test_it_compiles_and_runs_on_the_command_line(site: Path, tmp_path: Path) -> None:
     shape = ("n", 4)
     model = small_model(
         [node("Relu", "image", "a"), node("Neg", "a", "b"), node("Relu", "b", "y")],
