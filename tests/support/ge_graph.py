@@ -70,11 +70,13 @@ def named(values: Mapping[str, Any]) -> Message:
     return Message(10, attributes(2, values))
 
 
-def desc(dtype: str, shape: Sequence[int], layout: str, origin: Sequence[int] | None = None, offset: int | None = None) -> bytes:
+def desc(
+    dtype: str, shape: Sequence[int], layout: str, origin: Sequence[int] | None = None, offset: int | None = None, nbytes: int | None = None
+) -> bytes:
     body = put(2, PROTO_DTYPES[dtype]) + put(3, put(1, b"".join(map(varint, shape)))) + put(4, layout)
     if origin is not None:
         body += attributes(5, {"origin_shape": list(origin), "origin_format": "NCHW"})
-    return body + (put(18, offset) if offset is not None else b"")
+    return body + (put(10, nbytes) if nbytes is not None else b"") + (put(18, offset) if offset is not None else b"")
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ class Value:
     shape: tuple[int, ...]
     layout: str = "ND"
     origin: tuple[int, ...] | None = None
+    nbytes: int | None = None
 
     def desc(self) -> bytes:
-        return desc(self.dtype, self.shape, self.layout, self.origin)
+        return desc(self.dtype, self.shape, self.layout, self.origin, nbytes=self.nbytes)
 
 
 @dataclass
@@ -108,8 +111,8 @@ class GeGraph:
         self.ops.append(body + attributes(10, attrs or {}))
         return result
 
-    def data(self, name: str, dtype: str, shape: Sequence[int], layout: str = "ND", **attrs: Any) -> Value:
-        value = Value(name, dtype, tuple(shape), layout)
+    def data(self, name: str, dtype: str, shape: Sequence[int], layout: str = "ND", nbytes: int | None = None, **attrs: Any) -> Value:
+        value = Value(name, dtype, tuple(shape), layout, nbytes=nbytes)
         self.ops.append(put(1, name) + put(2, "Data") + put(5, "") + put(33, value.desc()) + put(34, value.desc()) + attributes(10, attrs))
         return value
 
@@ -129,6 +132,7 @@ class GeGraph:
 
     def output(self, *values: Value, **attrs: Any) -> None:
         body = put(1, "net_output") + put(2, "NetOutput") + b"".join(put(5, f"{value.name}:0") for value in values)
+        body += b"".join(put(24, value.name) for value in values) + put(25, bytes(len(values)))
         self.ops.append(body + b"".join(put(33, value.desc()) for value in values) + attributes(10, attrs))
 
     def to_bytes(self, **model_attrs: Any) -> bytes:

@@ -35,12 +35,14 @@ class InOut:
     Attributes:
         gears: ``("batch" | "image" | "dims", choices)``, or None.
         output_shapes: rows of ``gear,output,dims…``, empty where the file does not say.
+        order: the names of inputs in the order in which "dims" gears name their dimensions; empty where the file does not say.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     gears: tuple[str, tuple[tuple[int, ...], ...]] | None
     output_shapes: tuple[str, ...]
+    order: tuple[str, ...] = ()
 
 
 class _Reader:
@@ -103,6 +105,7 @@ def read_inout(data: memoryview) -> InOut:
         outputs=_read_tensors(values[Tlv.OUTPUTS]),
         gears=_read_gears(values),
         output_shapes=_read_texts(values.get(Tlv.DYNAMIC_OUTPUT_SHAPES)),
+        order=_read_texts(values.get(Tlv.INPUT_ORDER)),
     )
 
 

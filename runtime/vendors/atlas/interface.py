@@ -34,6 +34,9 @@ MAX_ELEMENTS = 1 << 48
 """More elements than any device holds: such a shape is damage."""
 
 _DAMAGED = "the file is damaged"
+_HALVED = ("YUV420SP_U8", "YUV422SP_U8")
+"""The formats of an image whose colours are in rows below it."""
+
 _DYNAMIC_TYPES = {1: "batch", 2: "image", 3: "dims"}
 _PLATFORMS = {1: "Ascend310"}
 _Choices = tuple[tuple[int, ...], ...]
@@ -71,8 +74,7 @@ def read_interface(container: Container, graph: Graph) -> Interface:
         kind, choices = info.gears
         _check_choices(kind, choices)
         gears = Gears(kind, choices)
-    order = next((op.attributes.texts("user_designate_shape_order") for op in graph.of_type(*GEAR_TYPES)), [])
-    return Interface(info.inputs, info.outputs, gears, _output_shapes(info, len(gears.choices) if gears else 0), tuple(order))
+    return Interface(info.inputs, info.outputs, gears, _output_shapes(info, len(gears.choices) if gears else 0), info.order)
 
 
 def read_signature(container: Container) -> Signature:
@@ -117,6 +119,7 @@ def _inout_of_graph(graph: Graph) -> InOut:
         outputs=_outputs_of_graph(graph, results[0]),
         gears=_gears_of_graph(graph),
         output_shapes=tuple(results[0].attributes.texts("_dynamic_output_dims")),
+        order=next((tuple(op.attributes.texts("user_designate_shape_order")) for op in graph.of_type(*GEAR_TYPES)), ()),
     )
 
 
@@ -195,6 +198,10 @@ def _aipps(graph: Graph, interface: Interface) -> dict[str, Aipp]:
         code = settings.integer("input_format")
         if code not in AIPP_FORMATS:
             raise SignatureError(f"AIPP format {code} is unknown", at=f"input '{operator.name}'", hint=_DAMAGED)
+        if AIPP_FORMATS[code] in _HALVED and interface.gears is not None and interface.gears.kind == "image":
+            hint = "compile with fixed sizes, or for another source format"
+            text = f"image sizes are gears, and a {AIPP_FORMATS[code]} image has other rows than its height"
+            raise SignatureError(text, at=f"input '{operator.name}'", hint=hint)
         height, width = settings.integer("src_image_size_h"), settings.integer("src_image_size_w")
         aipps[operator.name] = Aipp("static", AIPP_FORMATS[code], max(height, 0), max(width, 0))
     return aipps

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from landbridge.runtime.errors import ModelError
 from landbridge.simulators.ascend.make_om import BORDER_DTYPES, make_om
 from landbridge.simulators.common.command import write_model
 
@@ -18,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: make_om(
             Path(options.model),
             gears=options.gears,
+            image_gears=options.image_gears,
+            dims_gears=options.dims_gears,
+            aipp=_read_text(options.insert_op_conf),
             name=options.name or Path(options.model).stem,
             soc=options.soc,
             fp16=not options.fp32,
@@ -38,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", help="the ONNX file")
     parser.add_argument("-o", "--output", required=True, help="the .om file to write")
     parser.add_argument("--gears", type=_gears, default=(), help="batches to make it for, such as 1,2,4,8")
+    parser.add_argument("--image-gears", type=_sizes, default=(), help="image sizes to make it for, such as '224,224;320,320'")
+    parser.add_argument("--dims-gears", type=_sizes, default=(), help="extents of all dynamic dimensions, such as '1,16;4,32'")
+    parser.add_argument("--insert-op-conf", help="ATC's configuration file for image preprocessing (static AIPP)")
     parser.add_argument("--name", help="name of the model (default: that of the file)")
     parser.add_argument("--soc", default="Ascend310", help="chip it says it is for (default: %(default)s)")
     parser.add_argument("--input-dtype", choices=BORDER_DTYPES, help="type of the floating inputs (default: as in the model)")
@@ -52,6 +59,19 @@ def _gears(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers such as 1,2,4,8") from error
+
+
+def _sizes(text: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(_gears(part) for part in text.split(";"))
+
+
+def _read_text(path: str | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot be read: {error}", at=path) from error
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-/* What a model says about static image preprocessing (AIPP) of an input. Nothing here executes it. */
+/* What a model says about static image preprocessing (AIPP) of an input; ops_aipp.c executes it. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "aipp.h"
 #include "model.h"
 
 /* Where the fields of domi.AippOpParams go. */
@@ -81,6 +82,20 @@ static void read_field(struct view aipp, size_t row, unsigned char *info) {
     }
 }
 
+static void read_fields(struct view settings, aclAippInfo *info) {
+    for (size_t row = 0; row < sizeof FIELDS / sizeof *FIELDS; row++) read_field(settings, row, (unsigned char *)info);
+}
+
+void aipp_read(struct view settings, struct aipp *aipp) {
+    char name[] = "var_reci_chn_0";
+    struct view attr;
+    memset(aipp, 0, sizeof *aipp);
+    read_fields(settings, &aipp->info);
+    for (int i = 0; i < 4; i++, name[sizeof name - 2]++)
+        if (!attr_find(settings, NAMED_ATTRS, name, &attr)) aipp->info.varReciChn[i] = 1.0f;
+    attr_float(settings, NAMED_ATTRS, "padding_value", &aipp->padding_value);
+}
+
 /* "FORMAT:DTYPE:name:bytes:ndim:d0,d1,..." of `_aipp_inputs` and `_aipp_outputs`. */
 static bool read_shape(struct view text, int *format, int *dtype, aclmdlIODims *dims, size_t *size) {
     char copy[512], *fields[6], *rest = copy;
@@ -148,7 +163,7 @@ API aclError aclmdlGetFirstAippInfo(uint32_t id, size_t index, aclAippInfo *info
     if (!attr_message(op->raw, OP_ATTRS, "aipp", 10, &aipp))
         return fail(ACL_ERROR_GE_AIPP_NOT_EXIST, "there is not AIPP related with index %zu of input '%s'", index, op->name);
     memset(info, 0, sizeof *info);
-    for (size_t row = 0; row < sizeof FIELDS / sizeof *FIELDS; row++) read_field(aipp, row, (unsigned char *)info);
+    read_fields(aipp, info);
     int format, dtype;
     for (; info->shapeCount < 128; info->shapeCount++) {
         aclAippDims *dims = &info->outDims[info->shapeCount];

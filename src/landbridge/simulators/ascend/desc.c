@@ -257,8 +257,7 @@ API aclError aclmdlGetInputDynamicDims(const aclmdlDesc *desc, size_t index, acl
         memset(&dims[gear], 0, sizeof dims[gear]);
         for (int i = 0; i < om->n_inputs; i++) {
             if (i == om->hidden || dims[gear].dimCount + RANK > ACL_MAX_DIM_CNT) continue;
-            interface_input_dims(om, i, gear, dims[gear].dims + dims[gear].dimCount);
-            dims[gear].dimCount += (size_t)om->inputs[i].ndim;
+            dims[gear].dimCount += (size_t)interface_input_dims(om, i, gear, dims[gear].dims + dims[gear].dimCount);
         }
     }
     return ACL_SUCCESS;

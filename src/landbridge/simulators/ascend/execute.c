@@ -134,15 +134,14 @@ static aclError read_inputs(const struct model *model, const aclmdlDataset *data
         const struct io *io = &om->inputs[i];
         if (i == om->hidden) continue;
         int64_t dims[RANK];
-        interface_input_dims(om, i, gear, dims);
-        tensors[i] = tensor_new(io->dtype, io->format, io->ndim, dims);
+        int ndim = interface_input_dims(om, i, gear, dims);
+        tensors[i] = tensor_new(io->dtype, io->format, ndim, dims);
         if (tensors[i] == NULL) return ACL_ERROR_RT_MODEL_EXECUTE;
         size_t own = (size_t)tensors[i]->count * dtype_size(io->dtype);
         const unsigned char *bytes = buffer_view(model, dataset, i, gear < 0 ? io->size : own, io->name, ACL_ERROR_MODEL_INPUT_NOT_MATCH);
         if (bytes == NULL) return ACL_ERROR_MODEL_INPUT_NOT_MATCH;
         if (own > io->size && gear < 0)
-            return fail(ACL_ERROR_RT_MODEL_EXECUTE, "simulator: input '%s' needs an operator that reads another layout, such as AIPP",
-                        io->name);
+            return fail(ACL_ERROR_RT_MODEL_EXECUTE, "simulator: input '%s' has %zu bytes, the file says %zu", io->name, own, io->size);
         tensor_decode(tensors[i], bytes);
     }
     return ACL_SUCCESS;

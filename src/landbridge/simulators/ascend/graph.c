@@ -3,13 +3,16 @@
  * A model with batch gears comes in two forms. Old files hold one branch per gear behind a StreamSwitchN, joined by a Merge,
  * and every branch has shapes of its own. Files with a Case hold one graph, whose shapes are those of the largest gear; then
  * the first extent of what depends on the inputs is the batch that was asked for. Kernels look at the tensors they get, not
- * at the descriptors, so that both forms run the same way. */
+ * at the descriptors, so that both forms run the same way.
+ *
+ * Image preprocessing comes in two forms too: as an operator Aipp, and fused into the operators that read the input. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "aipp.h"
 #include "om.h"
 #include "ops.h"
 #include "sim.h"
@@ -27,6 +30,7 @@ static const struct kernel KERNELS[] = {
     {"Send", NULL, 0, MANY},
     {"Recv", NULL, 0, MANY},
     {"Merge", NULL, 1, MANY},
+    {"Aipp", op_aipp, 1, 2},
     {"MemcpyAsync", op_identity, 1, 1},
     {"MemcpyAddrAsync", op_identity, 1, 1},
     {"Identity", op_identity, 1, 1},
@@ -148,6 +152,27 @@ static aclError read_constant(struct om *om, struct op *op) {
     return ACL_SUCCESS;
 }
 
+static bool read_by_aipp(const struct om *om, int data) {
+    for (int i = data + 1; i < om->n_ops; i++)
+        if (is_type(&om->ops[i], "Aipp") && om->ops[i].n_in > 0 && om->ops[i].in[0].op == data) return true;
+    return false;
+}
+
+/* The settings are an attribute of the input, and of the Aipp behind it where there is one. */
+static aclError read_aipp(struct om *om, int index) {
+    struct op *op = &om->ops[index];
+    struct view settings;
+    bool own = attr_message(op->raw, OP_ATTRS, "aipp", 10, &settings);
+    if (is_type(op, "Aipp") && !own && op->n_in > 0 && op->in[0].op >= 0)
+        own = attr_message(om->ops[op->in[0].op].raw, OP_ATTRS, "aipp", 10, &settings);
+    if (!own || (is_type(op, "Data") && read_by_aipp(om, index))) return ACL_SUCCESS;
+    struct aipp *aipp = om_allocate(om, sizeof *aipp);
+    if (aipp == NULL) return ACL_ERROR_BAD_ALLOC;
+    aipp_read(settings, aipp);
+    op->aipp = aipp;
+    return ACL_SUCCESS;
+}
+
 aclError graph_prepare(struct om *om) {
     for (int i = 0; i < om->n_ops; i++) {
         struct op *op = &om->ops[i];
@@ -156,7 +181,7 @@ aclError graph_prepare(struct om *om) {
         if (op->kernel == NULL) return refuse_type(op);
         if (op->n_in < op->kernel->min_inputs || op->n_in > op->kernel->max_inputs)
             return fail(ACL_ERROR_GE_LOAD_MODEL, "simulator: operator '%s' (%s) has %d inputs", op->name, op->type, op->n_in);
-        aclError error = is_const(op) ? read_constant(om, op) : ACL_SUCCESS;
+        aclError error = is_const(op) ? read_constant(om, op) : read_aipp(om, i);
         if (error != ACL_SUCCESS) return error;
     }
     return ACL_SUCCESS;
@@ -277,6 +302,13 @@ static aclError collect(const struct om *om, struct tensor *const *values, struc
     return ACL_SUCCESS;
 }
 
+/* An input's first value: what the caller gave, or, where AIPP is fused into its readers, the image that these make of it. */
+static struct tensor *first_value(const struct om *om, const struct io *io, const struct tensor *given) {
+    const struct op *op = &om->ops[io->op];
+    if (op->aipp == NULL) return tensor_cast(given, given->dtype);
+    return aipp_apply(&(struct call){.op = op}, op->aipp, given, io->ndim == 4 ? io->dims[io->format == ACL_FORMAT_NCHW ? 1 : 3] : -1);
+}
+
 aclError graph_run(const struct om *om, int gear, struct tensor *const *inputs, struct tensor **outputs) {
     int *uses = calloc((size_t)om->n_ops, sizeof *uses);
     struct tensor **values = calloc((size_t)om->n_ops, sizeof *values);
@@ -289,8 +321,8 @@ aclError graph_run(const struct om *om, int gear, struct tensor *const *inputs, 
     aclError error = ACL_SUCCESS;
     for (int i = 0; i < om->n_inputs && error == ACL_SUCCESS; i++) {
         if (inputs[i] == NULL) continue;
-        values[om->inputs[i].op] = tensor_cast(inputs[i], inputs[i]->dtype);
-        if (values[om->inputs[i].op] == NULL) error = ACL_ERROR_BAD_ALLOC;
+        values[om->inputs[i].op] = first_value(om, &om->inputs[i], inputs[i]);
+        if (values[om->inputs[i].op] == NULL) error = ACL_ERROR_RT_MODEL_EXECUTE;
     }
     if (error == ACL_SUCCESS) error = run_all(om, gear, uses, values);
     if (error == ACL_SUCCESS) error = collect(om, values, outputs);

@@ -42,6 +42,8 @@ static aclError read_input(struct om *om, int op_index, struct io *io) {
     io->ndim_v2 = io->ndim;
     memcpy(io->dims_v2, io->dims, sizeof io->dims);
     read_dims(op, "input_dims", &io->ndim_v2, io->dims_v2);
+    struct view settings;
+    io->raw = attr_message(op->raw, OP_ATTRS, "aipp", 10, &settings);
     io->size = desc->size > 0 ? (size_t)desc->size : bytes_of(desc->dtype, desc->ndim, desc->dims);
     return ACL_SUCCESS;
 }
@@ -157,19 +159,21 @@ void gears_text(const struct gears *gears, char *text, size_t room) {
 
 /* --- shapes under a gear ----------------------------------------------------------------------------------------------------- */
 
-void interface_input_dims(const struct om *om, int input, int gear, int64_t *dims) {
+int interface_input_dims(const struct om *om, int input, int gear, int64_t *dims) {
     const struct gears *gears = &om->gears;
     int next = 0; /* the value for the next -1; all -1 of a batch gear are the batch, H and W begin anew at every input */
     for (int i = 0; i <= input; i++) {
         const struct io *io = &om->inputs[i];
+        const int64_t *own = io->raw ? io->dims_v2 : io->dims;
         if (gears->kind != GEAR_DIMS) next = 0;
-        for (int d = 0; d < io->ndim; d++) {
-            int64_t value = io->dims[d];
+        for (int d = 0; d < (io->raw ? io->ndim_v2 : io->ndim); d++) {
+            int64_t value = own[d];
             if (value < 0 && gear >= 0 && next < gears->width) value = gears->values[gear][next];
-            if (io->dims[d] < 0 && gears->kind != GEAR_BATCH) next++;
+            if (own[d] < 0 && gears->kind != GEAR_BATCH) next++;
             if (i == input) dims[d] = value;
         }
     }
+    return om->inputs[input].raw ? om->inputs[input].ndim_v2 : om->inputs[input].ndim;
 }
 
 /* One entry "gear,output,d0,d1,..." of NetOutput's attribute; false when it is for another gear or output. */

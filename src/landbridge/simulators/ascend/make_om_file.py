@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from landbridge.runtime.signature import Gears
 from landbridge.runtime.vendors.atlas.format import (
     FORMATS,
     GE_DTYPES,
@@ -31,6 +32,7 @@ from landbridge.runtime.vendors.atlas.format import (
     ModelDef,
     ModelTaskDef,
     ModelType,
+    NamedAttrs,
     Offset,
     OpDef,
     Partition,
@@ -40,7 +42,7 @@ from landbridge.runtime.vendors.atlas.format import (
     Tlv,
 )
 from landbridge.runtime.vendors.protobuf import MapEntry
-from landbridge.simulators.ascend.make_om_graph import ALIGNMENT, Attribute, Graph, Op, Tensor, WeightRef
+from landbridge.simulators.ascend.make_om_graph import ALIGNMENT, Attribute, Graph, NamedAttributes, Op, Tensor, WeightRef
 
 MAKER_VERSION = "0.1"
 """Of what the maker writes; part of the file's ``platform_version``."""
@@ -57,11 +59,18 @@ _FORMAT_CODES = {name: code for code, name in FORMATS.items()}
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output of the whole model: its tensor in the largest gear, and its shape with -1 where the gear decides."""
+    """One input or output of the whole model.
+
+    Attributes:
+        tensor: in the gear in which it is largest.
+        dims: its shape, with -1 where the gear decides.
+        source_dims: of an image before its preprocessing what the caller gives; empty where that is `dims`.
+    """
 
     name: str
     tensor: Tensor
     dims: tuple[int, ...]
+    source_dims: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,8 @@ class Description:
     Attributes:
         inputs: the hidden one included.
         outputs: in order.
-        gears: ascending batches, empty for a model of one size.
+        gears: None for a model of one size.
+        order: the inputs whose dimensions the gears decide, in the order in which "dims" gears name them.
         output_rows: ``gear,output,dims…`` for each gear and output.
     """
 
@@ -79,7 +89,8 @@ class Description:
     soc: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    gears: tuple[int, ...]
+    gears: Gears | None
+    order: tuple[str, ...]
     output_rows: tuple[str, ...]
 
 
@@ -184,6 +195,8 @@ def _attributes(field: IntEnum, attributes: Iterable[tuple[str, Attribute]]) -> 
 def _attribute(value: Attribute) -> bytes:
     if isinstance(value, WeightRef):
         return _bytes(AttrDef.T, _bytes(TensorDef.DESC, _descriptor(value.tensor, value)))
+    if isinstance(value, NamedAttributes):
+        return _bytes(AttrDef.FUNC, _bytes(NamedAttrs.NAME, value.name) + _attributes(NamedAttrs.ATTR, value.values.items()))
     if isinstance(value, bool | int):
         return _integer(AttrDef.B if isinstance(value, bool) else AttrDef.I, value)
     if isinstance(value, float):
@@ -275,19 +288,32 @@ def _write_tasks(memory_nbytes: int, weight_nbytes: int) -> bytes:
 
 def _write_inout(about: Description) -> bytes:
     values = [(Tlv.INPUTS, _tensors(about.inputs)), (Tlv.OUTPUTS, _tensors(about.outputs))]
-    if about.gears:
-        values.append((Tlv.BATCH_GEARS, struct.pack(f"<I{len(about.gears)}Q", len(about.gears), *about.gears)))
+    if about.gears is not None:
+        values.append(_gears(about.gears))
         values.append((Tlv.DYNAMIC_OUTPUT_SHAPES, _texts(about.output_rows)))
+        if about.gears.kind == "dims":
+            values.append((Tlv.INPUT_ORDER, _texts(about.order)))
     return b"".join(TLV_HEAD.pack(kind, len(data)) + data for kind, data in values)
+
+
+def _gears(gears: Gears) -> tuple[Tlv, bytes]:
+    choices = gears.choices
+    numbers = [extent for choice in choices for extent in choice]
+    if gears.kind == "batch":
+        return Tlv.BATCH_GEARS, struct.pack(f"<I{len(numbers)}Q", len(choices), *numbers)
+    lengths = [len(choice) for choice in choices]
+    kind = Tlv.IMAGE_GEARS if gears.kind == "image" else Tlv.DIMS_GEARS
+    return kind, struct.pack(f"<I{len(choices)}I{len(numbers)}Q", len(choices), *lengths, *numbers)
 
 
 def _tensors(ports: Sequence[Port]) -> bytes:
     parts = [struct.pack("<I", len(ports))]
     for port in ports:
-        name, dims = port.name.encode(), struct.pack(f"<{len(port.dims)}q", *port.dims)
+        name, source_dims = port.name.encode(), port.source_dims or port.dims
+        dims, source = struct.pack(f"<{len(port.dims)}q", *port.dims), struct.pack(f"<{len(source_dims)}q", *source_dims)
         tensor = port.tensor
         codes = _FORMAT_CODES[tensor.layout], _GE_CODES[tensor.dtype]
-        parts.append(TLV_TENSOR.pack(tensor.nbytes, *codes, len(name), len(dims), len(dims), 0) + name + dims + dims)
+        parts.append(TLV_TENSOR.pack(tensor.nbytes, *codes, len(name), len(dims), len(source), 0) + name + dims + source)
     return b"".join(parts)
 
 

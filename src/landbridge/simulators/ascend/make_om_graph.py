@@ -22,22 +22,29 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True)
 class Tensor:
-    """One output of an operator, with the shape it has in the largest gear."""
+    """One output of an operator, with the shape it has in the largest gear.
+
+    Attributes:
+        order: of its dimensions, where it is not the usual one.
+        raw_nbytes: of an image before its preprocessing the bytes that the caller gives, which are not those of the shape.
+    """
 
     op: str
     index: int
     dtype: str
     shape: tuple[int, ...]
+    order: str = ""
+    raw_nbytes: int = 0
 
     @property
     def layout(self) -> str:
         """What the file calls the order of its dimensions."""
-        return "NCHW" if len(self.shape) == 4 else "ND"
+        return self.order or ("NCHW" if len(self.shape) == 4 else "ND")
 
     @property
     def nbytes(self) -> int:
         """Bytes of its elements."""
-        return nbytes_of(self.dtype, self.shape)
+        return self.raw_nbytes or nbytes_of(self.dtype, self.shape)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,15 @@ class WeightRef:
     offset_bytes: int
 
 
-Attribute = bool | int | float | str | Sequence[int] | Sequence[str] | WeightRef
+@dataclass(frozen=True)
+class NamedAttributes:
+    """An attribute that is itself a map of numbers."""
+
+    name: str
+    values: Mapping[str, bool | int | float]
+
+
+Attribute = bool | int | float | str | Sequence[int] | Sequence[str] | WeightRef | NamedAttributes
 
 
 @dataclass

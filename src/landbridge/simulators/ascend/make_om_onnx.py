@@ -6,6 +6,7 @@ folds away here, so that only operators on data are left for the maker.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_shapes
 
 from landbridge.runtime.errors import ModelError, UnsupportedError
+from landbridge.runtime.signature import Gears
 
 MIN_OPSET = 7
 """Older operators have attributes that nothing writes any more."""
@@ -35,7 +37,7 @@ _NOT_FOLDED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "R
 
 @dataclass(frozen=True)
 class Value:
-    """One input or output of the model; the leading extent is None where it is the batch of the gears."""
+    """One input or output of the model; an extent is None where the gears decide it."""
 
     name: str
     dtype: str
@@ -51,9 +53,10 @@ class Prepared:
         outputs: their names, in order.
         nodes: all that is left, in an order in which they can be computed.
         constants: by name, folded ones included.
-        shapes: for each gear, ascending (one for a model without gears), the shape of every value.
+        shapes: for each gear (one for a model without gears), the shape of every value.
         dtypes: of every value, in NumPy's words.
-        gears: ascending, empty for a model of one size.
+        gears: batches ascending, other kinds in the caller's order; None for a model of one size.
+        largest: which gear the nodes and constants are of: the one whose inputs have the most elements.
         opset: of ONNX's own operators.
     """
 
@@ -64,8 +67,17 @@ class Prepared:
     constants: dict[str, NDArray[Any]]
     shapes: tuple[dict[str, tuple[int, ...]], ...]
     dtypes: dict[str, str]
-    gears: tuple[int, ...]
+    gears: Gears | None
+    largest: int
     opset: int
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Return the shape of a value in the largest gear."""
+        return self.shapes[self.largest][value]
+
+    def largest_shape(self, value: str) -> tuple[int, ...]:
+        """Return the shape of a value in the gear in which it has the most elements, which may be another one than the largest."""
+        return max((shapes[value] for shapes in self.shapes), key=math.prod)
 
 
 def read_model(model: Any) -> Any:
@@ -88,11 +100,11 @@ def read_model(model: Any) -> Any:
     return found
 
 
-def prepare(model: Any, gears: Sequence[int]) -> Prepared:
+def prepare(model: Any, gears: Gears | None) -> Prepared:
     """Return ``model`` specialised for every gear.
 
     Raises:
-        ModelError: not a valid model; dynamic dimensions that no gear decides; gears without a dynamic batch.
+        ModelError: not a valid model; dynamic dimensions that no gear decides; gears without a dynamic dimension.
         UnsupportedError: the graph is another one in each gear.
     """
     model = inline_local_functions(model)
@@ -100,14 +112,17 @@ def prepare(model: Any, gears: Sequence[int]) -> Prepared:
     name = model.graph.name or "model"
     if opset < MIN_OPSET:
         raise UnsupportedError(f"opset {opset}, expected {MIN_OPSET} or later", at=name, hint="convert the model (onnx.version_converter)")
-    gears = tuple(sorted(gears))
     inputs = tuple(_read_inputs(model, name, gears))
+    _check_gears(inputs, gears, name)
     _check_names(model.graph, name)
-    special = [_specialise(model, inputs, gear, opset) for gear in gears or (0,)]
-    _check_same(special, gears)
-    nodes, constants, _, dtypes = special[-1]
+    sizes = [_extents(inputs, gears, choice) for choice in gears.choices] if gears else [_extents(inputs, None, ())]
+    largest = max(range(len(sizes)), key=lambda index: sum(math.prod(shape) for shape in sizes[index]))
+    special = [_specialise(model, inputs, shapes, opset) for shapes in sizes]
+    if gears is not None:
+        _check_same(special, gears, largest)
+    nodes, constants, _, dtypes = special[largest]
     outputs = tuple(value.name for value in model.graph.output)
-    return Prepared(name, inputs, outputs, tuple(nodes), constants, tuple(entry[2] for entry in special), dtypes, gears, opset)
+    return Prepared(name, inputs, outputs, tuple(nodes), constants, tuple(entry[2] for entry in special), dtypes, gears, largest, opset)
 
 
 def explain_missing_shape(model: Any, value: str) -> ModelError:
@@ -120,11 +135,8 @@ def explain_missing_shape(model: Any, value: str) -> ModelError:
     return ModelError(f"the shape of '{value}' is not known: {reason}", at=model.graph.name or "model")
 
 
-def _read_inputs(model: Any, at: str, gears: tuple[int, ...]) -> Iterator[Value]:
+def _read_inputs(model: Any, at: str, gears: Gears | None) -> Iterator[Value]:
     initialised = {tensor.name for tensor in model.graph.initializer}
-    if any(gear < 1 for gear in gears) or len(set(gears)) != len(gears):
-        raise ModelError(f"gears {list(gears)}, expected different positive batches", at=at)
-    dynamic = False
     for value in model.graph.input:
         if value.name in initialised:
             continue
@@ -132,16 +144,52 @@ def _read_inputs(model: Any, at: str, gears: tuple[int, ...]) -> Iterator[Value]
             raise ModelError(f"input '{value.name}' is not a tensor of known rank", at=at)
         dims = value.type.tensor_type.shape.dim
         shape = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in dims)
-        if None in shape[1:] or (None in shape and not gears):
+        fix = _misfit(shape, gears)
+        if fix:
             found = [dim.dim_param or "?" if extent is None else extent for dim, extent in zip(dims, shape, strict=True)]
-            hint = "give gears, such as (1, 2, 4)" if None not in shape[1:] else "fix all dimensions but the first"
-            raise ModelError(f"input '{value.name}' has the shape {found}", at=at, hint=hint)
-        dynamic = dynamic or None in shape
+            raise ModelError(f"input '{value.name}' has the shape {found}", at=at, hint=fix)
         yield Value(value.name, _dtype(value.type.tensor_type.elem_type), shape)
-    if gears and not dynamic:
+
+
+def _misfit(shape: tuple[int | None, ...], gears: Gears | None) -> str:
+    """Return what to do about dynamic dimensions that the gears do not decide, "" where there are none."""
+    dynamic = [axis for axis, extent in enumerate(shape) if extent is None]
+    if gears is None and dynamic:
+        return "fix all dimensions but the first" if dynamic != [0] else "give gears, such as (1, 2, 4)"
+    if gears is not None and gears.kind == "batch" and dynamic not in ([], [0]):
+        return "fix all dimensions but the first"
+    if gears is not None and gears.kind == "image" and dynamic and (len(shape) != 4 or dynamic != [2, 3]):
+        return "image sizes are for inputs [n, c, height, width] with a dynamic height and width"
+    return ""
+
+
+def _check_gears(inputs: Sequence[Value], gears: Gears | None, at: str) -> None:
+    if gears is None:
+        return
+    dynamic = sum(value.shape.count(None) for value in inputs)
+    widths = {"batch": 1, "image": 2}
+    what = {"batch": "batches", "image": "pairs of height and width", "dims": f"tuples of {dynamic} extents"}[gears.kind]
+    lengths = {len(choice) for choice in gears.choices}
+    good = lengths == {widths.get(gears.kind, dynamic)} and len(set(gears.choices)) == len(gears.choices)
+    if dynamic and (not good or any(extent < 1 for choice in gears.choices for extent in choice)):
+        found = [choice[0] if gears.kind == "batch" else choice for choice in gears.choices]
+        raise ModelError(f"gears {found}, expected different positive {what}", at=at)
+    if not dynamic:
+        what = "batch" if gears.kind == "batch" else "size"
         raise ModelError(
-            "gears for a model without a dynamic batch", at=at, hint="give the inputs' first dimension a name in place of a number"
+            f"gears for a model without a dynamic {what}", at=at, hint="give the inputs' dynamic dimensions names in place of numbers"
         )
+
+
+def _extents(inputs: Sequence[Value], gears: Gears | None, choice: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes of the inputs in one gear."""
+    rest = iter(choice)
+    shapes = []
+    for value in inputs:
+        if gears is not None and gears.kind != "dims":
+            rest = iter(choice)  # each input has the same batch, or the same height and width
+        shapes.append(tuple(next(rest) if extent is None else extent for extent in value.shape))
+    return shapes
 
 
 def _check_names(graph: Any, at: str) -> None:
@@ -160,7 +208,7 @@ def _check_names(graph: Any, at: str) -> None:
 _Special = tuple[list[Any], dict[str, NDArray[Any]], dict[str, tuple[int, ...]], dict[str, str]]
 
 
-def _specialise(model: Any, inputs: tuple[Value, ...], gear: int, opset: int) -> _Special:
+def _specialise(model: Any, inputs: tuple[Value, ...], shapes_of_inputs: Sequence[tuple[int, ...]], opset: int) -> _Special:
     """Return nodes, constants, shapes and dtypes of the model in one gear."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -169,9 +217,10 @@ def _specialise(model: Any, inputs: tuple[Value, ...], gear: int, opset: int) ->
     for output in fixed.graph.output:
         if output.name in made:  # it says "n" where inference finds the gear
             output.type.tensor_type.ClearField("shape")
-    for value, shape in ((value, entry.shape) for entry in inputs for value in fixed.graph.input if value.name == entry.name):
-        for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-            dim.dim_value = gear if extent is None else extent
+    fixed_shapes = {entry.name: shape for entry, shape in zip(inputs, shapes_of_inputs, strict=True)}
+    for value in fixed.graph.input:
+        for dim, extent in zip(value.type.tensor_type.shape.dim, fixed_shapes.get(value.name, ()), strict=False):
+            dim.dim_value = extent
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in fixed.graph.initializer}
     while True:
         shapes, dtypes = _infer(fixed)
@@ -237,18 +286,25 @@ def _live(nodes: list[Any], wanted: set[str]) -> list[Any]:
     return kept[::-1]
 
 
-def _check_same(special: list[_Special], gears: tuple[int, ...]) -> None:
+def gear_text(gears: Gears, index: int) -> str:
+    """Return one gear as one says it, such as ``batch 8`` or ``size 224x224``."""
+    return f"{'batch' if gears.kind == 'batch' else 'size'} {'x'.join(map(str, gears.choices[index]))}"
+
+
+def _check_same(special: list[_Special], gears: Gears, largest: int) -> None:
     """Check that only shapes differ between gears: nodes and constants must be the same."""
-    nodes, constants = special[-1][:2]
-    for gear, (other_nodes, other_constants, _, _) in zip(gears, special, strict=False):
+    nodes, constants = special[largest][:2]
+    for index, (other_nodes, other_constants, _, _) in enumerate(special):
         if [node.output[0] for node in nodes] != [node.output[0] for node in other_nodes]:
             raise UnsupportedError(
-                f"the model computes in another way for batch {gear} than for batch {gears[-1]}", hint="make a file for each"
+                f"the model computes in another way for {gear_text(gears, index)} than for {gear_text(gears, largest)}",
+                hint="make a file for each",
             )
         for node in nodes:
-            for index, name in enumerate(node.input):
+            for position, name in enumerate(node.input):
                 differs = name in constants and not np.array_equal(constants[name], other_constants.get(name, np.empty(0)), equal_nan=False)
-                if differs and (node.op_type, index) not in _SHAPE_INPUTS:
+                if differs and (node.op_type, position) not in _SHAPE_INPUTS:
+                    what = "batch" if gears.kind == "batch" else "size"
                     raise UnsupportedError(
-                        f"'{name}' depends on the batch, and the data do on it", at=f"{node.name or node.output[0]} ({node.op_type})"
+                        f"'{name}' depends on the {what}, and the data do on it", at=f"{node.name or node.output[0]} ({node.op_type})"
                     )

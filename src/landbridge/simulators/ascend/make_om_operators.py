@@ -19,7 +19,7 @@ from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.vendors.atlas.format import GE_DTYPES
 from landbridge.simulators.ascend.make_om_fold import normalization
 from landbridge.simulators.ascend.make_om_graph import Attribute, Graph, Tensor
-from landbridge.simulators.ascend.make_om_onnx import Prepared
+from landbridge.simulators.ascend.make_om_onnx import Prepared, gear_text
 
 GE_CODES = {dtype: code for code, dtype in GE_DTYPES.items()}
 """``ge::DataType`` by name."""
@@ -110,7 +110,7 @@ class Call:
 
     def shape(self, output: int = 0) -> tuple[int, ...]:
         """Return the shape of an output in the largest gear."""
-        return self.state.model.shapes[-1][self.node.output[output]]
+        return self.state.model.shape(self.node.output[output])
 
     def emit(
         self,
@@ -224,10 +224,13 @@ def _window(call: Call, kernel: Sequence[int]) -> dict[str, Attribute]:
     if auto != "NOTSET":
         begin, end = [0, 0], [0, 0]
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        for axis, extent in enumerate(call.input(0).shape[2:]):
+        for axis in (0, 1):
             reach = (kernel[axis] - 1) * dilations[axis] + 1
-            total = max((-(-extent // strides[axis]) - 1) * strides[axis] + reach - extent, 0)
-            small, large = total // 2, total - total // 2
+            extents = {shapes[call.node.input[0]][2 + axis] for shapes in call.state.model.shapes}
+            totals = {max((-(-extent // strides[axis]) - 1) * strides[axis] + reach - extent, 0) for extent in extents}
+            if len(totals) > 1:
+                raise UnsupportedError(f"auto_pad means {sorted(totals)} rows or columns of padding in the model's gears")
+            small, large = min(totals) // 2, min(totals) - min(totals) // 2
             begin[axis], end[axis] = (small, large) if auto == "SAME_UPPER" else (large, small)
     return {
         "strides": [1, 1, *strides],
@@ -326,6 +329,8 @@ def _softmax(call: Call) -> None:
         call.finish(call.emit("SoftmaxV2", [x], {"axes": [axis]}))
         return
     # before opset 13 the dimensions from the axis on were taken as one
+    if call.state.model.gears is not None and call.state.model.gears.kind != "batch":
+        raise UnsupportedError("several axes as one, which is not made for gears of sizes")
     flat = (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
     rows = call.emit("Reshape", [x], shape=flat, suffix="_rows")
     result = call.emit("SoftmaxV2", [rows], {"axes": [1]}, shape=flat, suffix="_softmax")
@@ -337,11 +342,12 @@ def _reshape(call: Call) -> None:
     model = call.state.model
     if call.has(1) and call.constant(1) is None:
         raise UnsupportedError("its shape is not a constant")
-    for gear, shapes in zip(model.gears, model.shapes, strict=False):
-        scaled = (call.shape()[0] * gear // model.gears[-1], *call.shape()[1:]) if call.shape() else ()
-        if shapes[call.node.output[0]] != scaled:
-            found = f"{list(shapes[call.node.output[0]])} for batch {gear}, {list(call.shape())} for batch {model.gears[-1]}"
-            raise UnsupportedError(f"a result {found}: with gears the batch must come first")
+    for index, shapes in enumerate(model.shapes if model.gears else ()):
+        if model.gears is not None and shapes[call.node.output[0]][1:] != call.shape()[1:]:
+            here, there = gear_text(model.gears, index), gear_text(model.gears, model.largest)
+            found = f"{list(shapes[call.node.output[0]])} for {here}, {list(call.shape())} for {there}"
+            wanted = "the batch must come first" if model.gears.kind == "batch" else "only its first dimension may vary"
+            raise UnsupportedError(f"a result {found}: with gears {wanted}")
     call.finish(call.input(0) if call.input(0).shape == call.shape() else call.emit("Reshape", [call.input(0)]))
 
 

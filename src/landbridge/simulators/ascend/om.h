@@ -22,6 +22,7 @@ struct edge {
     int index;
 };
 
+struct aipp;
 struct kernel;
 
 struct op {
@@ -31,6 +32,7 @@ struct op {
     int n_in, n_in_desc, n_out_desc;
     struct view raw;
     const struct kernel *kernel; /* set by graph_prepare */
+    const struct aipp *aipp; /* of an Aipp, or of a Data whose image every operator preprocesses for itself */
     struct tensor *constant;
 };
 
@@ -40,6 +42,7 @@ struct io { /* one input or output of the model */
     int ndim, ndim_v2;
     int64_t dims[RANK], dims_v2[RANK]; /* of an input: -1 where the gear decides; of an output: of the largest gear */
     size_t size;                       /* of the largest gear */
+    bool raw;                          /* an image before AIPP: what the caller gives has dims_v2 */
 };
 
 enum gear_kind { GEAR_NONE, GEAR_BATCH, GEAR_HW, GEAR_DIMS };
@@ -70,8 +73,9 @@ void om_close(struct om *om);
 
 /* --- interface.c */
 aclError interface_read(struct om *om);
-/* The shape of an input or output under a gear (-1: none chosen, which is the largest for an output). */
-void interface_input_dims(const struct om *om, int input, int gear, int64_t *dims);
+/* The shape of an input or output under a gear (-1: none chosen, which is the largest for an output). Of an input it is that of
+ * what the caller gives; returns its rank. */
+int interface_input_dims(const struct om *om, int input, int gear, int64_t *dims);
 void interface_output_dims(const struct om *om, int output, int gear, int64_t *dims, int *ndim);
 int gears_find(const struct gears *gears, const int64_t *values); /* -1 when it is not a gear */
 void gears_text(const struct gears *gears, char *text, size_t room);

@@ -39,6 +39,9 @@ struct window {
 };
 int64_t window_extent(const struct window *w, int axis, int64_t size, bool ceil_mode); /* of the output; <= 0 when none fits */
 
+/* The network's image, float16 NCHW, of a raw image uint8 NHWC; NULL after op_error(). */
+struct tensor *aipp_apply(const struct call *call, const struct aipp *aipp, const struct tensor *raw, int64_t channels);
+
 struct tensor *op_conv2d(const struct call *call);
 struct tensor *op_depthwise(const struct call *call);
 struct tensor *op_max_pool(const struct call *call);
@@ -59,6 +62,7 @@ struct tensor *op_reshape(const struct call *call);
 struct tensor *op_flatten(const struct call *call);
 struct tensor *op_transpose(const struct call *call);
 struct tensor *op_concat(const struct call *call);
+struct tensor *op_aipp(const struct call *call);
 struct tensor *op_identity(const struct call *call);
 
 #endif

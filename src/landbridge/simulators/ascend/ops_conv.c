@@ -19,9 +19,10 @@ struct tensor *op_to_nchw(const struct call *call, const struct tensor *x, int64
 }
 
 struct tensor *op_from_nchw(const struct call *call, struct tensor *y, const struct tensor *x) {
-    (void)call;
-    if (y == NULL || x->format != ACL_FORMAT_NC1HWC0) return y;
-    int64_t c0 = x->dims[4];
+    const struct desc *desc = call->op->n_out_desc > 0 ? &call->op->out_desc[0] : NULL;
+    bool described = desc != NULL && desc->format == ACL_FORMAT_NC1HWC0 && desc->ndim == 5 && desc->dims[4] > 0;
+    if (y == NULL || (x->format != ACL_FORMAT_NC1HWC0 && !described)) return y;
+    int64_t c0 = x->format == ACL_FORMAT_NC1HWC0 ? x->dims[4] : desc->dims[4];
     int64_t dims[5] = {y->dims[0], (y->dims[1] + c0 - 1) / c0, y->dims[2], y->dims[3], c0};
     struct tensor *stored = tensor_transform(y, ACL_FORMAT_NC1HWC0, 5, dims);
     tensor_free(y);
@@ -99,9 +100,36 @@ static struct tensor *convolve(const struct call *call, const struct tensor *x, 
     return y;
 }
 
+/* A kernel that the vendor fused keeps no strides and pads. Without dilation, the one stride and the one even padding that give
+ * the output's extent; false after op_error() when there is none, or more than one. */
+static bool derive_axis(const struct call *call, struct window *w, int axis, int64_t size, int64_t wanted) {
+    int found = 0;
+    struct window tried = *w;
+    for (int64_t stride = 1; stride <= w->kernel[axis]; stride++)
+        for (int64_t padding = 0; padding <= 2 * (w->kernel[axis] - 1); padding++) {
+            tried.stride[axis] = stride, tried.before[axis] = padding / 2, tried.after[axis] = padding - padding / 2;
+            if (window_extent(&tried, axis, size, false) == wanted) *w = tried, found += padding % 2 ? 2 : 1;
+            tried = *w;
+        }
+    if (found != 1)
+        op_error(call, "it keeps no strides and pads, and its shapes leave open which: %" PRId64 " -> %" PRId64 " with a window of %" PRId64,
+                 size, wanted, w->kernel[axis]);
+    return found == 1;
+}
+
+static bool derive_window(const struct call *call, const struct tensor *x, const struct tensor *filter, struct window *w) {
+    const struct desc *desc = &call->op->out_desc[0];
+    bool plain = call->op->n_out_desc > 0 && (desc->format == ACL_FORMAT_NCHW || desc->format == ACL_FORMAT_NC1HWC0) && desc->ndim >= 4;
+    if (!plain || x->ndim < 4) return op_ints(call, "strides", (int64_t[4]){0}, 4);
+    *w = (struct window){.kernel = {filter->dims[2], filter->dims[3]}, .dilation = {1, 1}};
+    return derive_axis(call, w, 0, x->dims[2], desc->dims[2]) && derive_axis(call, w, 1, x->dims[3], desc->dims[3]);
+}
+
 static bool read_window(const struct call *call, const struct tensor *filter, struct window *w) {
     int64_t strides[4], pads[4], dilations[4] = {1, 1, 1, 1};
     struct view format;
+    bool kept = attr_ints(call->op->raw, OP_ATTRS, "strides", strides, 0) >= 0 || attr_ints(call->op->raw, OP_ATTRS, "pads", pads, 0) >= 0;
+    if (!kept) return derive_window(call, call->in[0], filter, w);
     bool nchw = !attr_string(call->op->raw, OP_ATTRS, "data_format", &format) || view_equals(format, "NCHW");
     if (!op_ints(call, "strides", strides, 4) || !op_ints(call, "pads", pads, 4)) return false;
     if (attr_ints(call->op->raw, OP_ATTRS, "dilations", dilations, 0) >= 0 && !op_ints(call, "dilations", dilations, 4)) return false;

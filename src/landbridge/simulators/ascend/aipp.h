@@ -1,0 +1,15 @@
+/* Static image preprocessing (AIPP): what a file says of it. */
+#ifndef LANDBRIDGE_ASCEND_AIPP_H
+#define LANDBRIDGE_ASCEND_AIPP_H
+
+#include "om.h"
+
+struct aipp {
+    aclAippInfo info; /* without the shapes at its end */
+    float padding_value;
+};
+
+/* Read the settings of a NamedAttrs; what the file leaves out has the vendor's default. */
+void aipp_read(struct view settings, struct aipp *aipp);
+
+#endif
