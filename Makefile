@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-long lint conformance bench clean
+.PHONY: help setup demo test test-long test-models lint conformance bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,11 @@ test: lint ## Run the linters and the tests
 test-long: lint ## Run everything, the long tests too
 	$(BIN)/python -m pytest
 
+test-models: lint ## Export networks by PyTorch, compile and compare them; PyTorch goes into an environment of its own
+	test -d $(VENV)-torch || $(PYTHON) -m venv $(VENV)-torch
+	$(VENV)-torch/bin/python -m pip install --quiet --editable ".[all,torch]"
+	$(VENV)-torch/bin/python -m pytest tests/models
+
 conformance: setup ## Run onnx's own tests through compiler and runtime; writes docs/conformance.md
 	PYTHONPATH=src:tests $(BIN)/python -m conformance
 
@@ -41,4 +46,4 @@ bench: setup ## Measure compile time, loads, overheads, sessions, the demo, and 
 	$(BIN)/python benchmarks/host.py
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-torch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ from landbridge.frontends.offline_call import Place, call_offline
 from landbridge.frontends.onnx.fallback import is_defined, operator_types, value_problem
 from landbridge.frontends.onnx.graph import NATIVE_DTYPES, Node, OnnxGraph
 from landbridge.frontends.onnx.native import Converted, Converter, Declined
+from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import constant_of, is_static, reshaped, shape_extents
 from landbridge.frontends.onnx.support import refusal
 from landbridge.frontends.onnx.values import DimNames, Values, contradiction
@@ -100,18 +101,23 @@ class Build:
         self.problems: list[tuple[Node, str]] = []
         self.functions = Functions()
         self.symbols = NameTable()
-        self._converter = Converter(graph.opset, list(self.values.dims.values()))
+        self._converter = Converter(graph.opset, list(self.values.dims.values()), Scout(graph.title))
+        self._position = 0
+        needed = _needed(graph)
+        self._way = [node for node in graph.nodes if node.index in needed]
 
     def walk(self) -> list[Any]:
         """Visit every node that the outputs need; return the outputs as variables and constants."""
-        needed = _needed(self.graph)
-        for node in self.graph.nodes:
-            if node.index in needed:
-                self._visit(node)
+        self._walk_from(0)
         for name in self.graph.outputs:
             if self.values.is_missing(name) and not self.problems:
                 self.problems.append((self.graph.producer[name], f"output '{name}': {value_problem(self.graph.type_of(name))}"))
         return [self.expr(name, len(self.graph.nodes)) for name in self.graph.outputs if not self.values.is_missing(name)]
+
+    def _walk_from(self, start: int) -> None:
+        for position in range(start, len(self._way)):
+            self._position = position
+            self._visit(self._way[position])
 
     def _visit(self, node: Node) -> None:
         if ep_context.is_ep_context(node.proto):
@@ -146,7 +152,7 @@ class Build:
 
     def _native(self, node: Node) -> None:
         arguments = [self._argument(node, index) for index in range(len(node.inputs))]
-        converted = self._converter.convert(node, arguments)
+        converted = self._converter.convert(node, arguments, lambda: self._walk_from(self._position))
         outputs = dict(zip(node.makes, converted.outputs, strict=False))
         for name, output in outputs.items():
             problem = contradiction(output.ty, self.graph.type_of(name)) if isinstance(output.ty, relax.TensorType) else ""

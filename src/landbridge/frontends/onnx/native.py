@@ -21,6 +21,7 @@ from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from landbridge.frontends.onnx.graph import Node
+from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, is_static, shape_extents
 from landbridge.ir.body import MAIN, Binding, Body, infer_type, is_constant, substitute
 from landbridge.ir.devices import VDevices
@@ -63,21 +64,26 @@ class Converted:
 class Converter:
     """Converts nodes of one graph."""
 
-    def __init__(self, opset: int, dims: Sequence[Any]) -> None:
-        """Take the version of ONNX's operators and the variables of the symbolic dimensions."""
+    def __init__(self, opset: int, dims: Sequence[Any], scout: Scout) -> None:
+        """Take the version of ONNX's operators, the variables of the symbolic dimensions, and who asks TVM first."""
         self._opset = opset
         self._dims = tuple(dims)
-        self._lowered: dict[Any, str] = {}
+        self._scout = scout
 
-    def convert(self, node: Node, arguments: Sequence[Any]) -> Converted:
+    def convert(self, node: Node, arguments: Sequence[Any], walk_on: Callable[[], None]) -> Converted:
         """Return the node in Relax.
 
         Args:
             arguments: for each input a variable, a constant, a shape, or None where it is left out.
+            walk_on: visits this node and all after it, in a child that finds out whether TVM survives them.
 
         Raises:
             Declined: it cannot be native.
         """
+        key = (self._opset, *_key(node, arguments))
+        danger = self._scout.danger(key, walk_on)
+        if danger:
+            raise Declined(danger)
         module, pattern = self._import(node, arguments)
         module = _with_static_shapes(module)
         body = _body(module)
@@ -87,11 +93,9 @@ class Converter:
         outputs = tuple(next(flat) if part is None else part for part in pattern)
         types = [output.ty if isinstance(output.ty, relax.TensorType) else None for output in outputs]
         _check_bindings(bindings, types)
-        key = _key(node, arguments)
-        if key not in self._lowered:
-            self._lowered[key] = lowering_problem(module)
-        if self._lowered[key]:
-            raise Declined(self._lowered[key], types)
+        problem = self._scout.problem(key, lambda: lowering_problem(module))
+        if problem:
+            raise Declined(problem, types)
         return Converted(bindings, outputs, functions)
 
     def _import(self, node: Node, arguments: Sequence[Any]) -> tuple[tvm.IRModule, list[Any]]:
