@@ -165,7 +165,9 @@ class _Assembler:
         buffer = Buffer(value.name, value.device, value.dtype, value.shape, "arena")
         if value.late:
             if value.device != "cpu":
-                raise UnsupportedError("its shape depends on the data, so it cannot go to a device", at=f"'{value.name}' on {value.device}")
+                raise UnsupportedError(
+                    "its shape depends on the data, so it cannot go to a device", at=f"'{value.name}' on {value.device}", code="LB2304"
+                )
             return replace(buffer, storage="late")
         buffer = replace(buffer, nbytes=nbytes_of(value.dtype, value.shape, self.slack.get(index, 0)))
         if base >= 0:

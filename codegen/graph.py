@@ -230,11 +230,13 @@ def _dims_of(module: tvm.IRModule, params: Sequence[Any]) -> tuple[str, ...]:
     for param in params:
         shape = shape_of(param.ty)
         if shape is None:
-            raise UnsupportedError("an input of unknown shape", at=f"input '{user_name(module, param)}'", hint="name its dimensions")
+            raise UnsupportedError(
+                "an input of unknown shape", at=f"input '{user_name(module, param)}'", hint="name its dimensions", code="LB2312"
+            )
         for size in shape:
             if not isinstance(size, int | str):
                 text = f"extent {dims.render(size)}, expected a number or a name"
-                raise UnsupportedError(text, at=f"input '{user_name(module, param)}'")
+                raise UnsupportedError(text, at=f"input '{user_name(module, param)}'", code="LB2312")
             found.update(dict.fromkeys(dims.names(size)))
     return tuple(found)
 

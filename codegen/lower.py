@@ -86,7 +86,7 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
     module, refused = _legalize(graph, segments, target)
     if refused:
         listed = ", ".join(f"'{name}' ({operator})" for name, operator in refused)
-        raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region")
+        raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region", code="LB2301")
     with target:
         module = _FUSE(module)
         module = relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(segments))])(module)

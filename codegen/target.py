@@ -98,24 +98,24 @@ def resolve_target(text: str | None = None) -> HostTarget:
     """
     options: dict[str, Any] = _parse(text.strip()) if text and text.strip() else {"kind": "llvm"}
     if options.get("kind") != "llvm":
-        raise UsageError(f"target kind '{options.get('kind')}', expected llvm", at="target", hint=_HINT)
+        raise UsageError(f"target kind '{options.get('kind')}', expected llvm", at="target", hint=_HINT, code="LB1106")
     native = _native_triple()
     triple = str(options.setdefault("mtriple", native))
     architecture = triple.split("-", maxsplit=1)[0]
     if architecture not in {str(name) for name in llvm.llvm_get_targets()}:
-        raise UsageError(f"unknown architecture '{architecture}' in the triple '{triple}'", at="target", hint=_HINT)
+        raise UsageError(f"unknown architecture '{architecture}' in the triple '{triple}'", at="target", hint=_HINT, code="LB1106")
     is_native = architecture == native.split("-", maxsplit=1)[0]
     if "mcpu" not in options and is_native:
         options["mcpu"], options["mattr"] = _this_machine(triple, options.get("mattr", []))
     if "mcpu" in options and not llvm.llvm_is_valid_cpu(options["mcpu"], triple):
-        raise UsageError(f"unknown processor '{options['mcpu']}' for {triple}", at="target", hint=_HINT)
+        raise UsageError(f"unknown processor '{options['mcpu']}' for {triple}", at="target", hint=_HINT, code="LB1106")
     try:
         target = tvm.target.Target(options)
     except (ValueError, TypeError, tvm.error.InternalError) as error:
-        raise UsageError(f"not a target: {str(error).splitlines()[0]}", at="target", hint=_HINT) from error
+        raise UsageError(f"not a target: {str(error).splitlines()[0]}", at="target", hint=_HINT, code="LB1106") from error
     ignored = [name for name in options.get("mattr", []) if name.startswith("+") and name[1:] not in _llvm_features(target)]
     if ignored:
-        raise UsageError(f"unknown feature '{ignored[0]}' for {triple}", at="target", hint=_HINT)
+        raise UsageError(f"unknown feature '{ignored[0]}' for {triple}", at="target", hint=_HINT, code="LB1106")
     record = Target(triple, str(options.get("mcpu", "")), _used_features(architecture, target))
     return HostTarget(target, record, _compiler(triple, is_native))
 
@@ -125,14 +125,14 @@ def _parse(text: str) -> dict[str, Any]:
         try:
             return dict(json.loads(text))
         except ValueError as error:
-            raise UsageError(f"a target that is not JSON: {error}", at="target", hint=_HINT) from error
+            raise UsageError(f"a target that is not JSON: {error}", at="target", hint=_HINT, code="LB1106") from error
     kind, *words = shlex.split(text)
     options: dict[str, Any] = {"kind": kind}
     for word in words:
         match = re.fullmatch(r"--?([a-z-]+)=(.+)", word)
         if match is None or match[1] not in _KNOWN_OPTIONS:
             known = ", ".join(f"-{name}=" for name in _KNOWN_OPTIONS)
-            raise UsageError(f"unknown target option '{word}', expected one of {known}", at="target", hint=_HINT)
+            raise UsageError(f"unknown target option '{word}', expected one of {known}", at="target", hint=_HINT, code="LB1106")
         options[match[1]] = match[2].split(",") if match[1] == "mattr" else int(match[2]) if match[2].isdigit() else match[2]
     return options
 
@@ -170,5 +170,7 @@ def _compiler(triple: str, is_native: bool) -> tuple[str, ...]:
     if found is None:
         wanted = "a C compiler (cc, gcc or clang)" if is_native else f"{triple}-gcc"
         package = "gcc" if is_native else f"gcc-{triple}"
-        raise UnsupportedError(f"{wanted} is not installed; it links the host library", at="target", hint=f"apt install {package}")
+        raise UnsupportedError(
+            f"{wanted} is not installed; it links the host library", at="target", hint=f"apt install {package}", code="LB2307"
+        )
     return tuple(found)

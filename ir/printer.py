@@ -53,14 +53,14 @@ def parse(text: str) -> tvm.IRModule:
     """
     prefix, mark, source = text.partition(_CLASS)
     if not mark:
-        raise ModelError("not the text of a module", hint="landbridge.ir.print_module writes one")
+        raise ModelError("not the text of a module", hint="landbridge.ir.print_module writes one", code="LB2013")
     try:
         tree = ast.parse(mark + source)
         places = _Places()
         stripped = ast.unparse(places.visit(tree))
         module = from_source(prefix + stripped, check_well_formed=False)  # it checks types with devices in its own way
     except (SyntaxError, tvm.error.DiagnosticError, TypeError, ValueError) as error:
-        raise ModelError(f"not the text of a module: {error}", hint="landbridge.ir.print_module writes one") from error
+        raise ModelError(f"not the text of a module: {error}", hint="landbridge.ir.print_module writes one", code="LB2013") from error
     return _located(module, places)
 
 
@@ -191,7 +191,7 @@ def _with_devices(of_type: Any, devices: Iterator[str], by_text: Mapping[str, An
 
 def _listed(text: str, by_text: Mapping[str, Any]) -> Any:
     if text not in by_text:
-        raise ModelError(f"not the text of a module: device {text} is not listed in its global infos")
+        raise ModelError(f"not the text of a module: device {text} is not listed in its global infos", code="LB2013")
     return by_text[text]
 
 

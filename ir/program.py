@@ -82,11 +82,16 @@ class ExternModel:
         if vendor is None:
             if found is None:
                 raise SignatureError(
-                    "not an offline model of any known vendor", at=name, hint=f"vendors here: {', '.join(registry.vendors())}"
+                    "not an offline model of any known vendor",
+                    at=name,
+                    hint=f"vendors here: {', '.join(registry.vendors())}",
+                    code="LB2101",
                 )
             vendor = found.name
         elif found is not None and found.name != vendor:
-            raise SignatureError(f"this is a blob of {found.name}, expected one of {vendor}", at=name, hint=f"name the vendor {found.name}")
+            raise SignatureError(
+                f"this is a blob of {found.name}, expected one of {vendor}", at=name, hint=f"name the vendor {found.name}", code="LB2102"
+            )
         if signature is None:
             try:
                 signature = registry.vendor(vendor).read_signature(data, options or {})
@@ -115,7 +120,7 @@ class ExternModel:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise ModelError(f"cannot read the offline model: {error.strerror}", at=str(path)) from error
+            raise ModelError(f"cannot read the offline model: {error.strerror}", at=str(path), code="LB2001") from error
         options = dict(options or {})
         found = registry.vendor(vendor) if vendor is not None else registry.recognise(data)
         if signature is None and (found is None or not found.tells_signature) and sidecar_path(path).exists():
@@ -142,11 +147,14 @@ def _read_sidecar(blob: Path, data: bytes, vendor: Vendor | None, options: Mappi
     path = sidecar_path(blob)
     sidecar = read_sidecar(path, data)
     if vendor is not None and sidecar.vendor != vendor.name:
-        raise SignatureError(f"a sidecar of a {sidecar.vendor} blob, expected {vendor.name}", at=str(path))
+        raise SignatureError(f"a sidecar of a {sidecar.vendor} blob, expected {vendor.name}", at=str(path), code="LB2107")
     for name, value in options.items():
         if sidecar.options.get(name, value) != value:
             raise SignatureError(
-                f"made for {name} '{sidecar.options[name]}', expected '{value}'", at=str(path), hint=f"make a sidecar for {name} '{value}'"
+                f"made for {name} '{sidecar.options[name]}', expected '{value}'",
+                at=str(path),
+                hint=f"make a sidecar for {name} '{value}'",
+                code="LB2107",
             )
     return sidecar
 
@@ -293,6 +301,7 @@ def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
         raise UsageError(
             f"{model.name} is a blob of {model.vendor}, which runs on {model.device_kind}, not on {device}",
             hint=f"name one of its own, such as {model.device_kind}0",
+            code="LB1107",
         )
     return {
         "vendor": model.vendor,

@@ -40,16 +40,18 @@ class Topology:
         pairs = set()
         for link in links:
             if isinstance(link, str) or len(link) != 2:
-                raise UsageError(f"link {link!r}, expected a pair of devices", hint='such as ("cpu", "atlas0")')
+                raise UsageError(f"link {link!r}, expected a pair of devices", hint='such as ("cpu", "atlas0")', code="LB1113")
             left, right = link
             pair = sorted((Device.parse(left), Device.parse(right)))
             if CPU not in pair or pair[0] == pair[1]:
                 raise PlacementError(
-                    f"link {pair[0]} - {pair[1]} does not join the CPU and a device", hint="devices are bridged over the CPU only"
+                    f"link {pair[0]} - {pair[1]} does not join the CPU and a device",
+                    hint="devices are bridged over the CPU only",
+                    code="LB2202",
                 )
             pairs.add((pair[0], pair[1]))
         if not pairs:
-            raise PlacementError("a topology without links", hint="leave it out for a star around the CPU")
+            raise PlacementError("a topology without links", hint="leave it out for a star around the CPU", code="LB2202")
         return Topology(tuple(sorted(pairs)))
 
     def linked(self, left: Device, right: Device) -> bool:
@@ -71,7 +73,7 @@ class Topology:
         graph = nx.Graph(self.links)
         if source not in graph or destination not in graph or not nx.has_path(graph, source, destination):
             names = ", ".join(f"{a} - {b}" for a, b in self.links)
-            raise PlacementError(f"no way from {source} to {destination}", hint=f"links of this topology: {names or 'none'}")
+            raise PlacementError(f"no way from {source} to {destination}", hint=f"links of this topology: {names or 'none'}", code="LB2202")
         return tuple(min(nx.all_shortest_paths(graph, source, destination)))
 
     def to_json(self) -> list[list[str]]:

@@ -145,6 +145,7 @@ class Pipeline:
         return PassError(
             f"pass {step.name} failed ({ran}): {type(error).__name__}: {error}",
             hint=f"this is a bug of Landbridge; replay it with landbridge.passes.run_reproducer({str(path)!r})",
+            code="LB9101",
         )
 
 
@@ -182,16 +183,16 @@ def parse_passes(text: str, known: Sequence[type[Any]]) -> tuple[Pass, ...]:
 def _parse_pass(text: str, by_name: dict[str, type[Any]]) -> Pass:
     name, brace, rest = text.partition("{")
     if name not in by_name:
-        raise UsageError(f"unknown pass '{name}'", hint=f"passes: {', '.join(by_name)}")
+        raise UsageError(f"unknown pass '{name}'", hint=f"passes: {', '.join(by_name)}", code="LB1104")
     if brace and not rest.endswith("}"):
-        raise UsageError(f"pass '{text}' has no closing brace", hint="write options as in hoist-casts{max-depth=4}")
+        raise UsageError(f"pass '{text}' has no closing brace", hint="write options as in hoist-casts{max-depth=4}", code="LB1104")
     kind = by_name[name]
     options = {option.name.replace("_", "-"): option for option in fields(kind)}
     chosen: dict[str, Any] = {}
     for word in rest.removesuffix("}").split():
         key, _, value = word.partition("=")
         if key not in options:
-            raise UsageError(f"pass {name} has no option '{key}'", hint=f"its options: {', '.join(options) or 'none'}")
+            raise UsageError(f"pass {name} has no option '{key}'", hint=f"its options: {', '.join(options) or 'none'}", code="LB1104")
         chosen[options[key].name] = _parse_value(value, type(options[key].default), f"{name}{{{key}}}")
     step: Pass = kind(**chosen)
     return step
@@ -204,4 +205,4 @@ def _parse_value(text: str, kind: type[Any], at: str) -> Any:
         return int(text)
     if kind is str:
         return text
-    raise UsageError(f"'{text}' is not {'true or false' if kind is bool else 'a whole number'}", at=at)
+    raise UsageError(f"'{text}' is not {'true or false' if kind is bool else 'a whole number'}", at=at, code="LB1104")

@@ -43,6 +43,7 @@ class CheckPlacement:
                 f'{count} where mode="strict" needs a line more:\n  ' + "\n  ".join(found),
                 at=check.info.model,
                 hint='add these lines, or compile with mode="auto", which inserts what is missing',
+                code="LB2201",
             )
         return module
 

@@ -29,8 +29,10 @@ class CheckSignatures:
         """
         found = tuple(mismatches(module, converting=True))
         if len(found) == 1:
-            raise SignatureError(found[0].message, at=found[0].at, hint=found[0].fix)
+            raise SignatureError(found[0].message, at=found[0].at, hint=found[0].fix, code="LB2108")
         if found:
             lines = [f"{number}. {mismatch.at}: {mismatch.message}\n     fix: {mismatch.fix}" for number, mismatch in enumerate(found, 1)]
-            raise SignatureError(f"{len(found)} things that do not match the offline models' signatures:\n  " + "\n  ".join(lines))
+            raise SignatureError(
+                f"{len(found)} things that do not match the offline models' signatures:\n  " + "\n  ".join(lines), code="LB2108"
+            )
         return module

@@ -98,4 +98,4 @@ class _Bridge:
         try:
             return self._topology.route(source, target)
         except PlacementError as error:
-            raise PlacementError(error.message, at=place_of(self.info, value), hint=error.hint) from error
+            raise PlacementError(error.message, at=place_of(self.info, value), hint=error.hint, code=error.code) from error

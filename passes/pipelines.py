@@ -82,7 +82,7 @@ def place(module: tvm.IRModule, mode: str = "auto", observers: Sequence[Observer
         PassError: a bug; the message names the reproducer.
     """
     if mode not in MODES:
-        raise UsageError(f"unknown mode '{mode}'", hint=f"modes: {', '.join(MODES)}")
+        raise UsageError(f"unknown mode '{mode}'", hint=f"modes: {', '.join(MODES)}", code="LB1105")
     return Pipeline(MODES[mode]).run(module, observers)
 
 

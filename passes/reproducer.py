@@ -39,9 +39,9 @@ def read_reproducer(path: str | Path) -> tuple[tvm.IRModule, str]:
     """
     head, newline, text = Path(path).read_text(encoding="utf-8").partition(f"\n{_PIPELINE}")
     if not (head.startswith("# a reproducer") and newline):
-        raise UsageError("not a reproducer of a failed pass", at=str(path), hint="PassError names the file that is one")
+        raise UsageError("not a reproducer of a failed pass", at=str(path), hint="PassError names the file that is one", code="LB1109")
     pipeline, _, source = text.partition("\n")
     try:
         return parse(source), pipeline
     except ModelError as error:
-        raise UsageError(f"the module in it does not parse: {error.message}", at=str(path)) from error
+        raise UsageError(f"the module in it does not parse: {error.message}", at=str(path), code="LB1109") from error

@@ -206,7 +206,7 @@ def _map(path: str | Path) -> memoryview:
         if not stat.S_ISREG(status.st_mode):
             raise ArtifactError("cannot read the artifact: not a regular file")
         if status.st_size == 0:
-            raise ArtifactCorrupt("the file is empty")
+            raise ArtifactCorrupt("the file is empty", code="LB3101")
         return memoryview(mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
     finally:
         os.close(descriptor)

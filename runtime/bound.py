@@ -110,10 +110,10 @@ def _check_outputs(binding: Binding, values: list[Value], outputs: Mapping[str, 
     names = [entry.name for entry in binding.plan.outputs]
     for name in outputs:
         if name not in names:
-            raise InputError(f"there is no output '{name}'", hint=did_you_mean(str(name), names))
+            raise InputError(f"there is no output '{name}'", hint=did_you_mean(str(name), names), code="LB1209")
     missing = [name for name in names if name not in outputs]
     if missing:
-        raise InputError(f"no place for output '{missing[0]}'", hint="give an array for each output")
+        raise InputError(f"no place for output '{missing[0]}'", hint="give an array for each output", code="LB1209")
     arrays = [value for value in values if isinstance(value, np.ndarray)]
     targets: list[tuple[Interface, Value]] = []
     for entry in binding.plan.outputs:
@@ -122,7 +122,10 @@ def _check_outputs(binding: Binding, values: list[Value], outputs: Mapping[str, 
         if isinstance(target, np.ndarray):
             if any(np.may_share_memory(target, array) for array in arrays):
                 raise InputError(
-                    "overlaps an input or another output in memory", at=f"output '{entry.name}'", hint="give it memory of its own"
+                    "overlaps an input or another output in memory",
+                    at=f"output '{entry.name}'",
+                    hint="give it memory of its own",
+                    code="LB1209",
                 )
             arrays.append(target)
         targets.append((entry, target))
@@ -133,23 +136,26 @@ def _check_output(binding: Binding, entry: Interface, target: Any) -> None:
     at = f"output '{entry.name}'"
     buffer, shape = binding.plan.buffers[entry.buffer], binding.shape(entry.buffer)
     if buffer.storage == "late":
-        raise InputError("its shape depends on the data, so that it cannot be bound", at=at, hint="use run")
+        raise InputError("its shape depends on the data, so that it cannot be bound", at=at, hint="use run", code="LB1209")
     wanted = f"{buffer.dtype} {list(shape)}"
     if buffer.device != "cpu":
         if not isinstance(target, DeviceTensor) or target.on is not binding.opened.devices[buffer.device]:
             raise InputError(
-                f"{type(target).__name__}, expected a tensor on {buffer.device}", at=at, hint="make it by to_device of this session"
+                f"{type(target).__name__}, expected a tensor on {buffer.device}",
+                at=at,
+                hint="make it by to_device of this session",
+                code="LB1209",
             )
         target.on.check_open()
         found, fine = f"{target.dtype} {list(target.shape)}", (target.dtype, target.shape) == (buffer.dtype, shape)
     else:
         if type(target) is not np.ndarray:
-            raise InputError(f"{type(target).__name__}, expected a NumPy array", at=at, hint=f"np.empty({shape}, …)")
+            raise InputError(f"{type(target).__name__}, expected a NumPy array", at=at, hint=f"np.empty({shape}, …)", code="LB1209")
         if not target.flags.writeable:
-            raise InputError("a read-only array", at=at, hint="give one that can be written")
+            raise InputError("a read-only array", at=at, hint="give one that can be written", code="LB1209")
         found, fine = f"{target.dtype} {list(target.shape)}", (target.dtype, target.shape) == (dtypes.holder(buffer.dtype), shape)
     if not fine:
-        raise InputError(f"{found}, expected {wanted}", at=at, hint=f"give {wanted}")
+        raise InputError(f"{found}, expected {wanted}", at=at, hint=f"give {wanted}", code="LB1203")
 
 
 def _place_outputs(binding: Binding, targets: list[tuple[Interface, Value]]) -> list[Callable[[], object]]:

@@ -250,10 +250,10 @@ class Container:
         if signatures:
             layout = lay_out(raw, sections, signatures)
         if layout.nbytes != len(view):
-            raise ArtifactCorrupt(f"the file has {len(view)} bytes, expected {layout.nbytes}: it was cut or added to")
+            raise ArtifactCorrupt(f"the file has {len(view)} bytes, expected {layout.nbytes}: it was cut or added to", code="LB3103")
         for offset, expected in layout.fixed:
             if view[offset : offset + len(expected)] != expected:
-                raise ArtifactCorrupt(f"the bytes from {offset} to {offset + len(expected)} are not what the manifest says")
+                raise ArtifactCorrupt(f"the bytes from {offset} to {offset + len(expected)} are not what the manifest says", code="LB3102")
         return Container(manifest, hashlib.sha256(raw).hexdigest(), sections, layout.offsets, parse_signatures(signatures))
 
     def payload(self, data: Blob, index: int, *, private: bool = True) -> Blob:
@@ -305,6 +305,7 @@ def _check(section: Section, found: str) -> None:
         raise ArtifactCorrupt(
             f"section '{section.name}' is damaged: SHA-256 {found}, expected {section.sha256}",
             hint="the file changed after it was written: copy it again from where it was made, or compile it anew",
+            code="LB3102",
         )
 
 
@@ -382,16 +383,18 @@ def _read_signatures(view: memoryview, start: int) -> bytes:
 
 def _read_manifest(view: memoryview) -> bytes:
     if len(view) < _MANIFEST_OFFSET or bytes(view[30:_MANIFEST_OFFSET]) != MANIFEST.encode() or bytes(view[:4]) != b"PK\3\4":
-        raise ArtifactCorrupt("not an artifact: it does not begin with a manifest", hint="artifacts are made by landbridge compile")
+        raise ArtifactCorrupt(
+            "not an artifact: it does not begin with a manifest", hint="artifacts are made by landbridge compile", code="LB3101"
+        )
     nbytes = int.from_bytes(view[22:26], "little")
     if _MANIFEST_OFFSET + nbytes > len(view):
-        raise ArtifactCorrupt(f"the file has {len(view)} bytes, its manifest alone has {nbytes}: it was cut")
+        raise ArtifactCorrupt(f"the file has {len(view)} bytes, its manifest alone has {nbytes}: it was cut", code="LB3103")
     if nbytes > MAX_MANIFEST_NBYTES:
         raise ArtifactLimit(f"the manifest has {nbytes} bytes, at most {MAX_MANIFEST_NBYTES} are allowed")
     raw = bytes(view[_MANIFEST_OFFSET : _MANIFEST_OFFSET + nbytes])
     # the comment comes before everything else: only a manifest that is as it was written can say that its format is a newer one
     if hashlib.sha256(raw).hexdigest().encode() != bytes(view[-_COMMENT_NBYTES:]):
-        raise ArtifactCorrupt("the manifest is damaged or the file was cut: the digest at its end is another one")
+        raise ArtifactCorrupt("the manifest is damaged or the file was cut: the digest at its end is another one", code="LB3102")
     return raw
 
 
@@ -421,11 +424,13 @@ def _check_version(manifest: dict[str, Any]) -> None:
         field.fail(f"{version}, expected major and minor version")
     if version[0] != FORMAT_VERSION[0]:
         raise ArtifactIncompatible(
-            f"format {version[0]}.{version[1]}, this runtime reads {FORMAT_VERSION[0]}.x", hint="install a newer landbridge"
+            f"format {version[0]}.{version[1]}, this runtime reads {FORMAT_VERSION[0]}.x", hint="install a newer landbridge", code="LB3201"
         )
     unknown = [feature for feature in Field(manifest.get("requires"), "requires").texts() if feature not in FEATURES]
     if unknown:
-        raise ArtifactIncompatible(f"requires {', '.join(unknown)}, which this runtime does not have", hint="install a newer landbridge")
+        raise ArtifactIncompatible(
+            f"requires {', '.join(unknown)}, which this runtime does not have", hint="install a newer landbridge", code="LB3201"
+        )
 
 
 def _section(field: Field) -> Section:

@@ -67,10 +67,12 @@ class Device:
         kind = _kind(match[1]) if match else None
         if match is None or kind is None:
             known = ", ".join(dict.fromkeys(KINDS.values()))
-            raise UsageError(f"unknown device '{text}'", hint=f"a device is a kind and a number, as in atlas0; kinds: {known}")
+            raise UsageError(
+                f"unknown device '{text}'", hint=f"a device is a kind and a number, as in atlas0; kinds: {known}", code="LB1102"
+            )
         ordinal = int(match[2]) if match[2] not in (None, "x") else 0
         if kind == "cpu" and ordinal != 0:
-            raise UsageError(f"unknown device '{text}': there is one CPU", hint="write cpu, cpux or cpu0")
+            raise UsageError(f"unknown device '{text}': there is one CPU", hint="write cpu, cpux or cpu0", code="LB1102")
         return Device(kind, ordinal)
 
     @property

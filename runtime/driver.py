@@ -76,7 +76,7 @@ class LoadedModel(ABC):
 
         Only vendors on the CPU have this.
         """
-        raise UnsupportedError("this vendor cannot run models whose output shapes depend on the data")
+        raise UnsupportedError("this vendor cannot run models whose output shapes depend on the data", code="LB2304")
 
     @abstractmethod
     def close(self) -> None:
@@ -202,5 +202,7 @@ class Vendor(ABC):
             UnsupportedError: no compiler is available here.
         """
         raise UnsupportedError(
-            f"{self.name} has no compiler that can be called from here", hint="compile with the vendor's tool and use lb.replace"
+            f"{self.name} has no compiler that can be called from here",
+            hint="compile with the vendor's tool and use lb.replace",
+            code="LB2303",
         )

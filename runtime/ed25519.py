@@ -52,7 +52,7 @@ class PublicKey:
             return _read_public(Path(source))
         raw = source.public_bytes_raw() if hasattr(source, "public_bytes_raw") else source
         if not isinstance(raw, bytes) or len(raw) != 32:
-            raise UsageError(f"{type(source).__name__} is not an Ed25519 public key", hint="give the path of a .pub file")
+            raise UsageError(f"{type(source).__name__} is not an Ed25519 public key", hint="give the path of a .pub file", code="LB1108")
         return PublicKey(raw.hex(), f"{ALGORITHM}:{raw.hex()[:16]}")
 
     def verifies(self, signature: str, message: bytes) -> bool:
@@ -74,16 +74,16 @@ def _read_public(path: Path) -> PublicKey:
     try:
         text = path.read_text(encoding="ascii")
     except OSError as error:
-        raise UsageError(f"cannot read the public key: {error.strerror}", at=str(path)) from error
+        raise UsageError(f"cannot read the public key: {error.strerror}", at=str(path), code="LB1108") from error
     except UnicodeDecodeError as error:
-        raise UsageError("not an Ed25519 public key", at=str(path), hint="landbridge keygen makes one") from error
+        raise UsageError("not an Ed25519 public key", at=str(path), hint="landbridge keygen makes one", code="LB1108") from error
     match = _PEM.fullmatch(text)
     try:
         data = base64.b64decode("".join(match[1].split()), validate=True) if match else b""
     except binascii.Error:
         data = b""
     if len(data) != len(_PREFIX) + 32 or not data.startswith(_PREFIX):
-        raise UsageError("not an Ed25519 public key", at=str(path), hint="landbridge keygen makes one")
+        raise UsageError("not an Ed25519 public key", at=str(path), hint="landbridge keygen makes one", code="LB1108")
     return PublicKey(data[len(_PREFIX) :].hex(), str(path))
 
 
@@ -112,14 +112,14 @@ def sign(path: str | Path, message: bytes) -> tuple[PublicKey, str]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read the private key: {error.strerror}", at=str(path)) from error
+        raise UsageError(f"cannot read the private key: {error.strerror}", at=str(path), code="LB1108") from error
     try:
         private: Ed25519PrivateKey = package.serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError, package.UnsupportedAlgorithm) as error:
         hint = "landbridge keygen makes one; one with a passphrase: openssl pkey -in FILE -out PLAIN"
-        raise UsageError("not an Ed25519 private key without a passphrase", at=str(path), hint=hint) from error
+        raise UsageError("not an Ed25519 private key without a passphrase", at=str(path), hint=hint, code="LB1108") from error
     if not isinstance(private, package.ed25519.Ed25519PrivateKey):
-        raise UsageError("a private key of another kind, expected Ed25519", at=str(path), hint="landbridge keygen makes one")
+        raise UsageError("a private key of another kind, expected Ed25519", at=str(path), hint="landbridge keygen makes one", code="LB1108")
     return PublicKey.of(private.public_key()), private.sign(message).hex()
 
 
@@ -131,6 +131,8 @@ def _package(purpose: str) -> SimpleNamespace:
         from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - an extra
     except ImportError as error:
         hint = "pip install 'landbridge[sign]'"
-        raise UnsupportedError(f"the package cryptography, which is needed to {purpose}, is not installed", hint=hint) from error
+        raise UnsupportedError(
+            f"the package cryptography, which is needed to {purpose}, is not installed", hint=hint, code="LB2307"
+        ) from error
     errors = {"InvalidSignature": InvalidSignature, "UnsupportedAlgorithm": UnsupportedAlgorithm}
     return SimpleNamespace(serialization=serialization, ed25519=ed25519, **errors)

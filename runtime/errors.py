@@ -4,6 +4,10 @@ An error names the thing by the name the user knows (``at``), says what was foun
 to do about it (``hint``). A `UserError` is something the caller can mend; a `BugError` is ours. `MemoryError`,
 `KeyboardInterrupt` and `OSError` are never wrapped.
 
+Every error has a code that stays the same from release to release, such as LB1201: two digits for its class, two for the case.
+``landbridge explain LB1201`` tells symptom, cause and fix (`landbridge.runtime.error_codes` has them all). A class has a code for
+whatever has none of its own; where an error is raised, ``code=`` names a closer one.
+
 This file imports only the standard library; it is public as ``landbridge.errors``.
 """
 
@@ -20,15 +24,24 @@ class LandbridgeError(Exception):
         message: what was found and what was expected.
         at: where, in the user's words ("model.onnx:/layer1/act", "input 'x'"), or "".
         hint: what to do, or "".
+        code: such as "LB1201"; of the class where none is given.
     """
 
     exit_code = 1
+    code = "LB0000"
 
-    def __init__(self, message: str, *, at: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, at: str = "", hint: str = "", code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.at = at
         self.hint = hint
+        self.code = code or type(self).code
+        self.add_note(f"  {self.reference}")  # below the message in a traceback, but no part of str()
+
+    @property
+    def reference(self) -> str:
+        """Where to read more: "code: LB1201 (landbridge explain LB1201)"."""
+        return f"code: {self.code} (landbridge explain {self.code})"
 
     def within(self, at: str) -> Self:
         """Return this error, placed in something larger: "backbone.om" before "MODEL_DEF"."""
@@ -43,61 +56,87 @@ class LandbridgeError(Exception):
 class UserError(LandbridgeError):
     """Something the caller gave or asked for cannot be done."""
 
+    code = "LB1000"
+
 
 class ModelError(UserError):
     """The model is not readable, not valid, or does not have what was asked of it."""
+
+    code = "LB2000"
 
 
 class SignatureError(UserError):
     """An offline model's signature cannot be read, or a call does not match it (R6)."""
 
+    code = "LB2100"
+
 
 class PlacementError(UserError):
     """A value is not where the rules want it (R2-R4), in a program that must be legal as written."""
+
+    code = "LB2200"
 
 
 class UnsupportedError(UserError):
     """A valid request for something that this build, target or vendor cannot do."""
 
+    code = "LB2300"
+
 
 class ArtifactError(UserError):
     """An artifact cannot be used. Its subclasses say why."""
+
+    code = "LB3000"
 
 
 class ArtifactCorrupt(ArtifactError):
     """The bytes are not what the writer wrote, or contradict themselves."""
 
+    code = "LB3100"
+
 
 class ArtifactIncompatible(ArtifactError):
     """The artifact is intact, but this runtime or machine cannot execute it."""
+
+    code = "LB3200"
 
 
 class ArtifactLimit(ArtifactError):
     """The artifact asks for more than the reader's limits allow."""
 
+    code = "LB3300"
+
 
 class ArtifactUntrusted(ArtifactError):
     """The artifact is intact, but it is not the one, or not signed by a key, that the caller trusts."""
 
+    code = "LB3400"
+
 
 class InputError(UserError):
     """An input of a run is missing, unknown, or has the wrong dtype, shape or place."""
+
+    code = "LB1200"
 
 
 class DeviceError(UserError):
     """A device or its driver is missing, or failed.
 
     Attributes:
-        code: the vendor's error code, or None.
+        vendor_code: the vendor's error code, or None.
         vendor_text: the vendor's own words, or "".
         step: index in the plan of the step that failed, or None where it was none.
         device: the name of the device, or "".
         state: of the session afterwards (`landbridge.runtime.session.State`), or "" where there is none.
     """
 
-    def __init__(self, message: str, *, at: str = "", hint: str = "", code: int | None = None, vendor_text: str = "") -> None:
-        super().__init__(message, at=at, hint=hint)
-        self.code = code
+    code = "LB4000"
+
+    def __init__(
+        self, message: str, *, at: str = "", hint: str = "", code: str = "", vendor_code: int | None = None, vendor_text: str = ""
+    ) -> None:
+        super().__init__(message, at=at, hint=hint, code=code)
+        self.vendor_code = vendor_code
         self.vendor_text = vendor_text
         self.step: int | None = None
         self.device = ""
@@ -107,33 +146,45 @@ class DeviceError(UserError):
 class DeviceLost(DeviceError):
     """A device failed in such a way that nothing can be done with it in this process any more; the session has failed."""
 
+    code = "LB4100"
+
 
 class DeviceTimeout(DeviceError):
     """A deadline has passed. Where a run had begun, its session has failed, since a vendor's call cannot be broken off."""
+
+    code = "LB4200"
 
 
 class SessionClosed(UserError):
     """The session was closed before this call, or is being closed."""
 
+    code = "LB5000"
+
 
 class SessionForked(SessionClosed):
     """The session was loaded before the process was forked: the child cannot use it, the parent can."""
+
+    code = "LB5100"
 
 
 class UsageError(UserError):
     """A command line, an option or an argument is not of the form it must have."""
 
+    code = "LB1100"
     exit_code = 2
 
 
 class BugError(LandbridgeError):
     """Landbridge broke its own rules. Please report it."""
 
+    code = "LB9000"
     exit_code = 70
 
 
 class PassError(BugError):
     """A pass failed; the message names it and the reproducer."""
+
+    code = "LB9100"
 
 
 class VerifyError(BugError):
@@ -143,13 +194,17 @@ class VerifyError(BugError):
         diagnostics: one line for every violation found.
     """
 
-    def __init__(self, message: str, *, at: str = "", hint: str = "", diagnostics: tuple[str, ...] = ()) -> None:
-        super().__init__(message, at=at, hint=hint)
+    code = "LB9200"
+
+    def __init__(self, message: str, *, at: str = "", hint: str = "", code: str = "", diagnostics: tuple[str, ...] = ()) -> None:
+        super().__init__(message, at=at, hint=hint, code=code)
         self.diagnostics = diagnostics
 
 
 class PlanError(BugError):
     """An execution plan contradicts itself."""
+
+    code = "LB9300"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

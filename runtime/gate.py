@@ -77,7 +77,7 @@ class Gate:
             InputError: names are missing or unknown, or an input has the wrong type, dtype, shape or place.
         """
         if type(inputs) is not dict and not isinstance(inputs, Mapping):
-            raise InputError(f"{type(inputs).__name__}, expected inputs by name", hint='run({"name": array})')
+            raise InputError(f"{type(inputs).__name__}, expected inputs by name", hint='run({"name": array})', code="LB1204")
         if inputs.keys() != self._names:
             self._refuse_names(inputs)
         values: list[Value] = []
@@ -101,9 +101,11 @@ class Gate:
         missing = [info for info in self.inputs if info.name not in inputs]
         if unknown:
             candidates = [info.name for info in missing] or [info.name for info in self.inputs]
-            raise InputError(f"there is no input '{unknown[0]}'", hint=did_you_mean(str(unknown[0]), candidates))
+            raise InputError(f"there is no input '{unknown[0]}'", hint=did_you_mean(str(unknown[0]), candidates), code="LB1202")
         names = ", ".join(f"'{info.name}'" for info in missing)
-        raise InputError(f"no value for input{'s' if len(missing) > 1 else ''} {names}", hint=f"'{missing[0].name}' is {missing[0]}")
+        raise InputError(
+            f"no value for input{'s' if len(missing) > 1 else ''} {names}", hint=f"'{missing[0].name}' is {missing[0]}", code="LB1201"
+        )
 
     def _value(self, info: TensorInfo, holder: np.dtype[Any], value: Any) -> Value:
         if holder is _ANY:
@@ -116,11 +118,17 @@ class Gate:
     def _device_tensor(self, info: TensorInfo, tensor: DeviceTensor) -> DeviceTensor:
         at = f"input '{info.name}'"
         if info.device != tensor.device:
-            raise InputError(f"a tensor on {tensor.device}, expected one on {info.device}", at=at, hint="give an array, or .numpy() of it")
+            raise InputError(
+                f"a tensor on {tensor.device}, expected one on {info.device}", at=at, hint="give an array, or .numpy() of it", code="LB1205"
+            )
         if self._devices.get(tensor.device) is not tensor.on:
-            raise InputError(f"a tensor on {tensor.device} of another session", at=at, hint="make it by to_device of this session")
+            raise InputError(
+                f"a tensor on {tensor.device} of another session", at=at, hint="make it by to_device of this session", code="LB1205"
+            )
         if tensor.dtype != info.dtype:
-            raise InputError(f"{tensor.dtype} {list(tensor.shape)}, expected {info}", at=at, hint=f'convert it to "{info.dtype}" first')
+            raise InputError(
+                f"{tensor.dtype} {list(tensor.shape)}, expected {info}", at=at, hint=f'convert it to "{info.dtype}" first', code="LB1203"
+            )
         return tensor
 
     def _shape(self, index: int, value: Value) -> tuple[int, ...]:
@@ -161,6 +169,7 @@ class Gate:
             f"{info.dtype} {list(shape)}, expected {info}: {reason}",
             at=f"input '{info.name}'",
             hint=f"give shape {render_shape(info.shape)}",
+            code="LB1203",
         )
 
 
@@ -171,21 +180,26 @@ def as_array(value: Any, at: str) -> NDArray[Any]:
         InputError: it is neither an array nor a tensor on the host that DLPack can pass.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise InputError("a masked array, whose mask would be lost", at=at, hint="give .filled(…) of it")
+        raise InputError("a masked array, whose mask would be lost", at=at, hint="give .filled(…) of it", code="LB1204")
     if isinstance(value, np.ndarray):
         return value.view(np.ndarray)
     if not hasattr(value, "__dlpack__") or not hasattr(value, "__dlpack_device__"):
-        raise InputError(f"{type(value).__name__}, expected a NumPy array or a tensor with DLPack", at=at, hint="np.asarray(value, dtype)")
+        raise InputError(
+            f"{type(value).__name__}, expected a NumPy array or a tensor with DLPack", at=at, hint="np.asarray(value, dtype)", code="LB1204"
+        )
     kind = int(value.__dlpack_device__()[0])
     if kind not in _DLPACK_HOST:
         raise InputError(
-            f"{type(value).__name__} on a device (DLPack type {kind}), expected one in host memory", at=at, hint="copy it to the CPU"
+            f"{type(value).__name__} on a device (DLPack type {kind}), expected one in host memory",
+            at=at,
+            hint="copy it to the CPU",
+            code="LB1203",
         )
     try:
         return np.from_dlpack(value)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{type(value).__name__} cannot be passed by DLPack: {error}", at=at, hint="convert it to a NumPy array"
+            f"{type(value).__name__} cannot be passed by DLPack: {error}", at=at, hint="convert it to a NumPy array", code="LB1204"
         ) from error
 
 
@@ -202,4 +216,4 @@ def _reinterpret(info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
         hint = f"give an array of {info.dtype}"
     else:
         hint = f'convert it: array.astype("{info.dtype}")'
-    raise InputError(f"{array.dtype} {list(array.shape)}, expected {info}", at=f"input '{info.name}'", hint=hint)
+    raise InputError(f"{array.dtype} {list(array.shape)}, expected {info}", at=f"input '{info.name}'", hint=hint, code="LB1203")

@@ -90,12 +90,12 @@ def plan_gears(batch: int, gears: Iterable[int], spread: Spread = "exact", *, at
     """
     choices = _choices(gears)
     if not 0 < batch <= MAX_BATCH:
-        raise InputError(f"batch {batch}, expected 1 to {MAX_BATCH}", at=at, hint=_advice(batch, choices, spread))
+        raise InputError(f"batch {batch}, expected 1 to {MAX_BATCH}", at=at, hint=_advice(batch, choices, spread), code="LB1208")
     if not _reachable(batch, choices, spread):
         listed = ", ".join(map(str, sorted(choices)))
         what = "is larger than every batch" if spread == "pad" else "is not a sum of the batches"
         text = f"batch {batch} {what} that this model was compiled for ({listed})"
-        raise InputError(text, at=at, hint=_advice(batch, choices, spread))
+        raise InputError(text, at=at, hint=_advice(batch, choices, spread), code="LB1208")
     if spread == "pad":
         return GearPlan(batch, (min(gear for gear in choices if gear >= batch),))
     costs = _costs(batch, choices, padding=spread == "split+pad")

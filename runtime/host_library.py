@@ -90,7 +90,10 @@ def check_machine(triple: str, cpu_features: tuple[str, ...]) -> None:
     found = _MACHINES.get(platform.machine().lower(), platform.machine())
     if wanted and _MACHINES.get(wanted, wanted) != found:
         raise ArtifactIncompatible(
-            f"compiled for {wanted}, this machine is {found}", at="target.triple", hint=f"compile for this machine: --target with {found}"
+            f"compiled for {wanted}, this machine is {found}",
+            at="target.triple",
+            hint=f"compile for this machine: --target with {found}",
+            code="LB3202",
         )
     present = _cpu_features() if cpu_features else frozenset()
     missing = [feature for feature in cpu_features if feature not in present]
@@ -99,6 +102,7 @@ def check_machine(triple: str, cpu_features: tuple[str, ...]) -> None:
             f"compiled for a processor with {' '.join(cpu_features)}, this one lacks {' '.join(missing)}",
             at="target.cpu_features",
             hint="compile for this processor, or for a more general one such as --target 'llvm -mcpu=x86-64'",
+            code="LB3202",
         )
 
 
@@ -133,7 +137,7 @@ def _open(data: Blob, digest: str) -> ctypes.CDLL:
                 return _dlopen(str(path))
             except OSError as second:
                 raise ArtifactIncompatible(
-                    f"the host library does not load: {second}", at="code/host.so", hint=f"as a memory file: {first}"
+                    f"the host library does not load: {second}", at="code/host.so", hint=f"as a memory file: {first}", code="LB3204"
                 ) from second
 
 

@@ -79,7 +79,7 @@ def admit(value: Any, dtype: str, at: str) -> Any:
         key, _, inner = inner.partition(",")
         return _map(value, key, inner, at)
     if not isinstance(value, list | tuple):
-        raise InputError(f"{_name(value)}, expected a list for {dtype}", at=at, hint="give [array, …]")
+        raise InputError(f"{_name(value)}, expected a list for {dtype}", at=at, hint="give [array, …]", code="LB1203")
     return [admit(item, inner, f"{at}[{index}]") for index, item in enumerate(value)]
 
 
@@ -91,7 +91,9 @@ def _strings(value: Any, at: str) -> NDArray[Any]:
         return array
     if array.size == 0:
         return array.astype(object)
-    raise InputError(f"{array.dtype} {list(array.shape)}, expected strings", at=at, hint='give np.array(["…"], dtype=object)')
+    raise InputError(
+        f"{array.dtype} {list(array.shape)}, expected strings", at=at, hint='give np.array(["…"], dtype=object)', code="LB1203"
+    )
 
 
 def _numbers(value: Any, dtype: str, at: str) -> NDArray[Any]:
@@ -101,23 +103,27 @@ def _numbers(value: Any, dtype: str, at: str) -> NDArray[Any]:
         return array.view(wanted)
     if array.dtype.newbyteorder("=") != wanted:
         hint = f'convert it: array.astype("{wanted}")' if wanted.name == dtype else f"give the bits of {dtype} as {wanted}"
-        raise InputError(f"{array.dtype} {list(array.shape)}, expected {dtype}", at=at, hint=hint)
+        raise InputError(f"{array.dtype} {list(array.shape)}, expected {dtype}", at=at, hint=hint, code="LB1203")
     return array.astype(wanted, copy=False)
 
 
 def _map(value: Any, key: str, inner: str, at: str) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
-        raise InputError(f"{_name(value)}, expected a dict for map({key},{inner})", at=at, hint="give {key: value}")
+        raise InputError(f"{_name(value)}, expected a dict for map({key},{inner})", at=at, hint="give {key: value}", code="LB1203")
     kind = str if key == STRING else int
     for name in value:
         if not isinstance(name, kind):
-            raise InputError(f"the key {name!r} is {_name(name)}, expected {kind.__name__}", at=at, hint=f"make it {kind.__name__}")
+            raise InputError(
+                f"the key {name!r} is {_name(name)}, expected {kind.__name__}", at=at, hint=f"make it {kind.__name__}", code="LB1203"
+            )
     if not inner.startswith("tensor("):
         return {name: admit(item, inner, f"{at}[{name!r}]") for name, item in value.items()}
     scalar = str if STRING in inner else (float, int) if "float" in inner else int
     for name, item in value.items():
         if not isinstance(item, scalar):
-            raise InputError(f"{_name(item)}, expected an element of {inner}", at=f"{at}[{name!r}]", hint="give a number or a string")
+            raise InputError(
+                f"{_name(item)}, expected an element of {inner}", at=f"{at}[{name!r}]", hint="give a number or a string", code="LB1203"
+            )
     return dict(value)
 
 

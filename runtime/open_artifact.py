@@ -117,7 +117,9 @@ class OpenArtifact:
         if len(missing) == 1:
             raise missing[0]
         if missing:
-            raise DeviceError("\n".join([f"{len(missing)} devices are missing", *(f"- {error}" for error in missing)])) from missing[0]
+            raise DeviceError(
+                "\n".join([f"{len(missing)} devices are missing", *(f"- {error}" for error in missing)]), code="LB4013"
+            ) from missing[0]
 
     def _check_aliases(self, artifact: Artifact) -> None:
         """Check that only memory that is the host's has names on both sides."""
@@ -220,7 +222,7 @@ def _vendor(name: str, index: int) -> Vendor:
     try:
         return registry.vendor(name)
     except UsageError as error:
-        raise ArtifactIncompatible(f"needs the vendor '{name}'", at=f"externs[{index}].vendor", hint=error.hint) from error
+        raise ArtifactIncompatible(f"needs the vendor '{name}'", at=f"externs[{index}].vendor", hint=error.hint, code="LB3203") from error
 
 
 def _vendor_of(device: str) -> Vendor:
@@ -228,7 +230,9 @@ def _vendor_of(device: str) -> Vendor:
     for vendor in registry.vendors().values():
         if vendor.device_kind == _kind(device):
             return vendor
-    raise ArtifactIncompatible(f"needs the device {device}, for which there is no vendor", hint="install the vendor's package")
+    raise ArtifactIncompatible(
+        f"needs the device {device}, for which there is no vendor", hint="install the vendor's package", code="LB3203"
+    )
 
 
 def _kind(device: str) -> str:

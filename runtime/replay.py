@@ -164,7 +164,7 @@ class ReplayDriver(Driver):
             others = ", ".join(sorted(_names(self.folder))) or "nothing"
             message = f"nothing is recorded in {self.folder} of this blob, SHA-256 {hashlib.sha256(blob).hexdigest()}"
             hint = f"recorded there: {others}; record it where the device is: landbridge run ARTIFACT --record {self.folder}"
-            raise DeviceError(message, hint=hint) from error
+            raise DeviceError(message, hint=hint, code="LB4011") from error
         _LOG.info("%s is replayed as recorded on %s%s", facts["name"], device, " (simulated)" if simulated else "")
         return ReplayModel(home, signature)
 
@@ -207,6 +207,7 @@ class ReplayModel(LoadedModel):
             raise DeviceError(
                 f"no recorded call had these inputs: {shown}; {self._nearest(inputs)}",
                 hint="record this run where the device is, or replay with the inputs of a recorded one",
+                code="LB4011",
             )
         return _read(path, "output", count)
 
@@ -249,7 +250,7 @@ def _read(path: Path, kind: str, count: int) -> list[Array]:
         with np.load(path, allow_pickle=False) as file:
             return [file[f"{kind}{index}"] for index in range(count)]
     except (OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise DeviceError(f"the recording {path} is damaged: {error}", hint="remove it and record the run again") from error
+        raise DeviceError(f"the recording {path} is damaged: {error}", hint="remove it and record the run again", code="LB4011") from error
 
 
 class _ReplayCall(PreparedCall):
@@ -263,7 +264,7 @@ class _ReplayCall(PreparedCall):
             target = view(ref.address, ref.dtype, ref.shape)
             if (result.dtype, result.shape) != (dtypes.holder(ref.dtype), target.shape):
                 found = f"{result.dtype} {render_shape(result.shape)}"
-                raise DeviceError(f"the recorded output {index} is {found}, expected {ref.dtype} {render_shape(ref.shape)}")
+                raise DeviceError(f"the recorded output {index} is {found}, expected {ref.dtype} {render_shape(ref.shape)}", code="LB4011")
             np.copyto(target, result)
 
     def close(self) -> None:

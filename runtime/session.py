@@ -336,7 +336,7 @@ class Session:
         """Run a model of one input; otherwise as `run`."""
         if len(self.inputs) != 1:
             names = ", ".join(f"'{info.name}'" for info in self.inputs) or "none"
-            raise InputError(f"one value for {len(self.inputs)} inputs", hint=f"use run({{name: value}}); inputs: {names}")
+            raise InputError(f"one value for {len(self.inputs)} inputs", hint=f"use run({{name: value}}); inputs: {names}", code="LB1201")
         return self.run({self.inputs[0].name: value})
 
     def bind(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> BoundRun:
@@ -353,13 +353,17 @@ class Session:
                 f"{packed.dtype}, which no array holds as it is in memory, so that it cannot be bound",
                 at=f"'{packed.name}'",
                 hint="use run",
+                code="LB1209",
             )
         values, dims = self._gate.admit(inputs)
         for info, value in zip(self.inputs, values, strict=True):
             given = inputs[info.name]
             if isinstance(given, np.ndarray) and isinstance(value, np.ndarray) and given.size and not np.may_share_memory(given, value):
                 raise InputError(
-                    f"{given.dtype.str} is not this machine's byte order", at=f"input '{info.name}'", hint="convert it once before"
+                    f"{given.dtype.str} is not this machine's byte order",
+                    at=f"input '{info.name}'",
+                    hint="convert it once before",
+                    code="LB1203",
                 )
         with self._life.aside:
             self._life.check()
@@ -383,7 +387,9 @@ class Session:
             raise UsageError(f"this session has no device {name}", hint=f"devices of '{self.artifact.name}': {known}")
         array = as_array(value, "value")
         if not dtypes.is_dtype(array.dtype.name):
-            raise InputError(f"elements of {array.dtype}, expected plain numbers", at="value", hint="convert it: array.astype(…)")
+            raise InputError(
+                f"elements of {array.dtype}, expected plain numbers", at="value", hint="convert it: array.astype(…)", code="LB1203"
+            )
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         info = self._taker(array, name)
         dtype = info.dtype if info else array.dtype.name
@@ -422,7 +428,7 @@ class Session:
         with lease.turn:
             self._life.check()
             if lease.binding is None:
-                raise InputError(f"extents {list(extents)} had to make way for others", at="plan_text", hint="call it again")
+                raise InputError(f"extents {list(extents)} had to make way for others", at="plan_text", hint="call it again", code="LB1209")
             for root in lease.binding.keyed:
                 lease.binding.place_home(root)
             launches = [extern.launches() for extern in lease.binding.externs]
@@ -456,10 +462,12 @@ class Session:
         names = self.artifact.plan.dims
         if set(dims) != set(names):
             listed = ", ".join(names) or "none"
-            raise InputError(f"extents of {', '.join(dims) or 'nothing'}", at=at, hint=f"give the extent of each dimension: {listed}")
+            raise InputError(
+                f"extents of {', '.join(dims) or 'nothing'}", at=at, hint=f"give the extent of each dimension: {listed}", code="LB1210"
+            )
         for name, extent in dims.items():
             if extent < 0:
-                raise InputError(f"{extent} for dimension '{name}'", at=at, hint="an extent is 0 or more")
+                raise InputError(f"{extent} for dimension '{name}'", at=at, hint="an extent is 0 or more", code="LB1210")
         return tuple(dims[name] for name in names)
 
     def _taker(self, array: np.ndarray[Any, Any], device: str) -> TensorInfo | None:

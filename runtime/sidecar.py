@@ -77,7 +77,7 @@ def read_sidecar(path: str | Path, data: bytes) -> Sidecar:
         members = _whole(Field(json.loads(text, object_pairs_hook=_members), ""))
         if members["format"].value != FORMAT or members["format_version"].value != FORMAT_VERSION:
             found = f"{members['format'].value!r}, version {members['format_version'].value!r}"
-            raise SignatureError(f"a sidecar of the format {found}, expected {FORMAT!r}, version {FORMAT_VERSION}", at=at)
+            raise SignatureError(f"a sidecar of the format {found}, expected {FORMAT!r}, version {FORMAT_VERSION}", at=at, code="LB2107")
         _check_blob(members, data, at)
         return Sidecar(
             members["vendor"].text(empty=False),
@@ -86,11 +86,11 @@ def read_sidecar(path: str | Path, data: bytes) -> Sidecar:
             members["captured_with"].text_mapping(),
         )
     except OSError as error:
-        raise SignatureError(f"cannot read the sidecar: {error.strerror}", at=at) from error
+        raise SignatureError(f"cannot read the sidecar: {error.strerror}", at=at, code="LB2107") from error
     except ArtifactError as error:
-        raise SignatureError(f"not a sidecar: {error.at}: {error.message}", at=at) from error
+        raise SignatureError(f"not a sidecar: {error.at}: {error.message}", at=at, code="LB2107") from error
     except (ValueError, RecursionError) as error:
-        raise SignatureError(f"not a sidecar: {error}", at=at) from error
+        raise SignatureError(f"not a sidecar: {error}", at=at, code="LB2107") from error
 
 
 def write_sidecar(
@@ -148,6 +148,7 @@ def _check_blob(members: Mapping[str, Field], data: bytes, at: str) -> None:
             f"this blob has {len(data)} bytes with SHA-256 {digest}",
             at=at,
             hint="make it anew from this blob with `landbridge capture`, or fetch the blob that belongs to it",
+            code="LB2107",
         )
 
 

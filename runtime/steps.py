@@ -79,7 +79,7 @@ def _segment(binding: Binding, index: int, step: Segment) -> Call:
         status = function(pointers, dims)
         if status:
             text = library.error()
-            error = DeviceError(f"a host kernel failed: {text or f'status {status}'}", code=status, vendor_text=text)
+            error = DeviceError(f"a host kernel failed: {text or f'status {status}'}", vendor_code=status, vendor_text=text, code="LB4012")
             raise _placed(error, binding, index)
 
     return call
@@ -114,7 +114,9 @@ def _extern(binding: Binding, index: int, step: Extern) -> Call | None:
         if 0 in binding.shape(buffer):
             shape = render_shape(binding.shape(buffer))
             at = describe_step(binding.opened.artifact, index)[0]
-            raise InputError(f"input '{buffers[buffer].name}' has no elements: {shape}", at=at, hint="give at least one of each")
+            raise InputError(
+                f"input '{buffers[buffer].name}' has no elements: {shape}", at=at, hint="give at least one of each", code="LB1211"
+            )
     return ExternCall(binding, index, step)
 
 
@@ -208,7 +210,7 @@ def _run_late(binding: Binding, index: int, step: Extern) -> None:
 def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
     """Check what a model returned, and put it where the following steps read it."""
     if len(results) != len(step.outputs):
-        raise DeviceError(f"{len(results)} outputs, expected {len(step.outputs)}")
+        raise DeviceError(f"{len(results)} outputs, expected {len(step.outputs)}", code="LB4010")
     for buffer, result in zip(step.outputs, results, strict=True):
         expected = binding.plan.buffers[buffer]
         if opaque.is_opaque(expected.dtype):
@@ -220,7 +222,7 @@ def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
         )
         if not fits or array.dtype != dtypes.holder(expected.dtype):
             wanted = f"{expected.dtype} {render_shape(binding.shape(buffer))}"
-            raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}")
+            raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}", code="LB4010")
         if expected.storage == "late":
             binding.late[buffer] = array
         else:
@@ -232,11 +234,11 @@ def _take_opaque(binding: Binding, buffer: int, result: Any) -> None:
     expected = binding.plan.buffers[buffer]
     problem = opaque.problem(result, expected.dtype)
     if problem:
-        raise DeviceError(f"output '{expected.name}' came out as {problem}")
+        raise DeviceError(f"output '{expected.name}' came out as {problem}", code="LB4010")
     shape = opaque.extents(result, expected.dtype)
     known = binding.shape(buffer)
     if len(shape) != len(known) or any(wanted not in (LATE, extent) for wanted, extent in zip(known, shape, strict=True)):
-        raise DeviceError(f"output '{expected.name}' came out as strings {list(shape)}, expected {render_shape(known)}")
+        raise DeviceError(f"output '{expected.name}' came out as strings {list(shape)}, expected {render_shape(known)}", code="LB4010")
     binding.late[buffer] = result
 
 

@@ -76,7 +76,7 @@ def swap(path: str | Path, model: str, blob: str | Path, output: str | Path | No
         problems += _misfits(old.plan, replace(one, signature=signature))
     if problems:
         found = "; ".join(dict.fromkeys(problems))
-        raise SignatureError(f"{blob} does not fit: {found}", at=f"{path}: {model}", hint="compile the model anew with it")
+        raise SignatureError(f"{blob} does not fit: {found}", at=f"{path}: {model}", hint="compile the model anew with it", code="LB2109")
     new = _exchanged(old, records, data, signature)
     target = Path(path if output is None else output)
     artifacts.write(new, target)
@@ -91,10 +91,12 @@ def _find(artifact: Artifact, model: str, at: str) -> list[ExternRecord]:
     found = found or [record for record in artifact.externs if record.name == model]
     if not found:
         names = [record.name or record.symbol for record in artifact.externs]
-        raise UsageError(f"it has no offline model '{model}'", at=at, hint=did_you_mean(model, dict.fromkeys(names)))
+        raise UsageError(f"it has no offline model '{model}'", at=at, hint=did_you_mean(model, dict.fromkeys(names)), code="LB1111")
     if len({(record.section, record.vendor) for record in found}) > 1:
         symbols = ", ".join(record.symbol for record in found)
-        raise UsageError(f"{len(found)} offline models are called '{model}'", at=at, hint=f"name one of them by its symbol: {symbols}")
+        raise UsageError(
+            f"{len(found)} offline models are called '{model}'", at=at, hint=f"name one of them by its symbol: {symbols}", code="LB1111"
+        )
     return found
 
 
@@ -102,7 +104,7 @@ def _read_signature(path: Path, data: bytes, record: ExternRecord) -> Signature:
     """Return the signature of the new blob, from itself or from the sidecar beside it."""
     vendor, recognised = registry.vendor(record.vendor), registry.recognise(data)
     if recognised is not None and recognised.name != vendor.name:
-        raise SignatureError(f"this is a blob of {recognised.name}, expected one of {vendor.name}", at=str(path))
+        raise SignatureError(f"this is a blob of {recognised.name}, expected one of {vendor.name}", at=str(path), code="LB2102")
     sidecar = sidecar_path(path)
     if vendor.tells_signature or not sidecar.exists():
         try:
@@ -111,10 +113,10 @@ def _read_signature(path: Path, data: bytes, record: ExternRecord) -> Signature:
             raise error.within(str(path)) from None
     told = read_sidecar(sidecar, data)
     if told.vendor != vendor.name:
-        raise SignatureError(f"a sidecar of a {told.vendor} blob, expected {vendor.name}", at=str(sidecar))
+        raise SignatureError(f"a sidecar of a {told.vendor} blob, expected {vendor.name}", at=str(sidecar), code="LB2107")
     for name, value in told.options.items():
         if record.options.get(name, value) != value:
-            raise SignatureError(f"made for {name} '{value}', expected '{record.options[name]}'", at=str(sidecar))
+            raise SignatureError(f"made for {name} '{value}', expected '{record.options[name]}'", at=str(sidecar), code="LB2107")
     return told.signature
 
 

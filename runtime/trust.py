@@ -63,12 +63,14 @@ class Trust:
         for item in trust if several else (trust,):
             if isinstance(item, str) and ":" in item and not item.endswith(".pub"):
                 if not _DIGEST.fullmatch(item.lower()):
-                    raise ArtifactUntrusted(f"'{item}' does not pin an artifact", hint="expected sha256: and 64 hexadecimal digits")
+                    raise ArtifactUntrusted(
+                        f"'{item}' does not pin an artifact", hint="expected sha256: and 64 hexadecimal digits", code="LB3401"
+                    )
                 digests.append(item.lower())
             else:
                 keys.append(PublicKey.of(item))
         if not digests and not keys:
-            raise UsageError("an empty list of what to trust", hint="give digests or public keys; None pins nothing")
+            raise UsageError("an empty list of what to trust", hint="give digests or public keys; None pins nothing", code="LB1108")
         return Trust(tuple(digests), tuple(keys))
 
     @staticmethod
@@ -83,16 +85,20 @@ class Trust:
             paths = sorted(Path(folder).glob("*.pub")) if folder else []
             for path in (Path(folder), *paths):
                 if path.stat().st_mode & stat.S_IWOTH:
-                    raise ArtifactUntrusted(f"anybody can write {path}", at=at, hint=f"chmod o-w {path}")
+                    raise ArtifactUntrusted(f"anybody can write {path}", at=at, hint=f"chmod o-w {path}", code="LB3403")
             keys = [PublicKey.of(path) for path in paths]
         except OSError as error:
             raise ArtifactUntrusted(
-                f"the key store cannot be read: {error.strerror}", at=at, hint="name a folder of *.pub files"
+                f"the key store cannot be read: {error.strerror}", at=at, hint="name a folder of *.pub files", code="LB3403"
             ) from error
         except UsageError as error:
-            raise ArtifactUntrusted(f"{error.at}: {error.message}", at=at, hint="remove it, or replace it by a key") from error
+            raise ArtifactUntrusted(
+                f"{error.at}: {error.message}", at=at, hint="remove it, or replace it by a key", code="LB3403"
+            ) from error
         if not keys:
-            raise ArtifactUntrusted("the key store has no key, so that nothing can be loaded", at=at, hint="put a signer's .pub file there")
+            raise ArtifactUntrusted(
+                "the key store has no key, so that nothing can be loaded", at=at, hint="put a signer's .pub file there", code="LB3403"
+            )
         return Trust(keys=tuple(keys), store=folder)
 
     def check(self, digest: str, signatures: Sequence[KeySignature]) -> PublicKey | None:
@@ -109,23 +115,27 @@ class Trust:
             return None
         if not self.keys:
             pinned = ", ".join(self.digests)
-            raise ArtifactUntrusted(f"its digest is sha256:{digest}, trusted is {pinned}", hint="use the artifact that was pinned")
+            raise ArtifactUntrusted(
+                f"its digest is sha256:{digest}, trusted is {pinned}", hint="use the artifact that was pinned", code="LB3401"
+            )
         for key in self.keys:
             entry = next((entry for entry in signatures if (entry.algorithm, entry.key) == (ALGORITHM, key.key)), None)
             if entry is None:
                 continue
             if self._verifies(key, entry, digest):
                 return key
-            raise ArtifactUntrusted(f"its signature by {key.name} is of another artifact; its digest is sha256:{digest}", hint=self._hint())
+            raise ArtifactUntrusted(
+                f"its signature by {key.name} is of another artifact; its digest is sha256:{digest}", hint=self._hint(), code="LB3402"
+            )
         by = ", ".join(f"{entry.algorithm}:{entry.key[:16]}…" for entry in signatures)
         found = f"signed by {by}, which is not trusted" if by else "not signed"
-        raise ArtifactUntrusted(f"{found}; its digest is sha256:{digest}", hint=self._hint())
+        raise ArtifactUntrusted(f"{found}; its digest is sha256:{digest}", hint=self._hint(), code="LB3402")
 
     def _verifies(self, key: PublicKey, entry: KeySignature, digest: str) -> bool:
         try:
             return key.verifies(entry.signature, message_of(digest))
         except UnsupportedError as error:
-            raise ArtifactUntrusted(f"its signature cannot be checked: {error.message}", hint=error.hint) from error
+            raise ArtifactUntrusted(f"its signature cannot be checked: {error.message}", hint=error.hint, code="LB3402") from error
 
     def _hint(self) -> str:
         if self.store:

@@ -77,7 +77,7 @@ class Buffer:
 
     def fail(self, found: str) -> NoReturn:
         """Refuse the file."""
-        raise SignatureError(f"damaged: {found}", at=self.at, hint=self.damage)
+        raise SignatureError(f"damaged: {found}", at=self.at, hint=self.damage, code="LB2103")
 
 
 class Table:

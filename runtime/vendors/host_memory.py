@@ -126,5 +126,7 @@ def check_arguments(ports: Sequence[Port], refs: Sequence[TensorRef], kind: str,
         )
         if not fits or port.dtype != ref.dtype:
             raise InputError(
-                f"{kind} '{port.name}': {ref.dtype} {render_shape(ref.shape)}, expected {port.dtype} {render_shape(port.shape)}", at=at
+                f"{kind} '{port.name}': {ref.dtype} {render_shape(ref.shape)}, expected {port.dtype} {render_shape(port.shape)}",
+                at=at,
+                code="LB1203",
             )

@@ -209,11 +209,13 @@ def read_interface(data: bytes, at: str) -> OnnxInterface:
             `DTYPES`, or a tensor that lies in another file.
     """
     if not looks_like_onnx(data):
-        raise SignatureError("not a serialised ONNX model", at=at, hint="give the bytes of an .onnx file")
+        raise SignatureError("not a serialised ONNX model", at=at, hint="give the bytes of an .onnx file", code="LB2101")
     model = Message(memoryview(data), at)
     outside = next(_external(model, "model", 0), None)
     if outside is not None:
-        raise SignatureError(f"tensor '{outside}' lies in another file", at=at, hint="save the model with its tensors inside")
+        raise SignatureError(
+            f"tensor '{outside}' lies in another file", at=at, hint="save the model with its tensors inside", code="LB2105"
+        )
     opsets = [(entry.text(_Opset.DOMAIN), entry.integer(_Opset.VERSION)) for entry in model.messages(_Model.OPSET_IMPORT)]
     graph = model.message(_Model.GRAPH)
     initialisers = list(graph.blobs(_Graph.INITIALIZER))
@@ -244,7 +246,9 @@ def _read_value(value: Message, kind: str, at: str) -> Port:
     if not type_.has(_Type.TENSOR) or not tensor.has(_TensorType.SHAPE):
         return Port(name, _opaque(type_, f"{kind} '{name}'", 0), ())
     if code != _STRINGS and code not in DTYPES:
-        raise SignatureError(f"{kind} '{name}' has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model")
+        raise SignatureError(
+            f"{kind} '{name}' has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model", code="LB2110"
+        )
     dims = enumerate(tensor.message(_TensorType.SHAPE).messages(_Shape.DIM))
     dtype = STRING if code == _STRINGS else DTYPES[code]
     return Port(name, dtype, tuple(_read_dim(dim, dim_name(name, axis)) for axis, dim in dims))
@@ -253,7 +257,7 @@ def _read_value(value: Message, kind: str, at: str) -> Port:
 def _opaque(type_: Message, what: str, depth: int) -> str:
     """Return the dtype of a value that is no tensor of known rank, as `landbridge.runtime.opaque` has it."""
     if depth > _MAX_DEPTH:
-        raise SignatureError("types nested too deeply", at=type_.at, hint="the file is damaged")
+        raise SignatureError("types nested too deeply", at=type_.at, hint="the file is damaged", code="LB2103")
     for field, kind in ((_Type.SEQUENCE, "sequence"), (_Type.OPTIONAL, "optional")):
         if type_.has(field):
             return f"{kind}({_opaque(type_.message(field).message(_Element.TYPE), what, depth + 1)})"
@@ -261,13 +265,17 @@ def _opaque(type_: Message, what: str, depth: int) -> str:
         entry = type_.message(_Type.MAP)
         return f"map({_element(entry.integer(_Element.TYPE), what, type_.at)},{_opaque(entry.message(_Element.VALUE), what, depth + 1)})"
     if not type_.has(_Type.TENSOR):
-        raise SignatureError(f"{what} is not a tensor, sequence, optional or map", at=type_.at, hint="it can only be used inside a model")
+        raise SignatureError(
+            f"{what} is not a tensor, sequence, optional or map", at=type_.at, hint="it can only be used inside a model", code="LB2110"
+        )
     return f"tensor({_element(type_.message(_Type.TENSOR).integer(_TensorType.ELEM_TYPE), what, type_.at)})"
 
 
 def _element(code: int, what: str, at: str) -> str:
     if code != _STRINGS and code not in DTYPES:
-        raise SignatureError(f"{what} has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model")
+        raise SignatureError(
+            f"{what} has elements of ONNX type {code}", at=at, hint="such values can only be used inside a model", code="LB2110"
+        )
     return STRING if code == _STRINGS else DTYPES[code]
 
 
@@ -280,7 +288,7 @@ def _read_dim(dim: Message, default: str) -> Dim:
 def _external(message: Message, kind: str, depth: int) -> Iterator[str]:
     """Yield the name of every tensor at or below ``message`` whose elements lie in another file."""
     if depth > _MAX_DEPTH:
-        raise SignatureError("graphs nested too deeply", at=message.at, hint="the file is damaged")
+        raise SignatureError("graphs nested too deeply", at=message.at, hint="the file is damaged", code="LB2103")
     if kind == "tensor" and message.integer(_Tensor.DATA_LOCATION) == _EXTERNAL:
         yield message.text(_Tensor.NAME)
     for field, inner in _INNER[kind].items():

@@ -129,7 +129,7 @@ class Message:
         return entries
 
     def _wrong(self, field: IntEnum, expected: str) -> SignatureError:
-        return SignatureError(f"field '{field.name.lower()}' is not {expected}", at=self.at, hint="the file is damaged")
+        return SignatureError(f"field '{field.name.lower()}' is not {expected}", at=self.at, hint="the file is damaged", code="LB2103")
 
 
 def _read_varint(data: memoryview, position: int, at: str) -> tuple[int, int]:
@@ -138,7 +138,7 @@ def _read_varint(data: memoryview, position: int, at: str) -> tuple[int, int]:
         result |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             return result & 0xFFFFFFFFFFFFFFFF, position + index + 1
-    raise SignatureError("a number does not end", at=at, hint="the file is damaged")
+    raise SignatureError("a number does not end", at=at, hint="the file is damaged", code="LB2103")
 
 
 def _read_value(data: memoryview, position: int, wire_type: int, at: str) -> tuple[int | memoryview, int]:
@@ -149,9 +149,11 @@ def _read_value(data: memoryview, position: int, wire_type: int, at: str) -> tup
     elif wire_type in (_FIXED32, _FIXED64):
         nbytes = 4 if wire_type == _FIXED32 else 8
     else:
-        raise SignatureError(f"wire type {wire_type} does not occur in such files", at=at, hint="the file is damaged")
+        raise SignatureError(f"wire type {wire_type} does not occur in such files", at=at, hint="the file is damaged", code="LB2103")
     if nbytes > len(data) - position:
-        raise SignatureError(f"a field of {nbytes} bytes where {len(data) - position} are left", at=at, hint="the file is damaged")
+        raise SignatureError(
+            f"a field of {nbytes} bytes where {len(data) - position} are left", at=at, hint="the file is damaged", code="LB2103"
+        )
     return data[position : position + nbytes], position + nbytes
 
 

@@ -75,7 +75,7 @@ def vendor(name: str) -> Vendor:
     """
     found = vendors()
     if name not in found:
-        raise UsageError(f"unknown vendor '{name}'", hint=f"vendors here: {', '.join(found)}")
+        raise UsageError(f"unknown vendor '{name}'", hint=f"vendors here: {', '.join(found)}", code="LB1103")
     return found[name]
 
 
@@ -100,6 +100,7 @@ def check_memory(uses: Iterable[tuple[str, str, str]]) -> None:
             raise UnsupportedError(
                 f"{device} is used by {other} ('{its}') and by {name} ('{model}'), which do not share memory",
                 hint="run one of them on another device",
+                code="LB2305",
             )
 
 
@@ -117,7 +118,7 @@ def simulator(name: str) -> Path:
     """
     known = {**_installed(SIMULATORS_GROUP), **BUILT_IN_SIMULATORS}
     if name not in known:
-        raise UnsupportedError(f"there is no simulator of '{name}'", hint=f"simulators here: {', '.join(sorted(known))}")
+        raise UnsupportedError(f"there is no simulator of '{name}'", hint=f"simulators here: {', '.join(sorted(known))}", code="LB2302")
     module, _, attribute = known[name].partition(":")
     return Path(getattr(import_module(module), attribute)())
 

@@ -28,4 +28,4 @@ def open_first(places: Sequence[Path], *, called: str, at: str, hint: str) -> ct
             return ctypes.CDLL(str(path))
         except OSError as error:
             failures.append(str(error))
-    raise DeviceError(f"{called} does not load: {'; '.join(failures)}", at=at, hint=hint)
+    raise DeviceError(f"{called} does not load: {'; '.join(failures)}", at=at, hint=hint, code="LB4001")

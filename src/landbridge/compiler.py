@@ -84,9 +84,11 @@ def compile(
         UnsupportedError: operators that cannot be compiled; all of them.
     """
     if mode not in ("auto", "strict"):
-        raise UsageError(f"unknown mode '{mode}'", hint='"auto" or "strict"')
+        raise UsageError(f"unknown mode '{mode}'", hint='"auto" or "strict"', code="LB1105")
     if not isinstance(model, Program):
-        raise UsageError(f"expected a program, found {type(model).__name__}", hint="make one by lb.from_onnx(…) or lb.from_module(…)")
+        raise UsageError(
+            f"expected a program, found {type(model).__name__}", hint="make one by lb.from_onnx(…) or lb.from_module(…)", code="LB1110"
+        )
     if topology is not None:
         links = topology if isinstance(topology, Topology) else Topology.from_links(topology)
         model = model.with_module(model.module.with_attr(TOPOLOGY, links.to_json()))

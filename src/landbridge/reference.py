@@ -48,10 +48,12 @@ class Reference:
         """
         for name in inputs:
             if name not in self._inputs:
-                raise ModelError(f"the reference has no input '{name}'", at=self.title, hint=did_you_mean(name, self._inputs))
+                raise ModelError(
+                    f"the reference has no input '{name}'", at=self.title, hint=did_you_mean(name, self._inputs), code="LB2008"
+                )
         missing = sorted(self._inputs - set(inputs))
         if missing:
-            raise ModelError(f"the reference has an input '{missing[0]}' that the artifact has not", at=self.title)
+            raise ModelError(f"the reference has an input '{missing[0]}' that the artifact has not", at=self.title, code="LB2008")
         found = {name: np.asarray(array) for name, array in inputs.items()}
         asked = [name for name in dict.fromkeys(wanted) if name in self._made]
         results = self.evaluator(asked)(dict(found)) if asked else []
@@ -93,4 +95,6 @@ def _guarded(call: Callable[[], Any], title: str) -> Any:
         return call()
     except Exception as error:
         text = str(error).strip().splitlines()
-        raise ModelError(f"the reference cannot be computed: {text[0] if text else type(error).__name__}", at=title) from error
+        raise ModelError(
+            f"the reference cannot be computed: {text[0] if text else type(error).__name__}", at=title, code="LB2008"
+        ) from error

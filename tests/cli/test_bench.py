@@ -78,4 +78,5 @@ def test_measuring_and_comparing_artifacts_needs_no_compiler(files: Path) -> Non
     environment = {"PYTHONPATH": source, "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", code, str(files / "host.lbr")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert (done.returncode, done.stderr) == (0, "error: verify needs the compiler\n  hint: pip install 'landbridge[compiler]'\n")
+    message = "error: verify needs the compiler\n  hint: pip install 'landbridge[compiler]'\n  code: LB1002 (landbridge explain LB1002)\n"
+    assert (done.returncode, done.stderr) == (0, message)

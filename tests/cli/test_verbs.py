@@ -202,7 +202,9 @@ def test_abbreviations_are_not_options() -> None:
 
 def test_a_misspelt_verb_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["veirfy", "x.lbr"]) == 2
-    assert capsys.readouterr().err.endswith("landbridge: error: there is no verb 'veirfy': did you mean 'verify'?\n")
+    assert capsys.readouterr().err.endswith(
+        "error: there is no verb 'veirfy': did you mean 'verify'?\n  code: LB1101 (landbridge explain LB1101)\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_a_misspelt_option_is_corrected(words: list[str], message: str, capsys: 
     assert main(["run", "x.lbr", *words]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("usage: landbridge run ")
-    assert printed.endswith(f"landbridge run: error: {message}\n")
+    assert printed.endswith(f"\nerror: {message}\n  code: LB1101 (landbridge explain LB1101)\n")
 
 
 def test_nothing_is_written_where_the_report_cannot_be(folder: Path) -> None:

@@ -78,6 +78,7 @@ def test_commands_are_read_with_what_they_print_and_their_status() -> None:
         (("a 12.5  b",), ["a 3.5e-07 b"], True),
         (("a 123 bytes",), ["a 99999 bytes"], True),
         (("2 crossings",), ["4 crossings"], False),
+        (("code: LB1203",), ["code: LB1204"], False),
         (("[n, 1, 8, 8]",), ["[n, 1, 8, 9]"], False),
         (("in 2 s, 5 ms, 7%",), ["in 13 s, 4 ms, 80%"], True),
         (("a 12 b",), ["a x b"], False),
@@ -101,7 +102,8 @@ def run(text: str, folder: Path) -> None:
 
 GOOD = (
     '```python title="twice.py"\nimport sys\nprint(sys.argv[1] * 2)\n```\n'
-    "```console\n$ python twice.py ab\nabab\n$ landbridge inspect none.om   # exits 1\nerror: none.om: No such file or directory\n```\n"
+    "```console\n$ python twice.py ab\nabab\n"
+    "$ landbridge inspect none.om   # exits 1\nerror: none.om: No such file or directory\n  code: LB1001 (landbridge explain LB1001)\n```\n"
     "```python\nx = 'un'\n```\n\n```python\nprint(x + 'til')\n```\n\n```text\nuntil\n```\n"
     '```json\n{"a": 1}\n```\n```toml\na = 1\n```\n```c\nint f(void);\n```\n```\na -> b\n```\n'
     "<!-- not run: a reason -->\n```python\n1 / 0\n```\n"

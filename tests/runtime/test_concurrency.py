@@ -147,7 +147,7 @@ def test_an_error_says_where_it_happened_and_what_the_session_is_then(toys: Toys
             with pytest.raises(DeviceError) as caught:
                 call()
             error = caught.value
-            assert (error.step, error.device, error.code, error.vendor_text, error.state) == (0, "toy0", 9, "toy error 9", "READY")
+            assert (error.step, error.device, error.vendor_code, error.vendor_text, error.state) == (0, "toy0", 9, "toy error 9", "READY")
 
 
 def test_a_lost_device_fails_the_session(toys: Toys) -> None:

@@ -106,7 +106,7 @@ def test_a_kernel_that_fails_names_its_step_and_the_next_run_is_right() -> None:
         with pytest.raises(DeviceError) as caught:
             session(-1 - image(2))
         assert str(caught.value) == "step 0 on cpu (Sqrt): a host kernel failed: a negative value"
-        assert (caught.value.code, caught.value.vendor_text) == (7, "a negative value")
+        assert (caught.value.vendor_code, caught.value.vendor_text) == (7, "a negative value")
         np.testing.assert_array_equal(session(image(2))["y"], image(2))
 
 
@@ -245,7 +245,7 @@ def test_a_failing_model_names_its_step_and_device(toys: Toys) -> None:
         with pytest.raises(DeviceError) as caught:
             session(image(2))
         assert str(caught.value) == "step 0, fail.toy on toy0: the toy broke"
-        assert (caught.value.code, caught.value.vendor_text) == (9, "toy error 9")
+        assert (caught.value.vendor_code, caught.value.vendor_text) == (9, "toy error 9")
 
 
 def test_extents_that_a_model_cannot_take(toys: Toys) -> None:

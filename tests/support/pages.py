@@ -13,7 +13,7 @@ A comment ``<!-- not run: REASON -->`` before a block takes it out; a test keeps
 
 A line ``…`` stands for any lines. Digests, numbers with a point or an exponent, times, percentages, and whole numbers of three digits and
 more stand for any others, and columns may be wider or narrower: what varies from machine to machine varies in these. Smaller numbers are
-counts, and must be right.
+counts, and must be right; so must codes of errors.
 """
 
 from __future__ import annotations
@@ -46,11 +46,18 @@ UPDATE = "LANDBRIDGE_UPDATE_DOCS"
 
 ANY = "…"
 
+
+def updating() -> bool:
+    """Return whether pages are to be written, and not compared."""
+    return bool(os.environ.get(UPDATE))
+
+
 _FENCE = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n+)?```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 _TITLE = re.compile(r'title="([^"]+)"')
 _EXITS = re.compile(r"#\s*exits (\d+)\s*$")
 _VARYING = re.compile(
-    r"sha256:[0-9a-f]+|(?:ed25519:)?\b[0-9a-f]{16,}\b|[+-]?(?:\d+(?:\.\d+)+|\d+\.\d+e[+-]?\d+|\d{3,}|\d+(?= m?s\b|%))(?:e[+-]?\d+)?"
+    r"(LB\d{4})|sha256:[0-9a-f]+"
+    r"|(?:ed25519:)?\b[0-9a-f]{16,}\b|[+-]?(?:\d+(?:\.\d+)+|\d+\.\d+e[+-]?\d+|\d{3,}|\d+(?= m?s\b|%))(?:e[+-]?\d+)?"
 )
 _ERROR = re.compile(r"^(?:[\w. -]+: )?error: ", re.M)
 _RUNS = re.compile(r"^\s*(?:\$ |landbridge |pip |make |python |git |import |from \w+ import )", re.M)
@@ -152,7 +159,7 @@ def check_page(page: Path, folder: Path) -> None:
                     run.block(block, following if following and following.adjoins else None)
     finally:
         sys.path[:] = before
-    if os.environ.get(UPDATE):
+    if updating():
         page.write_text(_updated(text, run.found), encoding="utf-8")
         return
     wrong = [f"{page.name}:{f.line_number}: {f.what}\n{chr(10).join(f.printed)}" for f in run.found if not f.right]
@@ -287,7 +294,7 @@ def _demo(words: tuple[str, ...]) -> tuple[int, str, tempfile.TemporaryDirectory
 
 
 def _plain(line: str) -> str:
-    return " ".join(_VARYING.sub("#", line).split())
+    return " ".join(_VARYING.sub(lambda found: found[1] or "#", line).split())
 
 
 def _updated(text: str, found: list[_Found]) -> str:

@@ -88,7 +88,7 @@ class ToyMemory:
     def allocate(self, nbytes: int) -> int:
         assert nbytes > 0
         if sum(map(len, self.blocks.values())) + nbytes > self.budget:
-            raise DeviceError(f"out of memory: {nbytes} bytes requested", code=2)
+            raise DeviceError(f"out of memory: {nbytes} bytes requested", vendor_code=2)
         address, self._next = self._next, self._next + (-(-nbytes // 4096) + 1) * 4096
         self.blocks[address] = bytearray(b"\xa5" * nbytes)
         return address
@@ -146,7 +146,7 @@ class ToyDriver(Driver):
         self.vendor.enter("load")
         function = json.loads(blob)["toy"]
         if function == "refuse":
-            raise DeviceError("this blob is for another toy", code=5)
+            raise DeviceError("this blob is for another toy", vendor_code=5)
         self.models += 1
         return ToyModel(self, function)
 
@@ -185,7 +185,7 @@ class ToyModel(LoadedModel):
     def run_late(self, inputs: Sequence[Any]) -> list[Any]:
         self.driver.vendor.enter("run")
         if self.function == "fail":
-            raise DeviceError("the toy broke", code=9, vendor_text="toy error 9")
+            raise DeviceError("the toy broke", vendor_code=9, vendor_text="toy error 9")
         return list(FUNCTIONS[self.function](*inputs))
 
     def close(self) -> None:
@@ -210,9 +210,9 @@ class ToyCall(PreparedCall):
         driver.calls.append(self.model.function)
         driver.vendor.enter("run")
         if self.model.function == "lose":
-            raise DeviceLost("the toy is gone", code=13)
+            raise DeviceLost("the toy is gone", vendor_code=13)
         if self.model.function == "fail":
-            raise DeviceError("the toy broke", code=9, vendor_text="toy error 9")
+            raise DeviceError("the toy broke", vendor_code=9, vendor_text="toy error 9")
         if not self.launches:
             self._launch([driver.array(ref, ref.shape) for ref in self.inputs], [driver.array(ref, ref.shape) for ref in self.outputs])
         for index in range(len(self.launches)):
@@ -255,7 +255,7 @@ class ToyVendor(Vendor):
     def enter(self, name: str) -> None:
         self.entered.append(name)
         if len(self.entered) in self.failing:
-            raise DeviceError(f"{name} was told to fail", code=77, vendor_text="toy error 77")
+            raise DeviceError(f"{name} was told to fail", vendor_code=77, vendor_text="toy error 77")
 
     def recognises(self, data: bytes) -> bool:
         return data.startswith(b'{"toy"')

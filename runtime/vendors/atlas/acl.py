@@ -187,7 +187,9 @@ class Acl:
             DeviceError: this release does not have it.
         """
         if name not in self._functions:
-            raise DeviceError(f"this release of {LIBRARY} has no {name}", at=self.at, hint="install a newer CANN or Ascend driver")
+            raise DeviceError(
+                f"this release of {LIBRARY} has no {name}", at=self.at, hint="install a newer CANN or Ascend driver", code="LB4014"
+            )
         return self._functions[name]
 
     def get(self, name: str, *arguments: Any) -> Any:
@@ -219,7 +221,7 @@ class Acl:
     def failure(self, name: str, code: int) -> DeviceError:
         """Return the error for a ``code`` that ``name`` just returned on this thread."""
         text = self.recent_text()
-        return DeviceError(f"{name} failed with {describe_code(code)}{_clause(text)}", at=self.at, code=code, vendor_text=text)
+        return DeviceError(f"{name} failed with {describe_code(code)}{_clause(text)}", at=self.at, vendor_code=code, vendor_text=text)
 
     def recent_text(self) -> str:
         """Return and clear the vendor's words about the last failure on this thread, "" where the release has none."""

@@ -80,7 +80,9 @@ def read_description(acl: Acl, handle: int) -> Description:
     # the functions that return a number or a size return 0 where they fail
     sized = [*(t for t in inputs if 0 not in t.dims), *(t for t in outputs if min(t.dims, default=1) > 0)]
     if (has_gears and found.value >= len(inputs)) or any(not tensor.nbytes for tensor in sized):
-        raise DeviceError("the vendor's library does not tell the sizes of the model", at=acl.at, vendor_text=acl.recent_text())
+        raise DeviceError(
+            "the vendor's library does not tell the sizes of the model", at=acl.at, vendor_text=acl.recent_text(), code="LB4008"
+        )
     return Description(inputs, outputs, found.value if has_gears else None)
 
 
@@ -99,7 +101,7 @@ def compare(description: Description, signature: Signature, at: str) -> None:
     if differences:
         text = "; ".join(differences)
         hint = "compile the program again with the file that is to run"
-        raise DeviceError(f"the loaded model is not what the program was compiled for: {text}", at=at, hint=hint)
+        raise DeviceError(f"the loaded model is not what the program was compiled for: {text}", at=at, hint=hint, code="LB4004")
 
 
 def _compare(kind: str, tensors: tuple[Tensor, ...], ports: tuple[Port, ...]) -> list[str]:

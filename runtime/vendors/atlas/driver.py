@@ -85,7 +85,7 @@ class AtlasDriver(Driver):
             DeviceError: the driver is closed, or the vendor refused.
         """
         if self._context is None:
-            raise DeviceError("the device was closed before this call", at=self.acl.at)
+            raise DeviceError("the device was closed before this call", at=self.acl.at, code="LB4016")
         self.acl.call("aclrtSetCurrentContext", self._context)
 
     def allocate(self, nbytes: int) -> int:
@@ -99,7 +99,14 @@ class AtlasDriver(Driver):
         free = self.free_nbytes()
         found = f"no room for {nbytes} bytes{'' if free is None else f', {free} are free'}"
         hint = "use a smaller batch, or close other sessions on this device"
-        raise DeviceError(f"{found}: {error.message}", at=self.acl.at, hint=hint, code=error.code, vendor_text=error.vendor_text)
+        raise DeviceError(
+            f"{found}: {error.message}",
+            at=self.acl.at,
+            hint=hint,
+            code="LB4003",
+            vendor_code=error.vendor_code,
+            vendor_text=error.vendor_text,
+        )
 
     def free(self, address: int) -> None:
         """Give device memory back."""
@@ -170,11 +177,14 @@ class AtlasDriver(Driver):
                 "this offline model was made by Landbridge for its simulator; a real device cannot run it",
                 at=self.acl.at,
                 hint=f"compile the model with ATC: atc --soc_version={self.versions.get('soc', '...')}",
+                code="LB4006",
             )
         built, here = signature.versions.get("soc", ""), self.versions.get("soc", "")
         if built and here and _soc_family(built) != _soc_family(here):
             hint = f"compile the model again: atc --soc_version={here}"
-            raise DeviceError(f"the offline model was compiled for {built}, this device is {here}", at=self.acl.at, hint=hint)
+            raise DeviceError(
+                f"the offline model was compiled for {built}, this device is {here}", at=self.acl.at, hint=hint, code="LB4004"
+            )
 
 
 class _Process:
@@ -200,7 +210,9 @@ class _Process:
             count = _device_count(acl)
             if ordinal >= count:
                 names = ", ".join(f"atlas{index}" for index in range(count)) or "none"
-                raise DeviceError(f"there is no such device; Ascend devices here: {names}", at=acl.at, hint="name one of them")
+                raise DeviceError(
+                    f"there is no such device; Ascend devices here: {names}", at=acl.at, hint="name one of them", code="LB4002"
+                )
             if not self._holders[ordinal]:
                 acl.call("aclrtSetDevice", ordinal)
             self._holders[ordinal] += 1

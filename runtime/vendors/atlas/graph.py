@@ -139,7 +139,7 @@ def read_graph(container: Container) -> Graph:
     model = Message(container.partition(Partition.MODEL_DEF) or memoryview(b""), "MODEL_DEF")
     operators = tuple(Operator(message) for message in model.message(ModelDef.GRAPH).messages(GraphDef.OP))
     if not operators:
-        raise SignatureError("the graph has no operators", at="MODEL_DEF", hint="the file is damaged")
+        raise SignatureError("the graph has no operators", at="MODEL_DEF", hint="the file is damaged", code="LB2103")
     return Graph(Attributes(model.map(ModelDef.ATTR)), operators)
 
 
@@ -151,7 +151,9 @@ def read_descriptor(message: Message) -> Descriptor:
     """
     code = message.integer(TensorDescriptor.DTYPE)
     if code not in PROTO_DTYPES:
-        raise SignatureError(f"element type {code} is unknown", at=message.at, hint="the file is damaged or newer than this reader")
+        raise SignatureError(
+            f"element type {code} is unknown", at=message.at, hint="the file is damaged or newer than this reader", code="LB2103"
+        )
     return Descriptor(
         dtype=PROTO_DTYPES[code],
         shape=tuple(message.message(TensorDescriptor.SHAPE).integers(ShapeDef.DIM)),

@@ -58,7 +58,7 @@ class _Reader:
 
     def take(self, nbytes: int) -> memoryview:
         if nbytes > self.left_nbytes:
-            raise SignatureError(f"{nbytes} bytes where {self.left_nbytes} are left", at=_AT, hint=_DAMAGED)
+            raise SignatureError(f"{nbytes} bytes where {self.left_nbytes} are left", at=_AT, hint=_DAMAGED, code="LB2103")
         self.position += nbytes
         return self.data[self.position - nbytes : self.position]
 
@@ -72,19 +72,19 @@ class _Reader:
         """Take the number of things that follow, each of at least ``least_nbytes``."""
         count = self.u32()
         if count * least_nbytes > self.left_nbytes:
-            raise SignatureError(f"{count} entries in {self.left_nbytes} bytes", at=_AT, hint=_DAMAGED)
+            raise SignatureError(f"{count} entries in {self.left_nbytes} bytes", at=_AT, hint=_DAMAGED, code="LB2103")
         return count
 
     def integers(self, nbytes: int) -> tuple[int, ...]:
         if nbytes % 8:
-            raise SignatureError(f"{nbytes} bytes of 64-bit numbers", at=_AT, hint=_DAMAGED)
+            raise SignatureError(f"{nbytes} bytes of 64-bit numbers", at=_AT, hint=_DAMAGED, code="LB2103")
         return struct.unpack(f"<{nbytes // 8}q", self.take(nbytes))
 
     def text(self, nbytes: int) -> str:
         try:
             return str(self.take(nbytes), "utf-8")
         except UnicodeDecodeError as error:
-            raise SignatureError("a name is not UTF-8 text", at=_AT, hint=_DAMAGED) from error
+            raise SignatureError("a name is not UTF-8 text", at=_AT, hint=_DAMAGED, code="LB2103") from error
 
 
 def read_inout(data: memoryview) -> InOut:
@@ -99,7 +99,7 @@ def read_inout(data: memoryview) -> InOut:
         kind, nbytes = reader.unpack(TLV_HEAD)
         values[kind] = _Reader(reader.take(nbytes))
     if Tlv.INPUTS not in values or Tlv.OUTPUTS not in values:
-        raise SignatureError("it lists no inputs or no outputs", at=_AT, hint=_DAMAGED)
+        raise SignatureError("it lists no inputs or no outputs", at=_AT, hint=_DAMAGED, code="LB2103")
     return InOut(
         inputs=_read_tensors(values[Tlv.INPUTS]),
         outputs=_read_tensors(values[Tlv.OUTPUTS]),
@@ -114,7 +114,9 @@ def _read_tensors(reader: _Reader) -> tuple[Tensor, ...]:
     for _ in range(reader.counts(TLV_TENSOR.size)):
         _size, layout, dtype, name_nbytes, dims_nbytes, source_nbytes, ranges_nbytes = reader.unpack(TLV_TENSOR)
         if dtype not in GE_DTYPES:
-            raise SignatureError(f"element type {dtype} is unknown", at=_AT, hint="the file is damaged or newer than this reader")
+            raise SignatureError(
+                f"element type {dtype} is unknown", at=_AT, hint="the file is damaged or newer than this reader", code="LB2103"
+            )
         name = reader.text(name_nbytes)
         dims, source_dims = reader.integers(dims_nbytes), reader.integers(source_nbytes)
         reader.take(ranges_nbytes)

@@ -87,13 +87,13 @@ def read_signature(container: Container) -> Signature:
     interface = read_interface(container, graph)
     users = [tensor for tensor in interface.inputs if tensor.name not in (GEAR_INPUT, AIPP_INPUT)]
     if len(users) == len(interface.inputs) and interface.gears is not None:
-        raise SignatureError(f"the model has gears but no input '{GEAR_INPUT}'", hint=_DAMAGED)
+        raise SignatureError(f"the model has gears but no input '{GEAR_INPUT}'", hint=_DAMAGED, code="LB2103")
     aipps = _aipps(graph, interface)
     names = _dynamic_names(users, interface)
     inputs = tuple(_input_port(tensor, names[tensor.name], aipps.get(tensor.name)) for tensor in users)
     outputs = tuple(_output_port(index, tensor, interface, names) for index, tensor in enumerate(interface.outputs))
     if not outputs:
-        raise SignatureError("the model has no outputs", hint=_DAMAGED)
+        raise SignatureError("the model has no outputs", hint=_DAMAGED, code="LB2103")
     attributes = graph.attributes
     facts = ["inputs", "outputs", "gears", "workspace_nbytes", "weight_nbytes", "versions"]
     return Signature(
@@ -113,7 +113,9 @@ def _inout_of_graph(graph: Graph) -> InOut:
         inputs[operator.attributes.integer("index", position)] = _input_of_graph(operator)
     results = graph.of_type(OUTPUT_TYPE)
     if len(results) != 1:
-        raise SignatureError(f"the graph has {len(results)} operators {OUTPUT_TYPE}, expected one", at="MODEL_DEF", hint=_DAMAGED)
+        raise SignatureError(
+            f"the graph has {len(results)} operators {OUTPUT_TYPE}, expected one", at="MODEL_DEF", hint=_DAMAGED, code="LB2103"
+        )
     return InOut(
         inputs=tuple(inputs[index] for index in sorted(inputs)),
         outputs=_outputs_of_graph(graph, results[0]),
@@ -126,7 +128,7 @@ def _inout_of_graph(graph: Graph) -> InOut:
 def _input_of_graph(operator: Operator) -> Tensor:
     attributes = operator.attributes
     if not operator.inputs:
-        raise SignatureError(f"input '{operator.name}' has no descriptor", at="MODEL_DEF", hint=_DAMAGED)
+        raise SignatureError(f"input '{operator.name}' has no descriptor", at="MODEL_DEF", hint=_DAMAGED, code="LB2103")
     descriptor = operator.inputs[0]
     dims = attributes.integers("_dynamic_aipp_input_dims") or attributes.integers("_mbatch_origin_input_dims") or descriptor.shape
     source_dims = attributes.integers("input_dims") or dims
@@ -136,7 +138,7 @@ def _input_of_graph(operator: Operator) -> Tensor:
 def _outputs_of_graph(graph: Graph, result: Operator) -> tuple[Tensor, ...]:
     names, sources = graph.attributes.texts("attr_model_out_nodes_name"), result.sources
     if len(sources) != len(result.inputs):
-        raise SignatureError(f"{len(result.inputs)} outputs from {len(sources)} operators", at="MODEL_DEF", hint=_DAMAGED)
+        raise SignatureError(f"{len(result.inputs)} outputs from {len(sources)} operators", at="MODEL_DEF", hint=_DAMAGED, code="LB2103")
     tensors = []
     for index, (descriptor, (source, output)) in enumerate(zip(result.inputs, sources, strict=True)):
         name = f"output_{index}_{source}_{output}"
@@ -155,7 +157,7 @@ def _gears_of_graph(graph: Graph) -> tuple[str, _Choices] | None:
     while selector.attributes.has(f"_pred_value_{len(choices)}"):
         choices.append(tuple(selector.attributes.integers(f"_pred_value_{len(choices)}")))
     if len(choices) != count or not choices:
-        raise SignatureError(f"'{selector.name}' has {len(choices)} gears, expected {count}", at="MODEL_DEF", hint=_DAMAGED)
+        raise SignatureError(f"'{selector.name}' has {len(choices)} gears, expected {count}", at="MODEL_DEF", hint=_DAMAGED, code="LB2103")
     by_length = {1: "batch", 2: "image"}.get(len(choices[0]), "dims")
     return _DYNAMIC_TYPES.get(selector.attributes.integer("mbatch_dynamic_type"), by_length), tuple(choices)
 
@@ -164,7 +166,7 @@ def _check_choices(kind: str, choices: _Choices) -> None:
     lengths = {len(choice) for choice in choices}
     expected = {"batch": 1, "image": 2}.get(kind, max(lengths, default=0))
     if lengths != {expected} or expected == 0 or any(not 0 < value < MAX_ELEMENTS for choice in choices for value in choice):
-        raise SignatureError(f"gears {[list(choice) for choice in choices]} for a dynamic {kind}", hint=_DAMAGED)
+        raise SignatureError(f"gears {[list(choice) for choice in choices]} for a dynamic {kind}", hint=_DAMAGED, code="LB2103")
 
 
 def _output_shapes(info: InOut, gears: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -175,12 +177,12 @@ def _output_shapes(info: InOut, gears: int) -> tuple[tuple[tuple[int, ...], ...]
     for row in info.output_shapes:
         numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 16 else -1 for part in row.split(",")]
         if len(numbers) < 2 or min(numbers) < 0:
-            raise SignatureError(f"output shape '{row}', expected numbers 'gear,output,dimensions'", hint=_DAMAGED)
+            raise SignatureError(f"output shape '{row}', expected numbers 'gear,output,dimensions'", hint=_DAMAGED, code="LB2103")
         table[numbers[0], numbers[1]] = tuple(numbers[2:])
     outputs = len(info.outputs)
     complete = all((gear, output) in table for gear in range(gears) for output in range(outputs))
     if not complete or len(table) != gears * outputs:
-        raise SignatureError(f"{len(table)} output shapes for {gears} gears and {outputs} outputs", hint=_DAMAGED)
+        raise SignatureError(f"{len(table)} output shapes for {gears} gears and {outputs} outputs", hint=_DAMAGED, code="LB2103")
     return tuple(tuple(table[gear, output] for output in range(outputs)) for gear in range(gears))
 
 
@@ -197,11 +199,11 @@ def _aipps(graph: Graph, interface: Interface) -> dict[str, Aipp]:
             continue
         code = settings.integer("input_format")
         if code not in AIPP_FORMATS:
-            raise SignatureError(f"AIPP format {code} is unknown", at=f"input '{operator.name}'", hint=_DAMAGED)
+            raise SignatureError(f"AIPP format {code} is unknown", at=f"input '{operator.name}'", hint=_DAMAGED, code="LB2111")
         if AIPP_FORMATS[code] in _HALVED and interface.gears is not None and interface.gears.kind == "image":
             hint = "compile with fixed sizes, or for another source format"
             text = f"image sizes are gears, and a {AIPP_FORMATS[code]} image has other rows than its height"
-            raise SignatureError(text, at=f"input '{operator.name}'", hint=hint)
+            raise SignatureError(text, at=f"input '{operator.name}'", hint=hint, code="LB2103")
         height, width = settings.integer("src_image_size_h"), settings.integer("src_image_size_w")
         aipps[operator.name] = Aipp("static", AIPP_FORMATS[code], max(height, 0), max(width, 0))
     return aipps
@@ -209,7 +211,7 @@ def _aipps(graph: Graph, interface: Interface) -> dict[str, Aipp]:
 
 def _refuse_dynamic_aipp(what: str) -> None:
     hint = "compile with static AIPP (aipp_mode: static) or without AIPP"
-    raise SignatureError(f"{what} has dynamic AIPP, which is set call by call and cannot be used here", hint=hint)
+    raise SignatureError(f"{what} has dynamic AIPP, which is set call by call and cannot be used here", hint=hint, code="LB2111")
 
 
 def _dynamic_names(users: Sequence[Tensor], interface: Interface) -> dict[str, list[str]]:
@@ -223,18 +225,22 @@ def _dynamic_names(users: Sequence[Tensor], interface: Interface) -> dict[str, l
         if gears is None:
             if dynamic:
                 hint = "compile the model with fixed shapes (--input_shape) or with gears (--dynamic_batch_size)"
-                raise SignatureError(f"input '{tensor.name}' varies in size, and the model has no gears", hint=hint)
+                raise SignatureError(f"input '{tensor.name}' varies in size, and the model has no gears", hint=hint, code="LB2103")
             names[tensor.name] = []
             continue
         if gears.kind == "batch" and dynamic not in ([], [0]):
-            raise SignatureError(f"input '{tensor.name}' varies along axes {dynamic}, but the gears are batches", hint=_DAMAGED)
+            raise SignatureError(
+                f"input '{tensor.name}' varies along axes {dynamic}, but the gears are batches", hint=_DAMAGED, code="LB2103"
+            )
         fixed = {"batch": [BATCH], "image": [HEIGHT, WIDTH]}.get(gears.kind)
         names[tensor.name] = fixed[: len(dynamic)] if fixed else [f"dim{count + index}" for index in range(len(dynamic))]
         count += len(dynamic)
         if fixed and len(dynamic) not in (0, len(fixed)):
-            raise SignatureError(f"input '{tensor.name}' varies along axes {dynamic}, expected {len(fixed)} of them", hint=_DAMAGED)
+            raise SignatureError(
+                f"input '{tensor.name}' varies along axes {dynamic}, expected {len(fixed)} of them", hint=_DAMAGED, code="LB2103"
+            )
     if gears is not None and (count == 0 or (gears.kind == "dims" and count != len(gears.choices[0]))):
-        raise SignatureError(f"{count} dimensions vary, but gears are {len(gears.choices[0])} numbers each", hint=_DAMAGED)
+        raise SignatureError(f"{count} dimensions vary, but gears are {len(gears.choices[0])} numbers each", hint=_DAMAGED, code="LB2103")
     return names
 
 
@@ -258,7 +264,7 @@ def _output_port(index: int, tensor: Tensor, interface: Interface, names: Mappin
             shape[0] = BATCH
         return _checked(Port(tensor.name, tensor.dtype, tuple(shape), tensor.layout))
     if len({len(shapes[index]) for shapes in interface.output_shapes}) != 1:
-        raise SignatureError(f"output '{tensor.name}' has another rank in each gear", hint=_DAMAGED)
+        raise SignatureError(f"output '{tensor.name}' has another rank in each gear", hint=_DAMAGED, code="LB2103")
     dims: list[Dim] = []
     for axis, extents in enumerate(zip(*(shapes[index] for shapes in interface.output_shapes), strict=True)):
         if gears.kind == "batch" and axis == 0 and extents == tuple(choice[0] for choice in gears.choices):
@@ -280,10 +286,10 @@ def _follows(extents: tuple[int, ...], gears: Gears, names: Mapping[str, list[st
 def _checked(port: Port) -> Port:
     fixed = [dim for dim in port.shape if isinstance(dim, int)]
     if any(dim < 0 for dim in fixed) or math.prod(fixed) > MAX_ELEMENTS or len(port.shape) > 32:
-        raise SignatureError(f"'{port.name}' has the shape {list(port.shape)}", hint=_DAMAGED)
+        raise SignatureError(f"'{port.name}' has the shape {list(port.shape)}", hint=_DAMAGED, code="LB2103")
     if port.dtype not in ITEM_NBYTES:
         hint = "leave the operators of this type out of the model"
-        raise SignatureError(f"'{port.name}' has the type {port.dtype}, which cannot be fed from here", hint=hint)
+        raise SignatureError(f"'{port.name}' has the type {port.dtype}, which cannot be fed from here", hint=hint, code="LB2110")
     return replace(port, layout=port.layout if port.layout.isascii() else "ND")
 
 

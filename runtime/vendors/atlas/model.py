@@ -253,7 +253,7 @@ def _load_with_config(acl: c.Acl, blob: tuple[int, int], memory: list[tuple[int,
 def _bind_extents(signature: Signature, inputs: Sequence[TensorRef]) -> dict[str, int]:
     """Return the extents of the signature's named dimensions in a call with these inputs."""
     if len(inputs) != len(signature.inputs):
-        raise InputError(f"{len(inputs)} inputs, expected {len(signature.inputs)}")
+        raise InputError(f"{len(inputs)} inputs, expected {len(signature.inputs)}", code="LB1203")
     extents: dict[str, int] = {}
     for port, ref in zip(signature.inputs, inputs, strict=True):
         expected = [
@@ -261,7 +261,7 @@ def _bind_extents(signature: Signature, inputs: Sequence[TensorRef]) -> dict[str
         ]
         if ref.dtype != port.dtype or list(ref.shape) != expected or len(ref.shape) != len(port.shape):
             want = f"{port.dtype} [{', '.join(map(str, port.shape))}]"
-            raise InputError(f"{ref.dtype} {list(ref.shape)}, expected {want}", at=f"input '{port.name}'")
+            raise InputError(f"{ref.dtype} {list(ref.shape)}, expected {want}", at=f"input '{port.name}'", code="LB1203")
     return extents
 
 
@@ -290,7 +290,9 @@ def _gear(signature: Signature, extents: dict[str, int]) -> tuple[int, ...]:
     wanted = tuple(extents[name] for name in names)
     if wanted not in gears.choices:
         choices = ", ".join("x".join(map(str, choice)) for choice in gears.choices)
-        raise InputError(f"size {'x'.join(map(str, wanted))}, expected one of {choices}", hint="resize the input to one of them")
+        raise InputError(
+            f"size {'x'.join(map(str, wanted))}, expected one of {choices}", hint="resize the input to one of them", code="LB1208"
+        )
     if gears.kind == "image":
         return wanted
     return tuple(extents[dim] if isinstance(dim, str) else dim for port in signature.inputs for dim in port.shape)

@@ -134,7 +134,7 @@ def read_container(data: bytes) -> Container:
     )
     if container.partition(Partition.MODEL_DEF) is None:
         found = ", ".join(section.name for section in sections)
-        raise SignatureError(f"the file has no partition MODEL_DEF, but {found or 'none'}", hint=_COPY_AGAIN)
+        raise SignatureError(f"the file has no partition MODEL_DEF, but {found or 'none'}", hint=_COPY_AGAIN, code="LB2103")
     return container
 
 
@@ -149,14 +149,14 @@ def read_kernels(container: Container) -> list[Kernel]:
         table, position = container.partition(kind) or memoryview(b""), 0
         while position < len(table):
             if len(table) - position < KERNEL_ENTRY.size:
-                raise SignatureError("the table of kernels breaks off", at=kind.name, hint=_COPY_AGAIN)
+                raise SignatureError("the table of kernels breaks off", at=kind.name, hint=_COPY_AGAIN, code="LB2103")
             magic, name_nbytes, nbytes = KERNEL_ENTRY.unpack_from(table, position)
             begin = position + KERNEL_ENTRY.size
             position = begin + name_nbytes + nbytes
             if magic != KERNEL_MAGIC or position > len(table):
                 found = f"kernel {len(kernels)} has the mark {magic:#x}, {name_nbytes} + {nbytes} bytes"
                 raise SignatureError(
-                    f"{found}; expected {KERNEL_MAGIC:#x} and at most {len(table) - begin}", at=kind.name, hint=_COPY_AGAIN
+                    f"{found}; expected {KERNEL_MAGIC:#x} and at most {len(table) - begin}", at=kind.name, hint=_COPY_AGAIN, code="LB2103"
                 )
             kernels.append(Kernel(str(table[begin : begin + name_nbytes], "utf-8", "replace"), nbytes))
     return kernels
@@ -167,13 +167,14 @@ def _check_kind(data: bytes) -> None:
         raise SignatureError(
             "this is a zip, as are OM2 files (the third generation of .om), which cannot be read here",
             hint="have ATC write the former format, or give the signature yourself",
+            code="LB2105",
         )
     if data[:4] != MAGIC:
         raise SignatureError(
-            f"not an Ascend .om file: it begins with {bytes(data[:4])!r}, expected {MAGIC!r}", hint="give a file made by ATC"
+            f"not an Ascend .om file: it begins with {bytes(data[:4])!r}, expected {MAGIC!r}", hint="give a file made by ATC", code="LB2101"
         )
     if len(data) < HEADER_NBYTES:
-        raise SignatureError(f"the file has {len(data)} bytes, less than the header's {HEADER_NBYTES}", hint=_COPY_AGAIN)
+        raise SignatureError(f"the file has {len(data)} bytes, less than the header's {HEADER_NBYTES}", hint=_COPY_AGAIN, code="LB2103")
 
 
 def _check_header(header: memoryview, version: int, file_nbytes: int) -> None:
@@ -181,34 +182,41 @@ def _check_header(header: memoryview, version: int, file_nbytes: int) -> None:
         raise SignatureError(
             "the file is encrypted, so that its signature cannot be read",
             hint="have ATC write it without encryption (no --encrypt_mode), or give the signature yourself",
+            code="LB2104",
         )
     if version not in (VERSION_1, VERSION_2):
         known = f"{VERSION_1:#x} or {VERSION_2:#x}"
-        raise SignatureError(f"format version {version:#x}, expected {known}", hint="compile the model with a release of ATC known here")
+        raise SignatureError(
+            f"format version {version:#x}, expected {known}", hint="compile the model with a release of ATC known here", code="LB2105"
+        )
     if _u32(header, Offset.HEADSIZE) != HEADER_NBYTES:
-        raise SignatureError(f"a header of {_u32(header, Offset.HEADSIZE)} bytes, expected {HEADER_NBYTES}", hint=_COPY_AGAIN)
+        raise SignatureError(
+            f"a header of {_u32(header, Offset.HEADSIZE)} bytes, expected {HEADER_NBYTES}", hint=_COPY_AGAIN, code="LB2105"
+        )
     kind = header[Offset.MODEL_TYPE]
     if kind > ModelType.TINY:
         name = ModelType(kind).name.lower() if kind in set(ModelType) else "unknown"
-        raise SignatureError(f"model type {kind} ({name}), expected a single model", hint="compile the parts with ATC one by one")
+        raise SignatureError(
+            f"model type {kind} ({name}), expected a single model", hint="compile the parts with ATC one by one", code="LB2105"
+        )
     models = _u32(header, Offset.MODEL_NUM_V2) if version == VERSION_2 else 1
     if models > 1:
         raise SignatureError(
-            f"the file holds {models} models (dynamic shapes), expected one", hint="compile with fixed shapes or with gears"
+            f"the file holds {models} models (dynamic shapes), expected one", hint="compile with fixed shapes or with gears", code="LB2105"
         )
     length = _u64(header, Offset.MODEL_LENGTH) or _u32(header, Offset.LENGTH)
     if length != file_nbytes - HEADER_NBYTES:
-        raise SignatureError(f"the file has {file_nbytes} bytes, its header says {length + HEADER_NBYTES}", hint=_COPY_AGAIN)
+        raise SignatureError(f"the file has {file_nbytes} bytes, its header says {length + HEADER_NBYTES}", hint=_COPY_AGAIN, code="LB2103")
 
 
 def _read_sections(data: memoryview, *, wide: bool) -> tuple[Section, ...]:
     entry, begin = (WIDE_ENTRY, HEADER_NBYTES + 8) if wide else (TINY_ENTRY, HEADER_NBYTES + 4)
     if len(data) < begin:
-        raise SignatureError("the file ends before its partition table", hint=_COPY_AGAIN)
+        raise SignatureError("the file ends before its partition table", hint=_COPY_AGAIN, code="LB2103")
     count = _u32(data, HEADER_NBYTES)
     base = begin + count * entry.size
     if count > MAX_PARTITIONS or base > len(data):
-        raise SignatureError(f"a partition table of {count} rows in a file of {len(data)} bytes", hint=_COPY_AGAIN)
+        raise SignatureError(f"a partition table of {count} rows in a file of {len(data)} bytes", hint=_COPY_AGAIN, code="LB2103")
     sections: list[Section] = []
     position = base
     for index in range(count):
@@ -216,11 +224,13 @@ def _read_sections(data: memoryview, *, wide: bool) -> tuple[Section, ...]:
         section = Section(kind, position, data[position : position + nbytes])
         if base + offset != position or nbytes != len(section.data):
             found = f"bytes {base + offset} to {base + offset + nbytes}"
-            raise SignatureError(f"{section.name} is {found}, expected to begin at {position} and end by {len(data)}", hint=_COPY_AGAIN)
+            raise SignatureError(
+                f"{section.name} is {found}, expected to begin at {position} and end by {len(data)}", hint=_COPY_AGAIN, code="LB2103"
+            )
         sections.append(section)
         position += nbytes
     if position != len(data):
-        raise SignatureError(f"{len(data) - position} bytes after the last partition", hint=_COPY_AGAIN)
+        raise SignatureError(f"{len(data) - position} bytes after the last partition", hint=_COPY_AGAIN, code="LB2103")
     _check_known(sections)
     return tuple(sections)
 
@@ -230,7 +240,9 @@ def _check_known(sections: list[Section]) -> None:
     strange = [section.name for section in sections if section.type not in set(Partition)]
     if strange or (kernels and (len(kernels) < KERNEL_ENTRY.size or _u32(kernels, 0) != KERNEL_MAGIC)):
         what = f"{strange[0]} is unknown" if strange else "TBE_KERNELS holds no kernels"
-        raise SignatureError(f"{what}; models for phones (HiAI) look like this", hint="give a file that ATC made for an Ascend device")
+        raise SignatureError(
+            f"{what}; models for phones (HiAI) look like this", hint="give a file that ATC made for an Ascend device", code="LB2105"
+        )
 
 
 def _u32(data: memoryview, offset: int) -> int:

@@ -47,6 +47,7 @@ class CambriconVendor(Vendor):
                 at=_AT,
                 hint="put a sidecar FILE.sig.json beside it: `landbridge capture FILE` writes one where libcnrt is (a card is not "
                 "needed); or give signature=lb.Signature(...)",
+                code="LB2106",
             ) from error
         return query(library._name, data, options, _AT)
 

@@ -155,11 +155,14 @@ class Cnrt:
         if name in self._functions:
             return self._functions[name]
         if "cnrtInit" in self._functions:
-            raise DeviceError(f"this release of {LIBRARY} has no {name}", at=self.at, hint="install a newer CNRT 4, such as 4.10")
+            raise DeviceError(
+                f"this release of {LIBRARY} has no {name}", at=self.at, hint="install a newer CNRT 4, such as 4.10", code="LB4014"
+            )
         raise DeviceError(
             f"this {LIBRARY} has no {name}: CNRT 5 and later run no offline models of CNRT 4",
             at=self.at,
             hint="compile the model with MagicMind (lb.MagicMindRuntimeSubgraph), or install CNRT 4 for an MLU220, MLU270 or MLU290",
+            code="LB4014",
         )
 
     def get(self, name: str, *arguments: Any) -> int:
@@ -181,7 +184,7 @@ class Cnrt:
         raw: bytes | None = self._text(code) if self._text is not None else None
         text = (raw or b"").decode("utf-8", "replace").strip()
         described = f"error {code} ({_ERROR_NAMES.get(code, 'unknown')})"
-        return DeviceError(f"{name} failed with {described}{f': {text}' if text else ''}", at=self.at, code=code, vendor_text=text)
+        return DeviceError(f"{name} failed with {described}{f': {text}' if text else ''}", at=self.at, vendor_code=code, vendor_text=text)
 
     def destroy(self) -> None:
         """End the use of the library in this process."""

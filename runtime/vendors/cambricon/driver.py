@@ -67,7 +67,7 @@ class CambriconDriver(Driver):
             DeviceError: the driver is closed, or the vendor refused.
         """
         if self._handle is None:
-            raise DeviceError("the device was closed before this call", at=self.cnrt.at)
+            raise DeviceError("the device was closed before this call", at=self.cnrt.at, code="LB4016")
         self.cnrt.call("cnrtSetCurrentDevice", self._handle)
 
     def allocate(self, nbytes: int) -> int:
@@ -80,7 +80,12 @@ class CambriconDriver(Driver):
         error = self.cnrt.failure("cnrtMalloc", code)
         hint = "use a smaller batch, or close other sessions on this device"
         raise DeviceError(
-            f"no room for {nbytes} bytes: {error.message}", at=self.cnrt.at, hint=hint, code=error.code, vendor_text=error.vendor_text
+            f"no room for {nbytes} bytes: {error.message}",
+            at=self.cnrt.at,
+            hint=hint,
+            vendor_code=error.vendor_code,
+            vendor_text=error.vendor_text,
+            code="LB4003",
         )
 
     def free(self, address: int) -> None:
@@ -107,6 +112,7 @@ class CambriconDriver(Driver):
                 "this offline model was made by Landbridge for its simulator; a real device cannot run it",
                 at=self.cnrt.at,
                 hint="compile the model with the vendor's tools",
+                code="LB4006",
             )
         check_options(options, self.cnrt.at)
         self._check_core(signature.versions.get("core", ""))
@@ -140,7 +146,9 @@ class CambriconDriver(Driver):
         here = self.versions.get("core", "")
         if built and here and built != here:
             hint = f"compile the model again for {here}"
-            raise DeviceError(f"the offline model was compiled for {built}, this device is {here}", at=self.cnrt.at, hint=hint)
+            raise DeviceError(
+                f"the offline model was compiled for {built}, this device is {here}", at=self.cnrt.at, hint=hint, code="LB4004"
+            )
 
     def _check_length(self, blob: bytes) -> None:
         """Check that the model is not longer than what is there: the library reads as much as the model says, and is not told."""
@@ -159,7 +167,10 @@ class CambriconDriver(Driver):
             return
         if size.value > len(blob):
             raise DeviceError(
-                f"the offline model is cut off: {len(blob)} bytes, it says {size.value}", at=self.cnrt.at, hint="copy the file again"
+                f"the offline model is cut off: {len(blob)} bytes, it says {size.value}",
+                at=self.cnrt.at,
+                hint="copy the file again",
+                code="LB4008",
             )
 
 
@@ -208,7 +219,7 @@ def _device_handle(cnrt: Cnrt, ordinal: int) -> int:
     cnrt.call("cnrtGetDeviceCount", byref(count))
     if ordinal >= count.value:
         names = ", ".join(f"cambricon{index}" for index in range(count.value)) or "none"
-        raise DeviceError(f"there is no such device; Cambricon devices here: {names}", at=cnrt.at, hint="name one of them")
+        raise DeviceError(f"there is no such device; Cambricon devices here: {names}", at=cnrt.at, hint="name one of them", code="LB4002")
     handle = c_uint64()
     cnrt.call("cnrtGetDeviceHandle", byref(handle), ordinal)
     return handle.value

@@ -63,9 +63,9 @@ def check_options(options: Mapping[str, str], at: str) -> None:
     """
     for name, value in options.items():
         if name not in (SYMBOL, MUTABLE):
-            raise SignatureError(f"unknown option '{name}'", at=at, hint=f"options are {SYMBOL} and {MUTABLE}")
+            raise SignatureError(f"unknown option '{name}'", at=at, hint=f"options are {SYMBOL} and {MUTABLE}", code="LB2112")
         if name == MUTABLE and value not in ("true", "false"):
-            raise SignatureError(f"{MUTABLE} is '{value}', expected true or false", at=at)
+            raise SignatureError(f"{MUTABLE} is '{value}', expected true or false", at=at, code="LB2112")
 
 
 def check_length(data: bytes, at: str) -> None:
@@ -78,4 +78,4 @@ def check_length(data: bytes, at: str) -> None:
         return
     said = SIMULATED_HEAD.unpack_from(data)[3] if len(data) >= SIMULATED_HEAD.size else SIMULATED_HEAD.size
     if said != len(data):
-        raise SignatureError(f"the model is cut off or has bytes after its end: {len(data)} bytes, it says {said}", at=at)
+        raise SignatureError(f"the model is cut off or has bytes after its end: {len(data)} bytes, it says {said}", at=at, code="LB2103")

@@ -57,6 +57,7 @@ class Parameter:
                 f"'{self.name}' has the cnrtDataType {self.code:#x}, which no tensor here can have",
                 at=at,
                 hint=f"compile the model with one of {', '.join(dict.fromkeys(DTYPES.values()))} there",
+                code="LB4007",
             )
         return DTYPES[self.code]
 
@@ -106,7 +107,7 @@ def choose_symbol(cnrt: Cnrt, model: int, wanted: str) -> str:
     if not wanted and len(known) == 1:
         return known[0]
     found = f"it has no function '{wanted}'" if wanted else f"it has {len(known)} functions"
-    raise DeviceError(found, at=cnrt.at, hint=f"give one of its symbols: {', '.join(known) or 'it has none'}")
+    raise DeviceError(found, at=cnrt.at, hint=f"give one of its symbols: {', '.join(known) or 'it has none'}", code="LB4007")
 
 
 def extract(cnrt: Cnrt, model: int, symbol: str, stack: ExitStack, quietly: Quietly) -> int:
@@ -305,7 +306,7 @@ def compare(interface: Interface, signature: Signature, at: str) -> None:
     """
     for kind, parameters, ports in (("input", interface.inputs, signature.inputs), ("output", interface.outputs, signature.outputs)):
         if len(parameters) != len(ports):
-            raise DeviceError(f"the model has {len(parameters)} {kind}s, its signature {len(ports)}", at=at, hint=_AGAIN)
+            raise DeviceError(f"the model has {len(parameters)} {kind}s, its signature {len(ports)}", at=at, hint=_AGAIN, code="LB4007")
         for parameter, port in zip(parameters, ports, strict=True):
             found, expected = parameter.dtype(at), port.dtype
             if found != expected or not _fits(parameter, port, kind):
@@ -314,6 +315,7 @@ def compare(interface: Interface, signature: Signature, at: str) -> None:
                     f"its signature says {expected} {render_shape(port.shape)}",
                     at=at,
                     hint=_AGAIN,
+                    code="LB4007",
                 )
             _check_nbytes(parameter, port, kind, at)
 
@@ -332,4 +334,6 @@ def _fits(parameter: Parameter, port: Port, kind: str) -> bool:
 def _check_nbytes(parameter: Parameter, port: Port, kind: str, at: str) -> None:
     expected = nbytes_of(port.dtype, parameter.shape)
     if parameter.nbytes != expected:
-        raise DeviceError(f"{kind} '{parameter.name}' takes {parameter.nbytes} bytes on the device, as a dense tensor {expected}", at=at)
+        raise DeviceError(
+            f"{kind} '{parameter.name}' takes {parameter.nbytes} bytes on the device, as a dense tensor {expected}", at=at, code="LB4007"
+        )

@@ -131,6 +131,7 @@ class CambriconCall(PreparedCall):
                     f"output '{parameter.name}' becomes {render_shape(shape)}, expected {render_shape(ref.shape)}",
                     at=driver.cnrt.at,
                     hint="feed a size that the signature's outputs are right for",
+                    code="LB1203",
                 )
         parameters = (*model.interface.inputs, *model.interface.outputs)
         descs = ParameterDescs(driver.cnrt, len(parameters), stack, driver.quietly)

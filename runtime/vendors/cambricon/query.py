@@ -42,15 +42,15 @@ def query(library: str, data: bytes, options: Mapping[str, str], at: str) -> Sig
     try:
         done = subprocess.run(command, input=data, capture_output=True, env=environment, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise SignatureError(f"libcnrt gave no answer about this model within {TIMEOUT_S} s", at=at) from error
+        raise SignatureError(f"libcnrt gave no answer about this model within {TIMEOUT_S} s", at=at, code="LB2106") from error
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise SignatureError(f"libcnrt crashed on this model ({name}): it is cut off, or not one of Cambricon's", at=at)
+        raise SignatureError(f"libcnrt crashed on this model ({name}): it is cut off, or not one of Cambricon's", at=at, code="LB2103")
     if done.returncode != 0:
-        raise SignatureError(f"libcnrt could not be asked: {done.stderr.decode('utf-8', 'replace').strip()[-500:]}", at=at)
+        raise SignatureError(f"libcnrt could not be asked: {done.stderr.decode('utf-8', 'replace').strip()[-500:]}", at=at, code="LB2106")
     found: dict[str, Any] = json.loads(done.stdout)
     if "error" in found:
-        raise SignatureError(found["error"], at=at, hint=found["hint"])
+        raise SignatureError(found["error"], at=at, hint=found["hint"], code="LB2103")
     return Signature.from_json(found["signature"])
 
 

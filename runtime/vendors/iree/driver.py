@@ -59,6 +59,7 @@ def open_driver() -> IreeDriver:
             at=_DEVICE,
             hint="pip install landbridge[iree]",
             vendor_text=str(error),
+            code="LB4001",
         ) from error
     return IreeDriver(runtime, metadata.version(_PACKAGE))
 
@@ -82,6 +83,7 @@ class IreeDriver(HostDriver):
                     f"the {kind} of function '{function.name}' are {found}, its signature says {expected}",
                     at=_DEVICE,
                     hint="compile the artifact again",
+                    code="LB4007",
                 )
         driver = options.get("driver", _DRIVERS[0])
         if driver not in _DRIVERS:
@@ -104,7 +106,11 @@ class IreeModel(LoadedModel):
         except _ERRORS as error:
             text = _reason(error)
             raise DeviceError(
-                f"IREE refused the module: {text}", at=_DEVICE, hint="compile it again for this machine", vendor_text=str(error)
+                f"IREE refused the module: {text}",
+                at=_DEVICE,
+                hint="compile it again for this machine",
+                vendor_text=str(error),
+                code="LB4008",
             ) from error
         self._context: Any = context
         self._allocator: Any = config.device.allocator
@@ -120,7 +126,7 @@ class IreeModel(LoadedModel):
             for (_, element), ref in zip(self._function.inputs, inputs, strict=True):
                 arguments.push_ref(self._buffer(view(ref.address, ref.dtype, ref.shape), element))
         except _ERRORS as error:
-            raise DeviceError(f"IREE refused the arguments: {_reason(error)}", at=_DEVICE, vendor_text=str(error)) from error
+            raise DeviceError(f"IREE refused the arguments: {_reason(error)}", at=_DEVICE, vendor_text=str(error), code="LB4009") from error
         gives = [(port.name, view(ref.address, ref.dtype, ref.shape)) for port, ref in zip(self._signature.outputs, outputs, strict=True)]
         return IreeCall(self._runtime, self._context.vm_context, self._entry, arguments, gives)
 
@@ -156,12 +162,14 @@ class IreeCall(PreparedCall):
         try:
             self._context.invoke(self._entry, self._arguments, results)
         except _ERRORS as error:
-            raise DeviceError(f"IREE failed: {_reason(error)}", at=_DEVICE, vendor_text=str(error)) from error
+            raise DeviceError(f"IREE failed: {_reason(error)}", at=_DEVICE, vendor_text=str(error), code="LB4009") from error
         for index, (name, array) in enumerate(self._gives):
             found = results.get_as_object(index, self._runtime.HalBufferView)
             if tuple(found.shape) != array.shape:
                 raise DeviceError(
-                    f"output '{name}' came out as {render_shape(found.shape)}, expected {render_shape(array.shape)}", at=_DEVICE
+                    f"output '{name}' came out as {render_shape(found.shape)}, expected {render_shape(array.shape)}",
+                    at=_DEVICE,
+                    code="LB4010",
                 )
             if array.size:
                 np.copyto(array, found.map().asarray(found.shape, array.dtype))

@@ -52,9 +52,11 @@ class IreeVendor(Vendor):
             UnsupportedError: a simulator is asked for; the real one runs on any CPU.
         """
         if simulate:
-            raise UnsupportedError("iree has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors")
+            raise UnsupportedError(
+                "iree has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
+            )
         if ordinal != 0:
-            raise DeviceError(f"no device iree{ordinal}", hint="IREE's CPU is iree0, and the only one")
+            raise DeviceError(f"no device iree{ordinal}", hint="IREE's CPU is iree0, and the only one", code="LB4002")
         from landbridge.runtime.vendors.iree.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

@@ -181,7 +181,7 @@ def _choose(module: Module, function: str | None, at: str) -> Function:
             hint = "compile it with functions that take and give tensors synchronously"
         else:
             hint = f"option function: {did_you_mean(function, found)}"
-        raise SignatureError(f"the module '{module.name}' has no function '{function}' that can be called", at=at, hint=hint)
+        raise SignatureError(f"the module '{module.name}' has no function '{function}' that can be called", at=at, hint=hint, code="LB2112")
     arguments, results = found[function]
     return Function(function, _ports(arguments, "input", function, at), _ports(results, "output", function, at))
 
@@ -219,7 +219,7 @@ def _ports(text: str, kind: str, function: str, at: str) -> Typed:
         match = _TENSOR.fullmatch(written)
         dtype = DTYPES.get(match[2]) if match is not None else None
         if match is None or dtype is None:
-            raise SignatureError(f"function '{function}': {name} is '{written}', which cannot be passed", at=at)
+            raise SignatureError(f"function '{function}': {name} is '{written}', which cannot be passed", at=at, code="LB2110")
         extents = [extent for extent in match[1].split("x") if extent]
         ports.append((Port(name, dtype, tuple(_dim(extent, axis, name) for axis, extent in enumerate(extents))), match[2]))
     return tuple(ports)
@@ -254,21 +254,23 @@ def _first_name(data: bytes) -> bytes:
 def _open(data: bytes, at: str) -> tuple[Buffer, tuple[str, ...]]:
     """Return the flatbuffer, and the names of the zip file's other entries."""
     if not recognises(data):
-        raise SignatureError("not an IREE module", at=at, hint="give a .vmfb file")
+        raise SignatureError("not an IREE module", at=at, hint="give a .vmfb file", code="LB2101")
     start: int = 0
     parts: tuple[str, ...] = ()
     if data.startswith(_LOCAL_MAGIC):
         method, *_, name_nbytes, extra_nbytes = _LOCAL_HEADER.unpack_from(data)[3:]
         if method != 0:
-            raise SignatureError("damaged: its first part is compressed", at=at, hint=_DAMAGED)
+            raise SignatureError("damaged: its first part is compressed", at=at, hint=_DAMAGED, code="LB2103")
         start = _LOCAL_HEADER.size + name_nbytes + extra_nbytes
         parts = _parts(data, at)
     if start + _PREFIX_NBYTES > len(data):
-        raise SignatureError(f"damaged: {len(data)} bytes, its head alone has {start + _PREFIX_NBYTES}", at=at, hint=_DAMAGED)
+        raise SignatureError(
+            f"damaged: {len(data)} bytes, its head alone has {start + _PREFIX_NBYTES}", at=at, hint=_DAMAGED, code="LB2103"
+        )
     nbytes = int.from_bytes(data[start : start + _PREFIX_NBYTES], "little")
     start += _PREFIX_NBYTES
     if nbytes > len(data) - start:
-        raise SignatureError(f"damaged: {len(data) - start} bytes, it announces {nbytes}", at=at, hint=_DAMAGED)
+        raise SignatureError(f"damaged: {len(data) - start} bytes, it announces {nbytes}", at=at, hint=_DAMAGED, code="LB2103")
     return Buffer(memoryview(data)[start : start + nbytes], at, _DAMAGED), parts
 
 
@@ -277,4 +279,4 @@ def _parts(data: bytes, at: str) -> tuple[str, ...]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return tuple(name for name in archive.namelist() if name != _ENTRY)
     except _ZIP_ERRORS as error:
-        raise SignatureError(f"damaged: {error}", at=at, hint=_DAMAGED) from error
+        raise SignatureError(f"damaged: {error}", at=at, hint=_DAMAGED, code="LB2103") from error

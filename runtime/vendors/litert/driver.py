@@ -44,6 +44,7 @@ def open_driver() -> LitertDriver:
             at=_DEVICE,
             hint="pip install landbridge[litert]",
             vendor_text=str(error),
+            code="LB4001",
         ) from error
     return LitertDriver(interpreter, metadata.version(_PACKAGE))
 
@@ -88,7 +89,10 @@ class LitertModel(LoadedModel):
             expected = [(port.dtype, [-1 if isinstance(dim, str) else dim for dim in port.shape]) for port in ports]
             if found != expected:
                 raise DeviceError(
-                    f"the model's {kind} are {found}, its signature says {expected}", at=_DEVICE, hint="compile the artifact again"
+                    f"the model's {kind} are {found}, its signature says {expected}",
+                    at=_DEVICE,
+                    hint="compile the artifact again",
+                    code="LB4007",
                 )
 
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
@@ -105,7 +109,9 @@ class LitertModel(LoadedModel):
             made.allocate_tensors()
         except _ERRORS as error:
             shapes = ", ".join(f"'{name}' {render_shape(array.shape)}" for name, _, array in takes)
-            raise DeviceError(f"LiteRT refused the inputs {shapes}: {_first_line(error)}", at=_DEVICE, vendor_text=str(error)) from error
+            raise DeviceError(
+                f"LiteRT refused the inputs {shapes}: {_first_line(error)}", at=_DEVICE, vendor_text=str(error), code="LB4009"
+            ) from error
         return LitertCall(made, takes, gives)
 
     def _make(self) -> Any:
@@ -113,7 +119,11 @@ class LitertModel(LoadedModel):
             return self._interpreter(model_content=self._blob, num_threads=self._threads)
         except _ERRORS as error:
             raise DeviceError(
-                f"LiteRT refused the model: {_first_line(error)}", at=_DEVICE, hint="convert the model again", vendor_text=str(error)
+                f"LiteRT refused the model: {_first_line(error)}",
+                at=_DEVICE,
+                hint="convert the model again",
+                vendor_text=str(error),
+                code="LB4008",
             ) from error
 
     def close(self) -> None:
@@ -139,12 +149,14 @@ class LitertCall(PreparedCall):
                 np.copyto(interpreter.tensor(index)(), array)  # a view kept longer would forbid to run
             interpreter.invoke()
         except _ERRORS as error:
-            raise DeviceError(f"LiteRT failed: {_first_line(error)}", at=_DEVICE, vendor_text=str(error)) from error
+            raise DeviceError(f"LiteRT failed: {_first_line(error)}", at=_DEVICE, vendor_text=str(error), code="LB4009") from error
         for name, index, array in self._gives:
             found = interpreter.tensor(index)()
             if found.shape != array.shape:
                 raise DeviceError(
-                    f"output '{name}' came out as {render_shape(found.shape)}, expected {render_shape(array.shape)}", at=_DEVICE
+                    f"output '{name}' came out as {render_shape(found.shape)}, expected {render_shape(array.shape)}",
+                    at=_DEVICE,
+                    code="LB4010",
                 )
             np.copyto(array, found)
 

@@ -131,14 +131,16 @@ def read_model(data: bytes, at: str) -> Model:
         SignatureError: not such a file, damaged, or it takes or gives what cannot be passed.
     """
     if not recognises(data):
-        raise SignatureError("not a LiteRT model: the identifier TFL3 is missing", at=at, hint="give a .tflite file")
+        raise SignatureError("not a LiteRT model: the identifier TFL3 is missing", at=at, hint="give a .tflite file", code="LB2101")
     root = Buffer(memoryview(data), at, _DAMAGED).root()
     if root.integer(_Model.VERSION, "u32") != _SCHEMA_VERSION:
-        raise SignatureError(f"schema version {root.integer(_Model.VERSION, 'u32')}, expected {_SCHEMA_VERSION}", at=at, hint=_DAMAGED)
+        raise SignatureError(
+            f"schema version {root.integer(_Model.VERSION, 'u32')}, expected {_SCHEMA_VERSION}", at=at, hint=_DAMAGED, code="LB2105"
+        )
     graph = root.item(_Model.SUBGRAPHS, 0, "subgraph")
     groups = [_tensors(graph, slot) for slot in (_Subgraph.INPUTS, _Subgraph.OUTPUTS)]
     if not groups[1]:
-        raise SignatureError("the model has no output", at=at, hint=_DAMAGED)
+        raise SignatureError("the model has no output", at=at, hint=_DAMAGED, code="LB2103")
     names = _names(root)
     ports = [tuple(_port(tensor, names[kind].get(index), at) for index, tensor in group) for kind, group in enumerate(groups)]
     tensors = [tensor for group in groups for _, tensor in group]
@@ -187,10 +189,10 @@ def _port(tensor: Table, name: str | None, at: str) -> Port:
     name = name or tensor.text(_Tensor.NAME)
     code = tensor.integer(_Tensor.TYPE, "i8")
     if code not in DTYPES:
-        raise SignatureError(f"'{name}' has elements of LiteRT's type {code}, which cannot be passed", at=at)
+        raise SignatureError(f"'{name}' has elements of LiteRT's type {code}, which cannot be passed", at=at, code="LB2110")
     shape, dynamic = tensor.integers(_Tensor.SHAPE), tensor.integers(_Tensor.SHAPE_SIGNATURE)
     if dynamic and len(dynamic) != len(shape):
-        raise SignatureError(f"damaged: '{name}' has the shapes {list(shape)} and {list(dynamic)}", at=at, hint=_DAMAGED)
+        raise SignatureError(f"damaged: '{name}' has the shapes {list(shape)} and {list(dynamic)}", at=at, hint=_DAMAGED, code="LB2103")
     dims = [_dim(extent, axis, name) for axis, extent in enumerate(dynamic or shape)]
     return Port(name, DTYPES[code], tuple(dims))
 

@@ -41,11 +41,12 @@ class MagicMindVendor(Vendor):
                 at=_AT,
                 hint="put a sidecar FILE.sig.json beside it: `landbridge capture FILE` writes one where the package is (a card is not "
                 "needed); or give signature=lb.Signature(...)",
+                code="LB2106",
             ) from error
         try:
             return signature_of(package, open_model(package, data, _AT), _AT)
         except DeviceError as error:
-            raise SignatureError(error.message, at=_AT, hint=error.hint) from error
+            raise SignatureError(error.message, at=_AT, hint=error.hint, code="LB2103") from error
 
     def open(self, ordinal: int, *, simulate: bool = False) -> Driver:
         """Open a card.
@@ -55,7 +56,7 @@ class MagicMindVendor(Vendor):
             UnsupportedError: a simulator is asked for.
         """
         if simulate:
-            raise UnsupportedError("magicmind has no simulator", hint="leave it out of the simulated vendors")
+            raise UnsupportedError("magicmind has no simulator", hint="leave it out of the simulated vendors", code="LB2302")
         from landbridge.runtime.vendors.magicmind.driver import open_driver  # noqa: PLC0415 - a program without MagicMind needs none of it
 
         return open_driver(ordinal)

@@ -53,7 +53,9 @@ class MagicMindDriver(Driver):
             count = stack.enter_context(package.System()).device_count()
             if ordinal >= count:
                 names = ", ".join(f"cambricon{index}" for index in range(count)) or "none"
-                raise DeviceError(f"there is no such device; Cambricon devices here: {names}", at=at, hint="name one of them")
+                raise DeviceError(
+                    f"there is no such device; Cambricon devices here: {names}", at=at, hint="name one of them", code="LB4002"
+                )
             self.device = package.Device()
             self.device.id = ordinal
             self.bind()
@@ -185,7 +187,7 @@ _AGAIN = "capture the signature again from this model, and compile the artifact 
 def _store(result: Any, port: Port, destination: Any, at: str) -> None:
     found, expected = f"{result.dtype} {render_shape(result.shape)}", f"{destination.dtype} {render_shape(destination.shape)}"
     if found != expected:
-        raise DeviceError(f"output '{port.name}' came out as {found}, expected {expected}", at=at)
+        raise DeviceError(f"output '{port.name}' came out as {found}, expected {expected}", at=at, code="LB4010")
     np.copyto(destination, result)
 
 
@@ -204,11 +206,11 @@ def _compare(package: Any, model: Any, signature: Signature, at: str) -> _Order:
 
 def _match(ports: Sequence[Port], found: Sequence[Port], named: bool, kind: str, at: str) -> list[int]:
     if len(ports) != len(found):
-        raise DeviceError(f"the model has {len(found)} {kind}s, its signature {len(ports)}", at=at, hint=_AGAIN)
+        raise DeviceError(f"the model has {len(found)} {kind}s, its signature {len(ports)}", at=at, hint=_AGAIN, code="LB4007")
     places = {port.name: index for index, port in enumerate(found)}
     unknown = [port.name for port in ports if named and port.name not in places]
     if unknown:
-        raise DeviceError(f"the model has no {kind} '{unknown[0]}'", at=at, hint=did_you_mean(unknown[0], places))
+        raise DeviceError(f"the model has no {kind} '{unknown[0]}'", at=at, hint=did_you_mean(unknown[0], places), code="LB4007")
     order = [places[port.name] if named else index for index, port in enumerate(ports)]
     for port, place in zip(ports, order, strict=True):
         other = found[place]
@@ -221,5 +223,6 @@ def _match(ports: Sequence[Port], found: Sequence[Port], named: bool, kind: str,
                 f"its signature says {port.dtype} {render_shape(port.shape)}",
                 at=at,
                 hint=_AGAIN,
+                code="LB4007",
             )
     return order

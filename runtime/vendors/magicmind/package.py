@@ -43,6 +43,7 @@ def import_package(at: str) -> Any:
             at=at,
             hint="install MagicMind's Python wheel from the Cambricon SDK of your card (it is not on PyPI), and set NEUWARE_HOME",
             vendor_text=str(error),
+            code="LB4001",
         ) from error
 
 
@@ -53,7 +54,7 @@ def check(status: Any, what: str, at: str) -> None:
         DeviceError: it is not a good one.
     """
     if status is not None and not status.ok():
-        raise DeviceError(f"{what} failed: {status}", at=at, vendor_text=str(status))
+        raise DeviceError(f"{what} failed: {status}", at=at, vendor_text=str(status), code="LB4009")
 
 
 def made(package: Any, result: Any, what: str, at: str) -> Any:
@@ -94,6 +95,7 @@ def signature_of(package: Any, model: Any, at: str) -> Signature:
                 f"the model does not tell what dimension {unknown[0]} of output '{port.name}' becomes",
                 at=at,
                 hint="give signature=lb.Signature(...), or a sidecar, in which that dimension has the name of one of the inputs'",
+                code="LB4014",
             )
     return Signature(inputs, outputs, origin=dict.fromkeys(("inputs", "outputs"), "device"))
 
@@ -125,4 +127,4 @@ def _dtype(package: Any, code: Any, name: str, at: str) -> str:
         if hasattr(package.DataType, member) and code == getattr(package.DataType, member):
             return dtype
     hint = f"build the model with one of {', '.join(dict.fromkeys(DTYPES.values()))} there"
-    raise DeviceError(f"'{name}' has the type {code}, which no tensor here can have", at=at, hint=hint)
+    raise DeviceError(f"'{name}' has the type {code}, which no tensor here can have", at=at, hint=hint, code="LB4007")

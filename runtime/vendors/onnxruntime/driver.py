@@ -29,7 +29,7 @@ def open_driver() -> OnnxruntimeDriver:
     """
     ort, reference = _import("onnxruntime"), _import("onnx.reference")
     if ort is None and reference is None:
-        raise DeviceError("neither of the Python packages onnxruntime and onnx is installed", at="cpu", hint=_INSTALL)
+        raise DeviceError("neither of the Python packages onnxruntime and onnx is installed", at="cpu", hint=_INSTALL, code="LB4001")
     return OnnxruntimeDriver(ort, reference)
 
 
@@ -70,7 +70,9 @@ class OnnxruntimeDriver(HostDriver):
             if session is not None:
                 return OrtModel(self._ort, session, signature)
         if self._reference is None:
-            raise DeviceError(f"region '{found.name}': onnxruntime {refusal}", at="cpu", hint=f"{_INSTALL}; or pip install onnx")
+            raise DeviceError(
+                f"region '{found.name}': onnxruntime {refusal}", at="cpu", hint=f"{_INSTALL}; or pip install onnx", code="LB4008"
+            )
         _log.warning("region '%s' runs, slowly, in onnx's reference evaluator: onnxruntime %s", found.name, refusal)
         return ReferenceModel(make_evaluator(self._reference, blob, found.name), signature, found.name)
 
@@ -83,6 +85,7 @@ def _check_interface(found: OnnxInterface, signature: Signature) -> None:
                 f"{[_essence(port) for port in ports]}",
                 at="cpu",
                 hint="compile the artifact again",
+                code="LB4007",
             )
 
 

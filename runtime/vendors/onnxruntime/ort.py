@@ -75,7 +75,7 @@ class OrtModel(LoadedModel):
             return self._run_opaque(inputs)
         packed = next((port for port in ports if is_packed(port.dtype)), None)
         if packed is not None:
-            raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu")
+            raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu", code="LB2304")
         binding = self._session.io_binding()
         arrays = [np.asarray(array, holder(port.dtype), order="C") for array, port in zip(inputs, self._signature.inputs, strict=True)]
         for port, array in zip(self._signature.inputs, arrays, strict=True):
@@ -91,7 +91,7 @@ class OrtModel(LoadedModel):
         try:
             return list(self._session.run([port.name for port in self._signature.outputs], feeds))
         except self._errors as error:
-            raise DeviceError(f"onnxruntime failed: {_first_line(error)}", at="cpu", vendor_text=str(error)) from error
+            raise DeviceError(f"onnxruntime failed: {_first_line(error)}", at="cpu", vendor_text=str(error), code="LB4009") from error
 
     def close(self) -> None:
         """Unload the model."""
@@ -125,7 +125,7 @@ def _run(session: Any, binding: Any, errors: tuple[type[Exception], ...]) -> Non
     try:
         session.run_with_iobinding(binding)
     except errors as error:
-        raise DeviceError(f"onnxruntime failed: {_first_line(error)}", at="cpu", vendor_text=str(error)) from error
+        raise DeviceError(f"onnxruntime failed: {_first_line(error)}", at="cpu", vendor_text=str(error), code="LB4009") from error
 
 
 def _fresh(value: Any, dtype: str) -> NDArray[Any]:

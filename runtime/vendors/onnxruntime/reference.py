@@ -27,7 +27,9 @@ def make_evaluator(reference: Any, blob: bytes, region: str) -> Any:
     try:
         return reference.ReferenceEvaluator(blob)
     except Exception as error:  # it documents no type
-        raise DeviceError(f"region '{region}': onnx's reference evaluator refuses it: {error}", at="cpu", vendor_text=str(error)) from error
+        raise DeviceError(
+            f"region '{region}': onnx's reference evaluator refuses it: {error}", at="cpu", vendor_text=str(error), code="LB4008"
+        ) from error
 
 
 class ReferenceModel(LoadedModel):
@@ -50,7 +52,7 @@ class ReferenceModel(LoadedModel):
         ports = (*self._signature.inputs, *self._signature.outputs)
         packed = next((port for port in ports if not is_opaque(port.dtype) and is_packed(port.dtype)), None)
         if packed is not None:
-            raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu")
+            raise UnsupportedError(f"'{packed.name}' is {packed.dtype}: such values need shapes that are known", at="cpu", code="LB2304")
         return self._run(inputs)
 
     def _run(self, inputs: Sequence[Any]) -> list[Any]:
@@ -59,7 +61,9 @@ class ReferenceModel(LoadedModel):
             found = self._evaluator.run(None, feeds)
         except Exception as error:  # it documents no type
             text = f"{type(error).__name__}: {error}"
-            raise DeviceError(f"region '{self._region}': onnx's reference evaluator failed: {text}", at="cpu", vendor_text=text) from error
+            raise DeviceError(
+                f"region '{self._region}': onnx's reference evaluator failed: {text}", at="cpu", vendor_text=text, code="LB4009"
+            ) from error
         return [self._from_evaluator(value, index) for index, value in enumerate(found)]
 
     def _from_evaluator(self, value: Any, index: int) -> Any:
@@ -72,6 +76,7 @@ class ReferenceModel(LoadedModel):
                 f"region '{self._region}': output '{port.name}' came out as {array.dtype.name}, expected {port.dtype}",
                 at="cpu",
                 hint="the model does not keep its own types; write it again",
+                code="LB4010",
             )
         return array.view(holder(port.dtype))
 
@@ -96,6 +101,7 @@ class ReferenceCall(PreparedCall):
                 raise DeviceError(
                     f"region '{self._region}': a result came out as {render_shape(found.shape)}, expected {render_shape(ref.shape)}",
                     at="cpu",
+                    code="LB4010",
                 )
             np.copyto(result, pack(found, ref.dtype) if is_packed(ref.dtype) else found)
 

@@ -23,6 +23,7 @@ def _check_tensors(found: OnnxInterface) -> None:
                     f"{kind} '{port.name}' is {port.dtype}, expected a tensor of numbers whose rank is known",
                     at=_AT,
                     hint="give the whole model to lb.from_onnx, which takes such values; or infer its shapes (onnx.shape_inference)",
+                    code="LB2110",
                 )
 
 
@@ -79,7 +80,9 @@ class OnnxruntimeVendor(Vendor):
             UnsupportedError: a simulator is asked for.
         """
         if simulate:
-            raise UnsupportedError("onnxruntime has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors")
+            raise UnsupportedError(
+                "onnxruntime has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
+            )
         from landbridge.runtime.vendors.onnxruntime.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

@@ -95,14 +95,19 @@ def read_blob(data: bytes, at: str) -> Blob:
             "a blob of OpenVINO 2025 or older, which does not tell its version",
             at=at,
             hint="export the model again with OpenVINO 2026.4 or later",
+            code="LB2105",
         )
     if data[: len(MAGIC)] != MAGIC:
-        raise SignatureError("not a blob exported by OpenVINO", at=at, hint="give what compiled_model.export_model() returned")
+        raise SignatureError(
+            "not a blob exported by OpenVINO", at=at, hint="give what compiled_model.export_model() returned", code="LB2101"
+        )
     if len(data) < _HEAD.size:
         raise _damaged(at, f"{len(data)} bytes, the head alone has {_HEAD.size}")
     _, layout, text_nbytes = _HEAD.unpack_from(data)
     if layout != _LAYOUT_VERSION:
-        raise SignatureError(f"blob layout {layout}, expected {_LAYOUT_VERSION}", at=at, hint="this release reads blobs of OpenVINO 2026.4")
+        raise SignatureError(
+            f"blob layout {layout}, expected {_LAYOUT_VERSION}", at=at, hint="this release reads blobs of OpenVINO 2026.4", code="LB2105"
+        )
     base = _HEAD.size + text_nbytes
     if text_nbytes > _MAX_TEXT_NBYTES or base + _SECTIONS.size > len(data):
         raise _damaged(at, f"{len(data)} bytes, the head announces {base + _SECTIONS.size}")
@@ -154,7 +159,7 @@ def _is_old_form(data: bytes) -> bool:
 
 
 def _damaged(at: str, found: str) -> SignatureError:
-    return SignatureError(f"damaged OpenVINO blob: {found}", at=at, hint="export the model again")
+    return SignatureError(f"damaged OpenVINO blob: {found}", at=at, hint="export the model again", code="LB2103")
 
 
 def _read_interface(blob: Blob, at: str) -> tuple[list[Port], list[Port], dict[str, str]]:
@@ -214,7 +219,7 @@ def _first_name(names: str) -> str:
 def _dtype(element_type: str, port: str, at: str) -> str:
     found = _DTYPES.get(element_type.lower())
     if found is None:
-        raise SignatureError(f"'{port}' has elements of type '{element_type}', which cannot be passed", at=at)
+        raise SignatureError(f"'{port}' has elements of type '{element_type}', which cannot be passed", at=at, code="LB2110")
     return found
 
 

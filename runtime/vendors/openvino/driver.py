@@ -40,6 +40,7 @@ def open_driver() -> OpenvinoDriver:
             at=_DEVICE,
             hint="pip install landbridge[openvino]",
             vendor_text=str(error),
+            code="LB4001",
         ) from error
     return OpenvinoDriver(ov)
 
@@ -61,6 +62,7 @@ class OpenvinoDriver(HostDriver):
                 f"the blob was exported by OpenVINO {found.version}, installed is {installed}",
                 at=_DEVICE,
                 hint=f"pip install openvino=={found.version}, or export the model again with {installed}",
+                code="LB4005",
             )
         properties = {
             PRECISION: signature.versions.get("precision", "f32"),
@@ -97,7 +99,7 @@ class OpenvinoModel(LoadedModel):
             for index, tensor in enumerate(outs):
                 request.set_output_tensor(index, tensor)
         except RuntimeError as error:
-            raise DeviceError("OpenVINO refused the arguments", at=_DEVICE, vendor_text=str(error)) from error
+            raise DeviceError("OpenVINO refused the arguments", at=_DEVICE, vendor_text=str(error), code="LB4009") from error
         dynamic = [index for index, port in enumerate(self._signature.outputs) if any(isinstance(dim, str) for dim in port.shape)]
         checks = [(self._signature.outputs[index].name, outs[index], outputs[index].shape) for index in dynamic]
         return OpenvinoCall(request, checks)
@@ -125,11 +127,13 @@ class OpenvinoCall(PreparedCall):
         try:
             self._request.infer()
         except RuntimeError as error:
-            raise DeviceError(f"OpenVINO failed: {_last_line(error)}", at=_DEVICE, vendor_text=str(error)) from error
+            raise DeviceError(f"OpenVINO failed: {_last_line(error)}", at=_DEVICE, vendor_text=str(error), code="LB4009") from error
         for name, tensor, expected in self._checks:
             if tuple(tensor.shape) != expected:  # a smaller result fits, and is written without a word
                 raise DeviceError(
-                    f"output '{name}' came out as {render_shape(tensor.shape)}, expected {render_shape(expected)}", at=_DEVICE
+                    f"output '{name}' came out as {render_shape(tensor.shape)}, expected {render_shape(expected)}",
+                    at=_DEVICE,
+                    code="LB4010",
                 )
 
     def close(self) -> None:
@@ -145,7 +149,9 @@ def _check_interface(compiled: Any, signature: Signature) -> None:
         ]
         expected = [(port.dtype, [-1 if isinstance(dim, str) else dim for dim in port.shape]) for port in ports]
         if got != expected:
-            raise DeviceError(f"the blob's {kind} are {got}, its signature says {expected}", at=_DEVICE, hint="compile the artifact again")
+            raise DeviceError(
+                f"the blob's {kind} are {got}, its signature says {expected}", at=_DEVICE, hint="compile the artifact again", code="LB4007"
+            )
 
 
 def _dtype_name(element_type: Any) -> str:
@@ -160,8 +166,11 @@ def _import_error(error: RuntimeError, isa: str) -> DeviceError:
             at=_DEVICE,
             hint="export the model again on this machine",
             vendor_text=str(error),
+            code="LB4004",
         )
-    return DeviceError(f"OpenVINO refused the blob: {_last_line(error)}", at=_DEVICE, hint="export the model again", vendor_text=str(error))
+    return DeviceError(
+        f"OpenVINO refused the blob: {_last_line(error)}", at=_DEVICE, hint="export the model again", vendor_text=str(error), code="LB4008"
+    )
 
 
 def _last_line(error: RuntimeError) -> str:

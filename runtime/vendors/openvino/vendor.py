@@ -59,9 +59,11 @@ class OpenvinoVendor(Vendor):
             UnsupportedError: a simulator is asked for; the real one runs on any CPU.
         """
         if simulate:
-            raise UnsupportedError("openvino has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors")
+            raise UnsupportedError(
+                "openvino has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
+            )
         if ordinal != 0:
-            raise DeviceError(f"no device openvino{ordinal}", hint="OpenVINO's CPU is openvino0, and the only one")
+            raise DeviceError(f"no device openvino{ordinal}", hint="OpenVINO's CPU is openvino0, and the only one", code="LB4002")
         from landbridge.runtime.vendors.openvino.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()
@@ -80,7 +82,7 @@ class OpenvinoVendor(Vendor):
         except SignatureError as error:
             raise ModelError(error.message, at=error.at, hint=error.hint) from error
         if find_spec("openvino") is None:
-            raise UnsupportedError("OpenVINO's compiler is not installed", hint=INSTALL)
+            raise UnsupportedError("OpenVINO's compiler is not installed", hint=INSTALL, code="LB2303")
         head = {
             "properties": {blob.PRECISION: "f32", **options},
             "dims": {port.name: list(port.shape) for port in (*interface.inputs, *interface.outputs)},
@@ -95,5 +97,7 @@ class OpenvinoVendor(Vendor):
         if done.returncode != 0:
             text = done.stderr.decode(errors="replace").strip()
             last = " ".join(text.splitlines()[-_VENDOR_TEXT_LINES:]) or f"exit status {done.returncode}"
-            raise UnsupportedError(f"OpenVINO cannot compile the model: {last}", at=interface.name, hint="leave out the operator it names")
+            raise UnsupportedError(
+                f"OpenVINO cannot compile the model: {last}", at=interface.name, hint="leave out the operator it names", code="LB2309"
+            )
         return done.stdout

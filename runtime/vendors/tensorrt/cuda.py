@@ -75,7 +75,9 @@ class Cuda:
         self._call("cuDeviceGetCount", byref(count))
         if ordinal >= count.value:
             names = ", ".join(f"gpu{index}" for index in range(count.value)) or "none"
-            raise DeviceError(f"there is no such device; NVIDIA GPUs here: {names}", at=at, hint="name one of them; see nvidia-smi")
+            raise DeviceError(
+                f"there is no such device; NVIDIA GPUs here: {names}", at=at, hint="name one of them; see nvidia-smi", code="LB4002"
+            )
         self._call("cuDeviceGet", byref(device), ordinal)
         self._device = device.value
         self.name, self.capability, self.driver_version = self._read_facts()
@@ -97,7 +99,7 @@ class Cuda:
             DeviceError: it is closed, or the driver refused.
         """
         if self._context is None:
-            raise DeviceError("the device was closed before this call", at=self._at)
+            raise DeviceError("the device was closed before this call", at=self._at, code="LB4016")
         self._call("cuCtxSetCurrent", self._context)
 
     def allocate(self, nbytes: int) -> int:
@@ -119,8 +121,9 @@ class Cuda:
             f"no room for {nbytes} bytes, {free} are free",
             at=self._at,
             hint="use a smaller batch, or close other programs on this GPU",
-            code=error.code,
+            vendor_code=error.vendor_code,
             vendor_text=error.vendor_text,
+            code="LB4003",
         )
 
     def memory(self) -> tuple[int, int]:
@@ -206,7 +209,7 @@ class Cuda:
             f"{function} failed with {code} ({words[0] or 'unknown'})",
             at=self._at,
             hint="see nvidia-smi and dmesg" if function == "cuInit" else "",
-            code=code,
+            vendor_code=code,
             vendor_text=words[1],
         )
 
@@ -226,7 +229,9 @@ def _load(at: str) -> Any:
             continue
         for name, arguments in _PROTOTYPES.items():
             if not hasattr(library, name):
-                raise DeviceError(f"NVIDIA's driver library {path} has no function {name}", at=at, hint="install a newer NVIDIA driver")
+                raise DeviceError(
+                    f"NVIDIA's driver library {path} has no function {name}", at=at, hint="install a newer NVIDIA driver", code="LB4014"
+                )
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, c_int
         return library
@@ -235,4 +240,5 @@ def _load(at: str) -> Any:
         at=at,
         hint="install the NVIDIA driver; in a container, start it with --gpus all",
         vendor_text="; ".join(reasons),
+        code="LB4001",
     )

@@ -169,6 +169,7 @@ class TensorrtDriver(Driver):
             at=self._gpu.at,
             hint=f"build it again with the installed version, or install TensorRT {short}; "
             f"if it was built version-compatible, say so with the option {COMPATIBLE}={_YES}",
+            code="LB4005",
         )
 
     def _check_gpu(self, versions: Mapping[str, str]) -> None:
@@ -181,6 +182,7 @@ class TensorrtDriver(Driver):
                 f"this one, {self._cuda.name}, has {here}",
                 at=self._gpu.at,
                 hint="build it again on this GPU, or with a hardware compatibility level",
+                code="LB4004",
             )
         if level == "none" and versions.get(GPU, self._cuda.name) != self._cuda.name:
             _log.warning("%s: the plan was built on %s; on %s it may be slow or fail", self._gpu.at, versions[GPU], self._cuda.name)
@@ -199,7 +201,9 @@ def _import(at: str) -> tuple[str, Any]:
             return package, import_module(package)
         except (ImportError, OSError) as error:
             reasons.append(f"{package}: {error}")
-    raise DeviceError("TensorRT's Python package is missing or cannot be loaded", at=at, hint=_HINT, vendor_text="; ".join(reasons))
+    raise DeviceError(
+        "TensorRT's Python package is missing or cannot be loaded", at=at, hint=_HINT, vendor_text="; ".join(reasons), code="LB4001"
+    )
 
 
 def _messages_of(trt: Any) -> Messages:

@@ -90,11 +90,16 @@ def read_interface(trt: Any, engine: Any, at: str) -> Interface:
 def _tensor(trt: Any, engine: Any, name: str, at: str) -> Tensor:
     dtype = DTYPES.get(engine.get_tensor_dtype(name).name)
     if dtype is None:
-        raise DeviceError(f"'{name}' has elements of TensorRT's type {engine.get_tensor_dtype(name).name}, which cannot be passed", at=at)
+        raise DeviceError(
+            f"'{name}' has elements of TensorRT's type {engine.get_tensor_dtype(name).name}, which cannot be passed", at=at, code="LB4007"
+        )
     layout = str(engine.get_tensor_format_desc(name))
     if _LINEAR not in layout.lower().replace("-", " "):
         raise DeviceError(
-            f"'{name}' wants the memory layout '{layout}'", at=at, hint="build the engine with linear inputs and outputs (trtexec: chw)"
+            f"'{name}' wants the memory layout '{layout}'",
+            at=at,
+            hint="build the engine with linear inputs and outputs (trtexec: chw)",
+            code="LB4007",
         )
     on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
     return Tensor(name, dtype, tuple(int(extent) for extent in engine.get_tensor_shape(name)), on_host)
@@ -118,7 +123,10 @@ def check_signature(interface: Interface, signature: Signature, at: str) -> None
             found = ", ".join(f"'{tensor.name}' {tensor.dtype} {render_shape(tensor.shape)}" for tensor in tensors) or "none"
             told = ", ".join(f"'{port.name}' {port.dtype} {render_shape(port.shape)}" for port in ports) or "none"
             raise DeviceError(
-                f"the engine's {kind} are {found}; its signature says {told}", at=at, hint="write the signature anew: landbridge capture"
+                f"the engine's {kind} are {found}; its signature says {told}",
+                at=at,
+                hint="write the signature anew: landbridge capture",
+                code="LB4007",
             )
 
 
@@ -151,7 +159,9 @@ def choose_profile(interface: Interface, refs: Mapping[str, TensorRef], at: str)
         )
         for index, p in enumerate(interface.profiles)
     )
-    raise InputError(f"no optimisation profile of the engine takes {given}; {known}", at=at, hint="give a shape in one of these ranges")
+    raise InputError(
+        f"no optimisation profile of the engine takes {given}; {known}", at=at, hint="give a shape in one of these ranges", code="LB1208"
+    )
 
 
 def _takes(ranges: Range, shape: Sequence[int]) -> bool:

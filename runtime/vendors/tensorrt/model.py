@@ -49,7 +49,7 @@ class Gpu:
     def failure(self, message: str, hint: str = "") -> DeviceError:
         """Return an error with TensorRT's own words."""
         code, text = self.messages.take()
-        return DeviceError(f"{message}: {text or 'no reason given'}", at=self.at, hint=hint, code=code, vendor_text=text)
+        return DeviceError(f"{message}: {text or 'no reason given'}", at=self.at, hint=hint, vendor_code=code, vendor_text=text)
 
 
 @dataclass
@@ -80,7 +80,7 @@ class TensorrtModel(LoadedModel):
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
         """Choose the optimisation profile, and bind the arguments by name."""
         if self._signature is None:
-            raise DeviceError("an engine that was loaded without its signature cannot be called", at=self.gpu.at)
+            raise DeviceError("an engine that was loaded without its signature cannot be called", at=self.gpu.at, code="LB4007")
         check_arguments(self._signature.inputs, inputs, "input", self.gpu.at)
         check_arguments(self._signature.outputs, outputs, "output", self.gpu.at)
         takes = {port.name: ref for port, ref in zip(self._signature.inputs, inputs, strict=True)}
@@ -185,7 +185,9 @@ class TensorrtCall(PreparedCall):
         except DeviceError as error:
             _, text = gpu.messages.take()
             words = "; ".join(filter(None, (text, error.vendor_text)))
-            raise DeviceError(f"the GPU failed while the engine ran: {error.message}: {words}", at=gpu.at, code=error.code) from error
+            raise DeviceError(
+                f"the GPU failed while the engine ran: {error.message}: {words}", at=gpu.at, vendor_code=error.vendor_code, code="LB4009"
+            ) from error
         for name, array in self._on_host.items():
             if name in self._gives:
                 gpu.cuda.copy_in(self._gives[name].address, array.ctypes.data, nbytes_of(self._gives[name].dtype, self._gives[name].shape))
@@ -214,9 +216,12 @@ class TensorrtCall(PreparedCall):
                     f"the shape of output '{name}' depends on the data: {render_shape(found)}",
                     at=gpu.at,
                     hint="let the engine end before the operator that makes it, such as NonMaxSuppression, and leave that to the CPU",
+                    code="LB4010",
                 )
             if found != ref.shape:
-                raise DeviceError(f"output '{name}' will be {render_shape(found)}, expected {render_shape(ref.shape)}", at=gpu.at)
+                raise DeviceError(
+                    f"output '{name}' will be {render_shape(found)}, expected {render_shape(ref.shape)}", at=gpu.at, code="LB4010"
+                )
         self._slot.user = self
 
     def _address(self, name: str, ref: TensorRef) -> int:

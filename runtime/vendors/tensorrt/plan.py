@@ -73,7 +73,10 @@ def read_plan(data: bytes, at: str) -> Plan:
     """
     if data[:4] == _TORCH_ALIASED:
         raise SignatureError(
-            "a Torch-TensorRT blob whose outputs share memory with inputs (TR02)", at=at, hint="export it without aliased inputs"
+            "a Torch-TensorRT blob whose outputs share memory with inputs (TR02)",
+            at=at,
+            hint="export it without aliased inputs",
+            code="LB2105",
         )
     if data[:4] == _TORCH:
         return _read_torch(data, at)
@@ -89,14 +92,16 @@ def read_plan(data: bytes, at: str) -> Plan:
 def _read_header(data: memoryview, at: str) -> Plan:
     magic = bytes(data[:4])
     if magic not in (MAGIC, OLD_MAGIC):
-        raise SignatureError("not a TensorRT plan", at=at, hint="give what trtexec --saveEngine wrote")
+        raise SignatureError("not a TensorRT plan", at=at, hint="give what trtexec --saveEngine wrote", code="LB2101")
     if len(data) < _HEAD_NBYTES:
-        raise SignatureError(f"damaged: {len(data)} bytes, the head of a plan alone has {_HEAD_NBYTES}", at=at, hint=_REBUILD)
+        raise SignatureError(
+            f"damaged: {len(data)} bytes, the head of a plan alone has {_HEAD_NBYTES}", at=at, hint=_REBUILD, code="LB2103"
+        )
     if magic == OLD_MAGIC:
         return Plan(data, _OLD_VERSIONS.get(int.from_bytes(data[_FORMAT_AT : _FORMAT_AT + 4], "little"), ""))
     layout = int.from_bytes(data[4:8], "little")
     if layout != 0:
-        raise SignatureError(f"a TensorRT plan with a head of version {layout}, expected 0", at=at, hint=_REBUILD)
+        raise SignatureError(f"a TensorRT plan with a head of version {layout}, expected 0", at=at, hint=_REBUILD, code="LB2105")
     return Plan(data, ".".join(str(part) for part in data[_VERSION_AT:_HEAD_NBYTES]))
 
 
@@ -108,10 +113,10 @@ def _after_json(data: bytes) -> int | None:
 
 def _read_torch(data: bytes, at: str) -> Plan:
     if len(data) < _TORCH_HEAD.size:
-        raise SignatureError(f"damaged: {len(data)} bytes, its head alone has {_TORCH_HEAD.size}", at=at, hint=_REBUILD)
+        raise SignatureError(f"damaged: {len(data)} bytes, its head alone has {_TORCH_HEAD.size}", at=at, hint=_REBUILD, code="LB2103")
     _, json_at, json_nbytes, plan_at, plan_nbytes, _ = _TORCH_HEAD.unpack_from(data)
     if json_nbytes > _MAX_JSON or json_at + json_nbytes > plan_at or plan_at + plan_nbytes > len(data):
-        raise SignatureError(f"damaged: {len(data)} bytes, its head announces {plan_at + plan_nbytes}", at=at, hint=_REBUILD)
+        raise SignatureError(f"damaged: {len(data)} bytes, its head announces {plan_at + plan_nbytes}", at=at, hint=_REBUILD, code="LB2103")
     notes = _json(data[json_at : json_at + json_nbytes], at)
     inner = _read_header(memoryview(data)[plan_at : plan_at + plan_nbytes], at)
     listed = notes.get("io_bindings")
@@ -127,9 +132,9 @@ def _json(data: bytes, at: str) -> Mapping[str, Any]:
     try:
         found = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise SignatureError(f"damaged: what is in front of the plan is not JSON: {error}", at=at, hint=_REBUILD) from error
+        raise SignatureError(f"damaged: what is in front of the plan is not JSON: {error}", at=at, hint=_REBUILD, code="LB2103") from error
     if not isinstance(found, dict):
-        raise SignatureError("damaged: what is in front of the plan is not a JSON object", at=at, hint=_REBUILD)
+        raise SignatureError("damaged: what is in front of the plan is not a JSON object", at=at, hint=_REBUILD, code="LB2103")
     return found
 
 

@@ -42,6 +42,7 @@ class TensorrtVendor(Vendor):
                 f"a plan of TensorRT {found.version or 'before 8.6'} does not tell its inputs and outputs",
                 at=_AT,
                 hint="write them beside it where the GPU is: landbridge capture; or give signature=",
+                code="LB2106",
             )
         return Signature(
             found.inputs, found.outputs, versions=_versions(found), origin=dict.fromkeys(("inputs", "outputs", "versions"), "file")
@@ -65,7 +66,7 @@ class TensorrtVendor(Vendor):
             UnsupportedError: a simulator is asked for.
         """
         if simulate:
-            raise UnsupportedError("tensorrt has no simulator", hint="a plan is machine code of a GPU: run it on one")
+            raise UnsupportedError("tensorrt has no simulator", hint="a plan is machine code of a GPU: run it on one", code="LB2302")
         from landbridge.runtime.vendors.tensorrt.driver import TensorrtDriver  # noqa: PLC0415 - reading a file needs no ctypes
 
         return TensorrtDriver(ordinal)

@@ -21,9 +21,11 @@ from landbridge.cli import (
     demo,
     diff,
     doctor,
+    explain,
     export,
     inspect,
     keygen,
+    options,
     report,
     run,
     sign,
@@ -33,6 +35,7 @@ from landbridge.cli import (
     verify_signature,
 )
 from landbridge.cli import compile as compile_verb
+from landbridge.cli.colours import paint
 from landbridge.runtime.errors import BugError, LandbridgeError, UserError, did_you_mean
 
 VERBS = (
@@ -51,15 +54,16 @@ VERBS = (
     keygen,
     sign,
     verify_signature,
+    explain,
     demo,
 )
 """One module a verb, in the order of the help: each has ``add(subparsers)`` and ``execute(arguments)``."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> options.Parser:
     """Return the parser of the whole command line."""
     about = "Compile models with several vendors' offline models in them into one artifact, and run it."
-    top = argparse.ArgumentParser(prog="landbridge", description=about, allow_abbrev=False)
+    top = options.Parser(prog="landbridge", description=about, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"landbridge {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="log what happens to standard error")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -71,34 +75,51 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``argv`` is without the program's name."""
     words = sys.argv[1:] if argv is None else argv
+    in_json = "--json" in words
     try:
-        top = parser()
-        _check_verb(top, words)
-        arguments, unknown = top.parse_known_args(words)
-        _check_options(arguments, unknown)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    level = logging.INFO if arguments.verbose else logging.ERROR if arguments.quiet else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
-    try:
-        status = arguments.execute(arguments)
+        arguments = _parse(words)
+        level = logging.INFO if arguments.verbose else logging.ERROR if arguments.quiet else logging.WARNING
+        logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
+        status = _execute(arguments)
         sys.stdout.flush()
+    except SystemExit as stop:  # --help, --version
+        return int(stop.code or 0)
+    except options.WrongWords as wrong:
+        sys.stderr.write(wrong.usage)
+        return _fail(wrong.error, in_json)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone; nothing is left to say
         return 0
-    except BugError:
-        traceback.print_exc()
-        return BugError.exit_code
+    except (LandbridgeError, ImportError, OSError) as error:
+        return _fail(error, in_json)
+    return status
+
+
+def _execute(arguments: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    try:
+        return int(arguments.execute(arguments))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in COMPILER_PACKAGES:
             raise
-        return _fail(arguments, UserError(f"{arguments.verb} needs the compiler", hint="pip install 'landbridge[compiler]'"))
-    except (LandbridgeError, ImportError, OSError) as error:
-        return _fail(arguments, error)
-    return int(status)
+        raise UserError(f"{arguments.verb} needs the compiler", hint="pip install 'landbridge[compiler]'", code="LB1002") from error
 
 
-def _check_verb(top: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the words of a command line mean.
+
+    Raises:
+        WrongWords: a verb or an option that there is not, with the one that was probably meant.
+        SystemExit: all was said, as by --help.
+    """
+    top = parser()
+    _check_verb(top, words)
+    arguments, unknown = top.parse_known_args(words)
+    _check_options(arguments, unknown)
+    return arguments
+
+
+def _check_verb(top: options.Parser, words: Sequence[str]) -> None:
     """End as wrong usage where there is no such verb, with the one that was probably meant."""
     known = [module.__name__.rpartition(".")[2].replace("_", "-") for module in VERBS]
     verb = next((word for word in words if not word.startswith("-")), None)
@@ -110,7 +131,7 @@ def _check_options(arguments: argparse.Namespace, unknown: Sequence[str]) -> Non
     """End as wrong usage where there are words that no option takes, with the option that was probably meant."""
     if not unknown:
         return
-    verb: argparse.ArgumentParser = arguments.parser
+    verb: options.Parser = arguments.parser
     if not unknown[0].startswith("--"):
         verb.error(f"unrecognized arguments: {' '.join(unknown)}")
     name = unknown[0].partition("=")[0]
@@ -118,13 +139,25 @@ def _check_options(arguments: argparse.Namespace, unknown: Sequence[str]) -> Non
     verb.error(f"there is no option '{name}': {did_you_mean(name, known)}")
 
 
-def _fail(arguments: argparse.Namespace, error: Exception) -> int:
+def _fail(error: Exception, in_json: bool) -> int:
     """Tell a failure and return its exit status."""
-    if isinstance(error, OSError):
-        error = LandbridgeError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    if getattr(arguments, "json", False):
-        details = {"kind": type(error).__name__, "message": getattr(error, "message", str(error))}
-        details |= {key: getattr(error, key) for key in ("at", "hint") if getattr(error, key, "")}
+    told = _told(error)
+    if in_json:
+        details = {"code": told.code, "kind": type(told).__name__, "message": told.message}
+        details |= {key: getattr(told, key) for key in ("at", "hint") if getattr(told, key)}
         print(json.dumps({"error": details}, indent=2))
-    print(f"error: {error}", file=sys.stderr)
-    return error.exit_code if isinstance(error, LandbridgeError) else 1
+    if isinstance(told, BugError):
+        traceback.print_exception(told)
+        return told.exit_code
+    label, hint = (paint(word, colour, sys.stderr) for word, colour in (("error:", "red"), ("hint:", "cyan")))
+    print(f"{label} {str(told).replace('hint:', hint)}\n  {told.reference}", file=sys.stderr)
+    return told.exit_code
+
+
+def _told(error: Exception) -> LandbridgeError:
+    """Return an error as one with a code."""
+    if isinstance(error, LandbridgeError):
+        return error
+    if isinstance(error, OSError):
+        return UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error), code="LB1001")
+    return UserError(str(error), code="LB1002")

@@ -75,7 +75,10 @@ def _vendor(path: Path, data: bytes, name: str | None) -> Vendor:
     if vendor is None:
         known = ", ".join(registry.vendors())
         raise UserError(
-            "neither its bytes nor its name tell whose blob it is", at=str(path), hint=f"say so with --vendor; vendors here: {known}"
+            "neither its bytes nor its name tell whose blob it is",
+            at=str(path),
+            hint=f"say so with --vendor; vendors here: {known}",
+            code="LB1003",
         )
     return vendor
 
@@ -84,7 +87,9 @@ def _device(name: str | None, vendor: Vendor) -> Device:
     device = Device.parse(name) if name else Device(vendor.device_kind)
     if device.kind != vendor.device_kind:
         raise UsageError(
-            f"--device {device}: a blob of {vendor.name} runs on {vendor.device_kind}", hint=f"as in --device {vendor.device_kind}0"
+            f"--device {device}: a blob of {vendor.name} runs on {vendor.device_kind}",
+            hint=f"as in --device {vendor.device_kind}0",
+            code="LB1107",
         )
     return device
 
@@ -92,5 +97,5 @@ def _device(name: str | None, vendor: Vendor) -> Device:
 def _option(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise UsageError(f"--option '{text}' is not of the form NAME=VALUE", hint="as in --option symbol=subnet0")
+        raise UsageError(f"--option '{text}' is not of the form NAME=VALUE", hint="as in --option symbol=subnet0", code="LB1115")
     return name, value

@@ -139,7 +139,7 @@ def _observers(arguments: argparse.Namespace) -> tuple[tuple[Any, ...], dict[str
     asked = [*arguments.print_after, *([arguments.stop_after] if arguments.stop_after else [])]
     unknown = [name for name in asked if name not in known]
     if unknown:
-        raise UsageError(f"mode {arguments.mode} has no pass '{unknown[0]}'", hint=did_you_mean(unknown[0], known))
+        raise UsageError(f"mode {arguments.mode} has no pass '{unknown[0]}'", hint=did_you_mean(unknown[0], known), code="LB1104")
     timer = TimePasses()
     watchers: list[Any] = [PrintAfter(name) for name in arguments.print_after]
     watchers += [DumpTo(Path(arguments.dump_ir))] if arguments.dump_ir else []

@@ -57,14 +57,14 @@ class Gates:
             regions = "; ".join(f"{region.value} ({region.reason})" for region in report.fallbacks[:5])
             count = len(report.fallbacks)
             found = f"{count} region{'s are' if count > 1 else ' is'} not native, --fail-on-fallback allows none"
-            raise PlacementError(found, hint=regions)
+            raise PlacementError(found, hint=regions, code="LB2205")
         self._check_memory(report)
 
     def _check_copies(self, report: Report) -> None:
         moving = [crossing for crossing in report.copies if not crossing.aliased]
         largest = "; ".join(f"{c.value} {c.source} -> {c.destination}, {render(c.nbytes)} bytes" for c in moving[:5])
         if self.max_copies is not None and len(moving) > self.max_copies:
-            raise PlacementError(f"{len(moving)} values cross, --max-copies allows {self.max_copies}", hint=largest)
+            raise PlacementError(f"{len(moving)} values cross, --max-copies allows {self.max_copies}", hint=largest, code="LB2203")
         if self.max_copy_bytes is None:
             return
         open_sizes = [crossing.value for crossing in moving if names(crossing.nbytes)]
@@ -72,19 +72,22 @@ class Gates:
             raise PlacementError(
                 f"how many bytes cross depends on {', '.join(report.dims)} (values {', '.join(open_sizes)})",
                 hint="fix the extents with --shape to use --max-copy-bytes",
+                code="LB2204",
             )
         total = sum(crossing.nbytes for crossing in moving if not crossing.once)
         if total > self.max_copy_bytes:
-            raise PlacementError(f"{total} bytes cross in a run, --max-copy-bytes allows {self.max_copy_bytes}", hint=largest)
+            raise PlacementError(
+                f"{total} bytes cross in a run, --max-copy-bytes allows {self.max_copy_bytes}", hint=largest, code="LB2204"
+            )
 
     def _check_memory(self, report: Report) -> None:
         for name in self.dims:
             if name not in report.dims:
-                raise UsageError(f"--dim {name}: the program has no such dimension", hint=did_you_mean(name, report.dims))
+                raise UsageError(f"--dim {name}: the program has no such dimension", hint=did_you_mean(name, report.dims), code="LB1112")
         for device, allowed in self.budgets.items():
             if device not in report.peak_nbytes:
                 hint = f"devices in use: {', '.join(report.peak_nbytes)}"
-                raise UsageError(f"--memory-budget {device}: the program does not use it", hint=hint)
+                raise UsageError(f"--memory-budget {device}: the program does not use it", hint=hint, code="LB1112")
             found = self._peak(device, report.peak_nbytes[device])
             if found > allowed:
                 formula = report.peak_nbytes[device]
@@ -92,13 +95,14 @@ class Gates:
                 raise PlacementError(
                     f"{device} needs {found} bytes{sized}, --memory-budget allows {allowed}",
                     hint="the arena, and the weights and workspace of its offline models; a smaller largest gear or batch needs less",
+                    code="LB2206",
                 )
 
     def _peak(self, device: str, size: Size) -> int:
         missing = [name for name in names(size) if name not in self.dims]
         if missing:
             hint = f"give its largest extent, such as --dim {missing[0]}=8"
-            raise UsageError(f"--memory-budget {device}: what it needs depends on {', '.join(missing)}", hint=hint)
+            raise UsageError(f"--memory-budget {device}: what it needs depends on {', '.join(missing)}", hint=hint, code="LB1112")
         return evaluate(size, self.dims)
 
 
@@ -109,7 +113,7 @@ def _budget(text: str) -> tuple[str, int]:
     if not device or found is None or found[2] not in _UNITS:
         units = ", ".join(unit for unit in _UNITS if unit)
         hint = f"as in --memory-budget atlas0=1GiB; units: {units}"
-        raise UsageError(f"--memory-budget '{text}' is not of the form DEVICE=SIZE", hint=hint)
+        raise UsageError(f"--memory-budget '{text}' is not of the form DEVICE=SIZE", hint=hint, code="LB1115")
     try:
         name = str(Device.parse(device))
     except UserError as error:

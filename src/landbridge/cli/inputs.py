@@ -76,6 +76,7 @@ def read(ports: Sequence[TensorInfo], arguments: argparse.Namespace) -> dict[str
         raise InputError(
             f"no value for input{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             hint="give -i in.npz, -i NAME=array.npy, or --fill random",
+            code="LB1201",
         )
     random = np.random.default_rng(arguments.seed)
     known = _extents(wanted, given) | dims
@@ -88,7 +89,7 @@ def read(ports: Sequence[TensorInfo], arguments: argparse.Namespace) -> dict[str
 
 def _port(wanted: Mapping[str, TensorInfo], name: str) -> TensorInfo:
     if name not in wanted:
-        raise InputError(f"the model has no input '{name}'", hint=did_you_mean(name, wanted))
+        raise InputError(f"the model has no input '{name}'", hint=did_you_mean(name, wanted), code="LB1202")
     return wanted[name]
 
 
@@ -101,7 +102,7 @@ def _extents(wanted: Mapping[str, TensorInfo], given: Mapping[str, Any]) -> dict
 def _several(path: Path) -> dict[str, Any]:
     loaded = _load(path, hint=f"give -i NAME={path}" if path.suffix.lower() not in ARRAYS else "")
     if isinstance(loaded, np.ndarray):
-        raise InputError("holds one array without a name", at=str(path), hint=f"give -i NAME={path}")
+        raise InputError("holds one array without a name", at=str(path), hint=f"give -i NAME={path}", code="LB1206")
     return loaded
 
 
@@ -117,7 +118,9 @@ def _tensor(port: TensorInfo, path: Path, dims: Mapping[str, int], tell: Callabl
         return _raw(port, path, dims)
     loaded = _load(path)
     if not isinstance(loaded, np.ndarray):
-        raise InputError(f"holds several arrays, expected one for '{port.name}'", at=str(path), hint=f"give -i {path} without the name")
+        raise InputError(
+            f"holds several arrays, expected one for '{port.name}'", at=str(path), hint=f"give -i {path} without the name", code="LB1206"
+        )
     return loaded
 
 
@@ -129,7 +132,7 @@ def _load(path: Path, hint: str = "") -> NDArray[Any] | dict[str, Any]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else _without_advice(str(error))
         raise InputError(
-            f"cannot read arrays from it: {reason}", at=str(path), hint=hint or "give a .npz or .npy file that NumPy wrote"
+            f"cannot read arrays from it: {reason}", at=str(path), hint=hint or "give a .npz or .npy file that NumPy wrote", code="LB1206"
         ) from error
 
 
@@ -142,11 +145,11 @@ def _raw(port: TensorInfo, path: Path, dims: Mapping[str, int]) -> Array:
     """Return the tensor whose bytes are in a file, in C order and this machine's byte order; the size of the file tells one open extent."""
     at = str(path)
     if is_opaque(port.dtype) or is_packed(port.dtype):
-        raise InputError(f"bytes for an input of {port.dtype}", at=at, hint=f"give -i {port.name}=array.npy")
+        raise InputError(f"bytes for an input of {port.dtype}", at=at, hint=f"give -i {port.name}=array.npy", code="LB1206")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read it: {error.strerror}", at=at) from error
+        raise InputError(f"cannot read it: {error.strerror}", at=at, code="LB1206") from error
     dtype = holder(port.dtype)
     unknown = [dim for size in port.shape for dim in names(size) if dim not in dims]
     if not unknown:
@@ -155,9 +158,13 @@ def _raw(port: TensorInfo, path: Path, dims: Mapping[str, int]) -> Array:
         rest = math.prod(evaluate(size, dims) for size in port.shape if size != unknown[0]) * dtype.itemsize
         shape = tuple(len(data) // max(rest, 1) if size == unknown[0] else evaluate(size, dims) for size in port.shape)
     else:
-        raise InputError(f"its size does not tell {', '.join(dict.fromkeys(unknown))}", at=at, hint=f"give --dim {unknown[0]}=N")
+        raise InputError(
+            f"its size does not tell {', '.join(dict.fromkeys(unknown))}", at=at, hint=f"give --dim {unknown[0]}=N", code="LB1206"
+        )
     if math.prod(shape) * dtype.itemsize != len(data):
-        raise InputError(f"{len(data)} bytes, expected {port.dtype} {render_shape(port.shape)} for input '{port.name}'", at=at)
+        raise InputError(
+            f"{len(data)} bytes, expected {port.dtype} {render_shape(port.shape)} for input '{port.name}'", at=at, code="LB1206"
+        )
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -166,15 +173,15 @@ def _image(port: TensorInfo, path: Path, tell: Callable[[str], None]) -> Array:
     try:
         from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError as error:
-        raise UserError("reading pictures needs Pillow", at=str(path), hint="pip install pillow") from error
+        raise UserError("reading pictures needs Pillow", at=str(path), hint="pip install pillow", code="LB1002") from error
     if port.dtype != "uint8":
         hint = f"scale the pixels as the model was trained, and give them as -i {port.name}=array.npy"
-        raise InputError(f"a picture gives uint8 pixels, input '{port.name}' is {port}", at=str(path), hint=hint)
+        raise InputError(f"a picture gives uint8 pixels, input '{port.name}' is {port}", at=str(path), hint=hint, code="LB1207")
     order, channels, height, width = _picture_axes(port, path)
     try:
         picture = Image.open(path).convert(_CHANNELS[channels])
     except (OSError, UnidentifiedImageError) as error:
-        raise InputError("not a picture that Pillow can read", at=str(path)) from error
+        raise InputError("not a picture that Pillow can read", at=str(path), code="LB1207") from error
     size = (width if isinstance(width, int) else picture.width, height if isinstance(height, int) else picture.height)
     if size != picture.size:
         tell(f"{path}: {picture.width}x{picture.height} resized to {size[0]}x{size[1]}")
@@ -195,7 +202,10 @@ def _picture_axes(port: TensorInfo, path: Path) -> tuple[str, int, Any, Any]:
             if shape[axis] in _CHANNELS:
                 return order, shape[axis], *sizes
     raise InputError(
-        f"a picture for input '{port.name}', which is {port}", at=str(path), hint="expected one picture with 1, 3 or 4 channels"
+        f"a picture for input '{port.name}', which is {port}",
+        at=str(path),
+        hint="expected one picture with 1, 3 or 4 channels",
+        code="LB1207",
     )
 
 

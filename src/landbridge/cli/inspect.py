@@ -50,7 +50,10 @@ def execute(arguments: argparse.Namespace) -> int:
         text, facts = _artifact(path)
     else:
         raise UserError(
-            "neither an artifact nor a blob of a known vendor", at=str(path), hint=f"vendors here: {', '.join(registry.vendors())}"
+            "neither an artifact nor a blob of a known vendor",
+            at=str(path),
+            hint=f"vendors here: {', '.join(registry.vendors())}",
+            code="LB1003",
         )
     options.say(arguments, text, facts)
     return 0

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from landbridge.cli.progress import Progress
 from landbridge.runtime.errors import UsageError
@@ -16,16 +16,38 @@ Verbs = Any
 """What ``ArgumentParser.add_subparsers`` returns; its type is private to argparse."""
 
 
+class WrongWords(Exception):
+    """Words of a command line that no verb or option takes.
+
+    Attributes:
+        error: what is wrong.
+        usage: of the verb, to be shown before the message.
+    """
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.error = UsageError(message, code="LB1101")
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are errors of Landbridge: with a code, and as JSON where that was asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `WrongWords`."""
+        raise WrongWords(message, self.format_usage())
+
+
 def verb(
     verbs: Verbs, name: str, execute: Callable[[argparse.Namespace], int], *, summary: str, example: str, lean: bool = False
-) -> argparse.ArgumentParser:
+) -> Parser:
     """Add a verb whose ``--help`` ends with a working example, and return its parser.
 
     Args:
         lean: it works where only the runtime is installed.
     """
     needs = "" if lean else "\nneeds the compiler: pip install 'landbridge[compiler]'"
-    parser: argparse.ArgumentParser = verbs.add_parser(
+    parser: Parser = verbs.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
@@ -100,7 +122,7 @@ def region(text: str, *, option: str, with_file: bool) -> Region:
     given = dict(field.partition("=")[::2] for field in fields)
     names = {key: tuple(name for name in given.pop(key, "").split(",") if name) for key in ("inputs", "outputs")}
     if not device or not all((*names.values(), *given.keys(), *given.values())) or (with_file and not file):
-        raise UsageError(f"{option} '{text}' is not of the form {form}", hint=f"quote it for the shell: {option} '{form}'")
+        raise UsageError(f"{option} '{text}' is not of the form {form}", hint=f"quote it for the shell: {option} '{form}'", code="LB1115")
     return Region(device, file, names["inputs"], names["outputs"], given)
 
 
@@ -114,7 +136,9 @@ def shapes(texts: list[str]) -> dict[str, list[int | str]]:
     for text in texts:
         name, separator, extents = text.rpartition("=")
         if not separator or not name:
-            raise UsageError(f"--shape '{text}' is not of the form NAME=1,3,224,224", hint="a word in place of a number names a dimension")
+            raise UsageError(
+                f"--shape '{text}' is not of the form NAME=1,3,224,224", hint="a word in place of a number names a dimension", code="LB1115"
+            )
         found[name] = [int(extent) if extent.lstrip("-").isdigit() else extent for extent in extents.split(",") if extent]
     return found
 
@@ -129,6 +153,6 @@ def numbers(texts: list[str], *, option: str) -> dict[str, int]:
     for text in texts:
         name, separator, number = text.partition("=")
         if not separator or not number.isdigit():
-            raise UsageError(f"{option} '{text}' is not of the form NAME=NUMBER", hint=f"as in {option} n=4")
+            raise UsageError(f"{option} '{text}' is not of the form NAME=NUMBER", hint=f"as in {option} n=4", code="LB1115")
         found[name] = int(number)
     return found

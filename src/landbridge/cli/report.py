@@ -44,7 +44,7 @@ def check_name(path: Path) -> None:
         UsageError: its ending is neither .json nor .html.
     """
     if path.suffix not in (".json", *_PAGES):
-        raise UsageError(f"--report '{path}': unknown kind of file '{path.suffix}'", hint="end its name in .json or .html")
+        raise UsageError(f"--report '{path}': unknown kind of file '{path.suffix}'", hint="end its name in .json or .html", code="LB1115")
 
 
 def write(report: Report, path: Path, *, title: str) -> None:

@@ -32,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
     keys = list(arguments.key)
     if not keys:
         if TRUST not in os.environ:
-            raise UsageError("no key to trust", hint=f"give --key NAME.pub, or set {TRUST} to a folder of public keys")
+            raise UsageError("no key to trust", hint=f"give --key NAME.pub, or set {TRUST} to a folder of public keys", code="LB1108")
         keys = list(Trust.of_store(os.environ[TRUST]).keys)
     key, digest = verify_signature(arguments.artifact, keys)
     text = f"{arguments.artifact}: intact, signed by {key.name}\ndigest sha256:{digest}"

@@ -36,7 +36,7 @@ def load_digits() -> Digits:
         from sklearn import datasets  # noqa: PLC0415 - only the demo needs it
     except ModuleNotFoundError as error:
         raise UserError(
-            "the demo's images come with scikit-learn, which is not installed", hint="pip install 'landbridge[demo]'"
+            "the demo's images come with scikit-learn, which is not installed", hint="pip install 'landbridge[demo]'", code="LB1002"
         ) from error
     bunch = datasets.load_digits()
     images = bunch.images.astype(np.uint8)[..., np.newaxis]

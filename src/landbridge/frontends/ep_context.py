@@ -63,10 +63,12 @@ def read_model(node: Node, graph: OnnxGraph) -> ExternModel:
     name = _text(node, "source")
     vendor = SOURCES.get(name)
     if vendor is None:
-        raise UnsupportedError(f"an EPContext node of the source '{name}'", at=at, hint=f"known sources: {', '.join(SOURCES)}")
+        raise UnsupportedError(
+            f"an EPContext node of the source '{name}'", at=at, hint=f"known sources: {', '.join(SOURCES)}", code="LB2308"
+        )
     context = (node if _is_main(node) else _main_of(node, graph, at)).attribute("ep_cache_context")
     if context is None or not context.s:
-        raise ModelError("an EPContext node without a blob", at=at, hint="set its attribute ep_cache_context")
+        raise ModelError("an EPContext node without a blob", at=at, hint="set its attribute ep_cache_context", code="LB2012")
     return ExternModel.from_bytes(bytes(context.s), vendor, name=node.name)
 
 
@@ -89,19 +91,22 @@ def _main_of(node: Node, graph: OnnxGraph, at: str) -> Node:
     if len(chosen) != 1:
         listed = ", ".join(main.name for main in mains) or "none"
         message = f"an EPContext node that shares a blob (main_context=0), but {len(chosen)} nodes may be the one that has it"
-        raise ModelError(message, at=at, hint=f"nodes of its source with a blob: {listed}; partition_name tells them apart")
+        raise ModelError(message, at=at, hint=f"nodes of its source with a blob: {listed}; partition_name tells them apart", code="LB2012")
     return chosen[0]
 
 
 def _read(location: str, folder: Path | None, at: str) -> bytes:
     if folder is None:
         raise ModelError(
-            f"the blob of this node is in another file, '{location}'", at=at, hint="give the path of the model in place of its bytes"
+            f"the blob of this node is in another file, '{location}'",
+            at=at,
+            hint="give the path of the model in place of its bytes",
+            code="LB2012",
         )
     path = inside(folder, location)
     if path is None:
-        raise ModelError(f"its blob is in '{location}', which is outside the model's folder", at=at)
+        raise ModelError(f"its blob is in '{location}', which is outside the model's folder", at=at, code="LB2012")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read its blob from '{location}': {error.strerror}", at=at) from error
+        raise ModelError(f"cannot read its blob from '{location}': {error.strerror}", at=at, code="LB2012") from error

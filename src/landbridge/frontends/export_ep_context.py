@@ -43,11 +43,13 @@ def export_ep_context(program: Program) -> Any:
     """
     names = Names.of(program)
     if program.source is None:
-        raise UnsupportedError("the program is not from an ONNX model", at=names.info.model, hint="make it by lb.from_onnx(…)")
+        raise UnsupportedError(
+            "the program is not from an ONNX model", at=names.info.model, hint="make it by lb.from_onnx(…)", code="LB2308"
+        )
     edits = attribute(program.module, EDITS, [])
     problems = [f"{entry.name}: {text}" for entry in _entries(names, edits) for text in _problems(entry, program.externs[entry.symbol])]
     if problems:
-        raise UnsupportedError(f"no EPContext node can describe this: {'; '.join(problems)}", at=names.info.model)
+        raise UnsupportedError(f"no EPContext node can describe this: {'; '.join(problems)}", at=names.info.model, code="LB2308")
     model = onnx.ModelProto.FromString(program.source)
     table = _Table(model.graph)
     added: list[Any] = []

@@ -114,7 +114,9 @@ class RuntimeSubgraph(Module):
         """
         if not isinstance(data, bytes | bytearray | memoryview):
             hint = "read the file first: open(path, 'rb').read()" if isinstance(data, str) else ""
-            raise UsageError(f"an offline model is given as bytes, not as {type(data).__name__}", at=type(self).__name__, hint=hint)
+            raise UsageError(
+                f"an offline model is given as bytes, not as {type(data).__name__}", at=type(self).__name__, hint=hint, code="LB1110"
+            )
         self.name = name
         self.model = ExternModel.from_bytes(
             bytes(data), self.vendor, signature=signature, options=options, name=name or type(self).__name__
@@ -249,6 +251,7 @@ class _Outputs(list[Any]):
             f"the outputs of an offline model are used like a tensor; they are a sequence of {len(self)}",
             at=self._name,
             hint=f"choose one: {self._name}(…)[0]",
+            code="LB1114",
         )
 
 
@@ -271,7 +274,7 @@ class _Trace:
     def current(caller: str) -> _Trace:
         trace: _Trace | None = getattr(_Trace._active, "trace", None)
         if trace is None:
-            raise UsageError("an offline model can only be called inside lb.from_module", at=caller)
+            raise UsageError("an offline model can only be called inside lb.from_module", at=caller, code="LB1114")
         return trace
 
     def __enter__(self) -> _Trace:
@@ -336,6 +339,7 @@ def output_types(signature: Signature, arguments: Sequence[Any], *, at: str) -> 
                 f"output '{port.name}' has the dimension '{unknown[0]}', which no given input has",
                 at=at,
                 hint=f"the model takes {len(signature.inputs)} inputs, this call gives {len(arguments)}",
+                code="LB2108",
             )
         types.append(relax.TensorType([extents[dim] if isinstance(dim, str) else dim for dim in port.shape], port.dtype))
     return types
@@ -379,7 +383,9 @@ def _run(module: Any, params: Sequence[Any], title: str) -> tuple[tvm.IRModule, 
     """Return the Relax module that ``forward`` makes, and the user's names of its outputs."""
     without_data = [key for key, p in _attribute_finder(module, "", lambda v: isinstance(v, relax_nn.Parameter)) if p.data is None]
     if without_data:
-        raise ModelError(f"parameters without data: {', '.join(without_data)}", at=title, hint="set parameter.data, or load_state_dict")
+        raise ModelError(
+            f"parameters without data: {', '.join(without_data)}", at=title, hint="set parameter.data, or load_state_dict", code="LB2011"
+        )
     for _, parameter in _attribute_finder(module, "", lambda v: isinstance(v, relax_nn.Parameter)):
         parameter._expr = relax.const(parameter.data)
     builder = relax.BlockBuilder()
@@ -407,9 +413,9 @@ def _named_outputs(result: Any, title: str) -> dict[str, Any]:
         named = {"output": result}
     for key, value in named.items():
         if not isinstance(value, Tensor):
-            raise ModelError(f"forward returns a {type(value).__name__} for '{key}', expected a tensor", at=title)
+            raise ModelError(f"forward returns a {type(value).__name__} for '{key}', expected a tensor", at=title, code="LB2011")
     if not named:
-        raise ModelError("forward returns nothing", at=title)
+        raise ModelError("forward returns nothing", at=title, code="LB2011")
     return named
 
 
@@ -443,7 +449,7 @@ def _is_written_copy(value: Any) -> bool:
 def _relax_type(spec: TensorSpec, dims: dict[str, Any], *, at: str) -> Any:
     where = f"input '{at}'"
     if not isinstance(spec, TensorSpec):
-        raise UsageError(f"expected a TensorSpec, found {type(spec).__name__}", at=where)
+        raise UsageError(f"expected a TensorSpec, found {type(spec).__name__}", at=where, code="LB1110")
     if not is_dtype(spec.dtype):
         raise UsageError(f"unknown dtype '{spec.dtype}'", at=where, hint=did_you_mean(str(spec.dtype), BITS))
     for axis, dim in enumerate(spec.shape):
@@ -476,4 +482,5 @@ def _refuse_weights(module: Any) -> None:
             f"this model has offline models in it ({', '.join(names)}), whose weights are inside their blobs: it has no weights to save",
             at=type(module).__name__,
             hint='save it whole: lb.compile(lb.from_module(…)).save("model.lbr")',
+            code="LB2010",
         )

@@ -67,7 +67,7 @@ def call_offline(
     count = results if isinstance(results, int) else len(results)
     if count != len(ports):
         names = ", ".join(f"'{port.name}'" for port in ports)
-        raise SignatureError(f"{model.name}, outputs: found {count}, expected {len(ports)}: {names}", at=str(place))
+        raise SignatureError(f"{model.name}, outputs: found {count}, expected {len(ports)}: {names}", at=str(place), code="LB2108")
     info = ModuleInfo({EXTERNS: {symbol: entry}, NAMES: {**place.names, symbol: place.value}, MODEL: place.model})
     _check(info, _bind(symbol, arguments, []), ("symbol", "arity", "dtype", "shape", "gears", "image"))
     if isinstance(results, int):
@@ -98,4 +98,4 @@ def _check(info: ModuleInfo, binding: Binding, aspects: Sequence[str]) -> None:
     problems = [found for found in call_mismatches(info, binding, converting=True) if found.aspect in aspects]
     if problems:
         fixes = dict.fromkeys("end the region at a value of that shape" if found.aspect == "output" else found.fix for found in problems)
-        raise SignatureError("; ".join(found.message for found in problems), at=problems[0].at, hint="; ".join(fixes))
+        raise SignatureError("; ".join(found.message for found in problems), at=problems[0].at, hint="; ".join(fixes), code="LB2108")

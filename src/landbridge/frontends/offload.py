@@ -48,11 +48,12 @@ def offload(
             "only a program that came from an ONNX model can be offloaded",
             at=names.info.model,
             hint="compile the blob yourself and use it as a module",
+            code="LB2310",
         )
     vendor = next((found for found in registry.vendors().values() if found.device_kind == where.kind), None)
     if vendor is None:
         kinds = ", ".join(dict.fromkeys(found.device_kind for found in registry.vendors().values()))
-        raise UsageError(f"no vendor's offline models run on {where}", hint=f"kinds of devices with vendors: {kinds}")
+        raise UsageError(f"no vendor's offline models run on {where}", hint=f"kinds of devices with vendors: {kinds}", code="LB1103")
     part = _region(model.source, names, inputs, outputs)
     blob = vendor.compile(part.SerializeToString(deterministic=True), options or {})
     title = f"{'_'.join(outputs)} for {vendor.name}"

@@ -64,7 +64,9 @@ def replace(
     """
     if not isinstance(by, ExternModel):
         raise UsageError(
-            f"by: expected an offline model, found {type(by).__name__}", hint='lb.ExternModel.from_file("backbone.om"), or from_bytes'
+            f"by: expected an offline model, found {type(by).__name__}",
+            hint='lb.ExternModel.from_file("backbone.om"), or from_bytes',
+            code="LB1110",
         )
     check_names(inputs, outputs)
     where = Device(by.device_kind) if device is None else Device.parse(device)
@@ -147,7 +149,7 @@ class Names:
                 message = (
                     f"the value '{name}' of the model is none of the program: it is a constant, a shape, or in a region that runs elsewhere"
                 )
-                raise ModelError(message, at=self.info.model, hint="name a value before or after it")
+                raise ModelError(message, at=self.info.model, hint="name a value before or after it", code="LB2006")
             raise unknown_name(name, "value", self.variables, self.info.model or "model")
         return self.variables[name]
 
@@ -179,6 +181,7 @@ def _remaining(body: Body, arguments: Sequence[Any], results: Sequence[Any], nam
                 "this value is inside the region and is needed outside of it",
                 at=names.at(value),
                 hint="add it to the outputs, or end the region before it",
+                code="LB2006",
             )
         needed.add(value)
         waiting.extend(operands(by_var[value].value))
@@ -191,7 +194,7 @@ def _region(by_var: dict[Any, Binding], arguments: Sequence[Any], results: Seque
     waiting = list(results)
     for result in results:
         if result in arguments or result not in by_var:
-            raise ModelError("there is no operator between the inputs and this output", at=names.at(result))
+            raise ModelError("there is no operator between the inputs and this output", at=names.at(result), code="LB2006")
     while waiting:
         value = waiting.pop()
         if value in arguments or value in region or not isinstance(value, relax.Var):
@@ -202,6 +205,7 @@ def _region(by_var: dict[Any, Binding], arguments: Sequence[Any], results: Seque
                 f"the outputs also depend on the model's input '{name}'",
                 at=names.info.model,
                 hint=f"add '{name}' to the inputs, or a value after it",
+                code="LB2006",
             )
         region.add(value)
         waiting.extend(operands(by_var[value].value))
@@ -216,7 +220,9 @@ def _check_order(by_var: dict[Any, Binding], argument: Any, results: Sequence[An
         if value in seen or value not in by_var:
             continue
         if value in results:
-            raise ModelError(f"this input is computed from the output '{names.info.user_name(value)}'", at=names.at(argument))
+            raise ModelError(
+                f"this input is computed from the output '{names.info.user_name(value)}'", at=names.at(argument), code="LB2006"
+            )
         seen.add(value)
         waiting.extend(operands(by_var[value].value))
 
@@ -255,7 +261,7 @@ def _call(
             continue
         if not convertible(given, wanted):
             message = f"{by.name} gives {render_type(output.ty)} for a value that is {render_type(result.ty)}"
-            raise SignatureError(message, at=names.at(result), hint=f"end the region at a value of the type {given}")
+            raise SignatureError(message, at=names.at(result), hint=f"end the region at a value of the type {given}", code="LB2108")
         renamed[output] = relax.Var(f"{result.name}{DERIVED}{given}", output.ty)
         casts.append(Binding(result, relax.op.astype(renamed[output], wanted)))
     return [*Body((), call.bindings, ()).renamed(renamed).bindings, *casts], symbol, call.entry

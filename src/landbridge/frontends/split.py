@@ -52,19 +52,20 @@ def cut(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str], types: 
     graph.require(outputs, "value")
     for kind, names in (("inputs", inputs), ("outputs", outputs)):
         if not names:
-            raise ModelError(f"no {kind} given", at=graph.title)
+            raise ModelError(f"no {kind} given", at=graph.title, code="LB2006")
         if len(set(names)) < len(names):
-            raise ModelError(f"a name stands twice among the {kind}: {', '.join(names)}", at=graph.title)
+            raise ModelError(f"a name stands twice among the {kind}: {', '.join(names)}", at=graph.title, code="LB2006")
     members = _between(graph, inputs, outputs)
     found = {name: (types or {}).get(name) or graph.type_of(name) for name in (*inputs, *outputs)}
     for name, known in found.items():
         if not known.tensor:
-            raise UnsupportedError("it is no tensor; a part can only begin or end at one", at=f"{graph.title}:{name}")
+            raise UnsupportedError("it is no tensor; a part can only begin or end at one", at=f"{graph.title}:{name}", code="LB2312")
         if not known.dtype or known.shape is None:
             raise UnsupportedError(
                 f"its {'shape' if known.dtype else 'type'} is not known by inference; a part can only begin or end where both are",
                 at=f"{graph.title}:{name}",
                 hint="name another value, or add its type to the model's value_info",
+                code="LB2312",
             )
     nodes = [graph.nodes[index].proto for index in members]
     part = extract(graph, nodes, {n: found[n] for n in inputs}, {n: found[n] for n in outputs}, name=graph.model.graph.name or "part")
@@ -72,7 +73,7 @@ def cut(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str], types: 
     try:
         onnx.checker.check_model(part)
     except onnx.checker.ValidationError as error:
-        raise ModelError(f"the part is not a valid model: {str(error).splitlines()[0]}", at=graph.title) from error
+        raise ModelError(f"the part is not a valid model: {str(error).splitlines()[0]}", at=graph.title, code="LB2003") from error
     return part
 
 
@@ -85,12 +86,12 @@ def _between(graph: OnnxGraph, inputs: Sequence[str], outputs: Sequence[str]) ->
     found = between(graph, inputs, outputs)
     for name in outputs:
         if name in inputs or name not in graph.producer:
-            raise ModelError("there is no operator between the inputs and this output", at=f"{graph.title}:{name}")
+            raise ModelError("there is no operator between the inputs and this output", at=f"{graph.title}:{name}", code="LB2006")
     for name in graph.inputs:
         if name in found.reads and name not in inputs:
             hint = f"add '{name}' to the inputs, or a value after it"
-            raise ModelError(f"the outputs also depend on the model's input '{name}'", at=graph.title, hint=hint)
+            raise ModelError(f"the outputs also depend on the model's input '{name}'", at=graph.title, hint=hint, code="LB2006")
     unused = [name for name in inputs if name not in found.reads]
     if unused:
-        raise ModelError(f"no way leads from the input '{unused[0]}' to the outputs", at=graph.title, hint="leave it out")
+        raise ModelError(f"no way leads from the input '{unused[0]}' to the outputs", at=graph.title, hint="leave it out", code="LB2006")
     return sorted(found.members)

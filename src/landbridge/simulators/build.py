@@ -58,7 +58,9 @@ def find_compiler() -> list[str]:
         if path:
             return [path, *command[1:]]
     tried = f"$CC is '{chosen[0]}'" if chosen else f"tried {', '.join(CANDIDATES)}"
-    raise DeviceError(f"no C compiler found to build the simulator with ({tried})", hint="install gcc or clang, or set CC to one")
+    raise DeviceError(
+        f"no C compiler found to build the simulator with ({tried})", hint="install gcc or clang, or set CC to one", code="LB4015"
+    )
 
 
 def cache_folder() -> Path:
@@ -74,7 +76,9 @@ def cache_folder() -> Path:
         if _usable(folder):
             return folder
     raise DeviceError(
-        f"no folder for built simulators: neither {home} nor {temporary} is writable", hint="set XDG_CACHE_HOME to one that is"
+        f"no folder for built simulators: neither {home} nor {temporary} is writable",
+        hint="set XDG_CACHE_HOME to one that is",
+        code="LB4015",
     )
 
 
@@ -105,11 +109,15 @@ def _compile(compiler: Sequence[str], sources: Sequence[Path], library: Path) ->
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise DeviceError(f"the C compiler {compiler[0]} could not be run: {error}", hint="set CC to one that works") from error
+            raise DeviceError(
+                f"the C compiler {compiler[0]} could not be run: {error}", hint="set CC to one that works", code="LB4015"
+            ) from error
         if done.returncode != 0 or not made.is_file():
             lines = "\n".join(done.stderr.strip().splitlines()[:20])
             raise DeviceError(
-                f"the C compiler {compiler[0]} failed with exit code {done.returncode}:\n{lines}", hint="set CC to one that works"
+                f"the C compiler {compiler[0]} failed with exit code {done.returncode}:\n{lines}",
+                hint="set CC to one that works",
+                code="LB4015",
             )
         library.parent.mkdir(mode=0o700, exist_ok=True)
         os.replace(made, library)

@@ -140,6 +140,7 @@ class Assembly:
             hint="take them out of the model, or give an offline model for their part"
             if fallback
             else "allow the fallback to ONNX Runtime",
+            code="LB2301",
         )
 
 

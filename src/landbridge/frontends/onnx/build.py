@@ -255,7 +255,9 @@ class Build:
                 renamed[output] = values.variable(name, output.ty)
                 continue
             if not convertible(given, declared):
-                raise SignatureError(f"{model.name} gives {given}, the model declares {declared}", at=f"{self.graph.title}:{name}")
+                raise SignatureError(
+                    f"{model.name} gives {given}, the model declares {declared}", at=f"{self.graph.title}:{name}", code="LB2108"
+                )
             wanted = values.variable(name, relax.TensorType(output.ty.shape, declared))
             renamed[output] = values.part(name, output.ty)
             casts.append(Binding(wanted, relax.op.astype(renamed[output], declared)))

@@ -234,7 +234,7 @@ def check_names(inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """
     for kind, names in (("inputs", inputs), ("outputs", outputs)):
         if isinstance(names, str):
-            raise UsageError(f"{kind}: expected a list of names, found '{names}'", hint=f'{kind}=["{names}"]')
+            raise UsageError(f"{kind}: expected a list of names, found '{names}'", hint=f'{kind}=["{names}"]', code="LB1110")
 
 
 def unknown_name(name: str, what: str, known: Iterable[str], title: str) -> ModelError:
@@ -242,7 +242,7 @@ def unknown_name(name: str, what: str, known: Iterable[str], title: str) -> Mode
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(names)[:8]) or 'none'}"
-    return ModelError(f"no {what} is called '{name}'", at=title, hint=hint)
+    return ModelError(f"no {what} is called '{name}'", at=title, hint=hint, code="LB2005")
 
 
 def captured_by(proto: Any) -> tuple[str, ...]:

@@ -42,7 +42,9 @@ def load(model: OnnxModel, name: str | None = None) -> tuple[Any, str]:
         proto = _parse(bytes(model), title)
         title = name or proto.graph.name or title
     elif not isinstance(model, str | os.PathLike):
-        raise UsageError(f"expected an ONNX model, found {type(model).__name__}", hint="give a path, its bytes, or a ModelProto")
+        raise UsageError(
+            f"expected an ONNX model, found {type(model).__name__}", hint="give a path, its bytes, or a ModelProto", code="LB1110"
+        )
     else:
         path = Path(model)
         title, folder = name or path.name, path.parent
@@ -50,7 +52,7 @@ def load(model: OnnxModel, name: str | None = None) -> tuple[Any, str]:
     _embed_external_data(proto, folder, title)
     if proto.ByteSize() > MAX_NBYTES:
         raise UnsupportedError(
-            f"the model has {proto.ByteSize()} bytes, expected at most {MAX_NBYTES}", at=title, hint="split it with lb.split"
+            f"the model has {proto.ByteSize()} bytes, expected at most {MAX_NBYTES}", at=title, hint="split it with lb.split", code="LB2306"
         )
     _check(proto, title)
     return proto, title
@@ -67,16 +69,16 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read the model: {error.strerror}", at=str(path)) from error
+        raise ModelError(f"cannot read the model: {error.strerror}", at=str(path), code="LB2001") from error
 
 
 def _parse(data: bytes, title: str) -> Any:
     try:
         proto = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise ModelError("not an ONNX model", at=title, hint=_EXPORTED) from error
+        raise ModelError("not an ONNX model", at=title, hint=_EXPORTED, code="LB2002") from error
     if proto.ir_version == 0 or not proto.HasField("graph"):
-        raise ModelError("not an ONNX model", at=title, hint=_EXPORTED)
+        raise ModelError("not an ONNX model", at=title, hint=_EXPORTED, code="LB2002")
     return proto
 
 
@@ -85,7 +87,7 @@ def _check(proto: Any, title: str) -> None:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         text = str(error).strip().splitlines()
-        raise ModelError(f"not a valid ONNX model: {text[0] if text else 'no reason given'}", at=title) from error
+        raise ModelError(f"not a valid ONNX model: {text[0] if text else 'no reason given'}", at=title, code="LB2003") from error
 
 
 def _embed_external_data(proto: Any, folder: Path | None, title: str) -> None:
@@ -99,16 +101,17 @@ def _embed_external_data(proto: Any, folder: Path | None, title: str) -> None:
                 f"the data of this tensor is in another file, '{location}'",
                 at=where,
                 hint="give the path of the model in place of its bytes",
+                code="LB2004",
             )
         path = inside(folder, location)
         if path is None:
-            raise ModelError(f"its data is in '{location}', which is outside the model's folder", at=where)
+            raise ModelError(f"its data is in '{location}', which is outside the model's folder", at=where, code="LB2004")
         if not path.is_file():
-            raise ModelError(f"its data is in '{location}', which is missing", at=where)
+            raise ModelError(f"its data is in '{location}', which is missing", at=where, code="LB2004")
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ModelError(f"cannot read its data from '{location}': {str(error).splitlines()[0]}", at=where) from error
+            raise ModelError(f"cannot read its data from '{location}': {str(error).splitlines()[0]}", at=where, code="LB2004") from error
 
 
 def inside(folder: Path, location: str) -> Path | None:

@@ -58,7 +58,7 @@ def infer_shapes(proto: Any, title: str) -> Any:
     try:
         return onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError) as error:
-        raise ModelError(f"its types contradict each other: {str(error).strip().splitlines()[0]}", at=title) from error
+        raise ModelError(f"its types contradict each other: {str(error).strip().splitlines()[0]}", at=title, code="LB2003") from error
 
 
 def _constants_to_initializers(graph: Any) -> None:
@@ -157,16 +157,16 @@ def _override(value: Any, shape: Sequence[int | str], renamed: dict[str, int | s
             value.type.tensor_type.shape.dim.add()
     dims = value.type.tensor_type.shape.dim
     if len(dims) != len(shape):
-        raise ModelError(f"the given shape has {len(shape)} extents, the model's {len(dims)}", at=at)
+        raise ModelError(f"the given shape has {len(shape)} extents, the model's {len(dims)}", at=at, code="LB2007")
     for axis, (dim, extent) in enumerate(zip(dims, shape, strict=True)):
         if isinstance(extent, bool) or not isinstance(extent, int | str) or (isinstance(extent, int) and extent < 1):
-            raise ModelError(f"extent {extent!r} of axis {axis} is neither a positive number nor a name", at=at)
+            raise ModelError(f"extent {extent!r} of axis {axis} is neither a positive number nor a name", at=at, code="LB2007")
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             if dim.dim_value != extent:
-                raise ModelError(f"axis {axis} is {dim.dim_value} in the model, the given shape says {extent}", at=at)
+                raise ModelError(f"axis {axis} is {dim.dim_value} in the model, the given shape says {extent}", at=at, code="LB2007")
         elif dim.dim_param:
             if renamed.setdefault(dim.dim_param, extent) != extent:
-                raise ModelError(f"dimension '{dim.dim_param}' is given as {renamed[dim.dim_param]} and as {extent}", at=at)
+                raise ModelError(f"dimension '{dim.dim_param}' is given as {renamed[dim.dim_param]} and as {extent}", at=at, code="LB2007")
         else:
             _set(dim, extent)
 
@@ -198,8 +198,8 @@ def _check_interface(graph: OnnxGraph) -> None:
             found = value_type(value.type, graph.dims)
             at = f"{graph.title}: {kind} '{value.name}'"
             if not found.tensor and not found.opaque:
-                raise UnsupportedError("a sparse tensor, or a value of a type that is not known", at=at)
+                raise UnsupportedError("a sparse tensor, or a value of a type that is not known", at=at, code="LB2312")
             if kind == "input" and found.tensor and not found.opaque and (found.shape is None or not found.dtype):
-                raise ModelError("its shape is not known", at=at, hint=f'give it: shapes={{"{value.name}": (…)}}')
+                raise ModelError("its shape is not known", at=at, hint=f'give it: shapes={{"{value.name}": (…)}}', code="LB2009")
     if not graph.outputs:
-        raise ModelError("the model has no outputs", at=graph.title)
+        raise ModelError("the model has no outputs", at=graph.title, code="LB2003")

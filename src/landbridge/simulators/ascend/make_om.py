@@ -70,7 +70,9 @@ def make_om(
     prepared = fold_batch_normalization(prepare(proto, _gears(gears, image_gears, dims_gears)))
     images = assign_aipp(parse_aipp(aipp), prepared.inputs) if aipp else {}
     if images and prepared.gears is not None and prepared.gears.kind == "dims":
-        raise UnsupportedError("AIPP together with dims_gears, which the vendor's tool does not take either", at=prepared.name)
+        raise UnsupportedError(
+            "AIPP together with dims_gears, which the vendor's tool does not take either", at=prepared.name, code="LB2311"
+        )
     prepared = _with_borders(prepared, input_dtype)
     _check_translatable(prepared)
     _check_shapes(prepared, proto)
@@ -103,7 +105,9 @@ def _with_borders(model: Prepared, input_dtype: str | None) -> Prepared:
 
 def _check_border(kind: str, name: str, dtype: str) -> None:
     if dtype not in BORDER_DTYPES:
-        raise UnsupportedError(f"{kind} '{name}' is {dtype}, expected one of {', '.join(BORDER_DTYPES)}", hint=f"give {kind}_dtype")
+        raise UnsupportedError(
+            f"{kind} '{name}' is {dtype}, expected one of {', '.join(BORDER_DTYPES)}", hint=f"give {kind}_dtype", code="LB2311"
+        )
 
 
 def _check_translatable(model: Prepared) -> None:
@@ -114,7 +118,10 @@ def _check_translatable(model: Prepared) -> None:
     ]
     if strange:
         raise UnsupportedError(
-            f"operators that cannot be translated: {', '.join(strange)}", at=model.name, hint=f"known are {', '.join(TRANSLATORS)}"
+            f"operators that cannot be translated: {', '.join(strange)}",
+            at=model.name,
+            hint=f"known are {', '.join(TRANSLATORS)}",
+            code="LB2311",
         )
 
 
@@ -215,7 +222,7 @@ class _Maker:
                 for name in filter(None, node.output):  # so that those that read them are looked at too
                     self.state.tensors[name] = Tensor(name, 0, self.state.dtype(name), self.model.shape(name))
         if refused:
-            raise UnsupportedError(f"nodes that cannot be translated: {'; '.join(refused)}", at=self.model.name)
+            raise UnsupportedError(f"nodes that cannot be translated: {'; '.join(refused)}", at=self.model.name, code="LB2311")
 
     def add_outputs(self, output_dtype: str | None) -> tuple[tuple[Port, ...], tuple[str, ...]]:
         """Add the Casts and the NetOutput; return the outputs and their shapes in each gear."""

@@ -141,11 +141,11 @@ def _read_block(tokens: Sequence[str]) -> AippConfig:
     mode = entries.get("aipp_mode", "")
     if mode != "static":
         what = "dynamic AIPP is set call by call, which the simulator does not do" if mode == "dynamic" else f"aipp_mode is '{mode}'"
-        raise UnsupportedError(f"{what}; expected static", at="the AIPP configuration", hint="write aipp_mode: static")
+        raise UnsupportedError(f"{what}; expected static", at="the AIPP configuration", hint="write aipp_mode: static", code="LB2311")
     source_format = entries.get("input_format", "")
     if source_format not in _CHANNELS:
         known = ", ".join(_CHANNELS)
-        raise UnsupportedError(f"input_format is '{source_format}', expected one of {known}", at="the AIPP configuration")
+        raise UnsupportedError(f"input_format is '{source_format}', expected one of {known}", at="the AIPP configuration", code="LB2311")
     settings = {key: _value(key, text) for key, text in entries.items() if key not in _WORDS}
     rank = int(settings.pop("related_input_rank", 0))
     return AippConfig(source_format, entries.get("related_input_name", ""), rank, {k: v for k, v in settings.items() if k not in _NOT_MADE})
@@ -154,7 +154,9 @@ def _read_block(tokens: Sequence[str]) -> AippConfig:
 def _value(key: str, text: str) -> Setting:
     if key in _NOT_MADE:
         if text not in ("false", "0"):
-            raise UnsupportedError(f"{key}: {_NOT_MADE[key]} is not simulated", at="the AIPP configuration", hint=f"leave out {key}")
+            raise UnsupportedError(
+                f"{key}: {_NOT_MADE[key]} is not simulated", at="the AIPP configuration", hint=f"leave out {key}", code="LB2311"
+            )
         return False
     if key not in (*_BOOLS, *_INTEGERS, *_REALS):
         raise ModelError(

@@ -57,7 +57,7 @@ def normalization(node: Any, constants: Mapping[str, NDArray[Any]]) -> tuple[NDA
         UnsupportedError: its parameters are not constants.
     """
     if any(name not in constants for name in node.input[1:5]):
-        raise UnsupportedError("its parameters are not constants")
+        raise UnsupportedError("its parameters are not constants", code="LB2311")
     scale, bias, mean, variance = (constants[name].astype(np.float64) for name in node.input[1:5])
     epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
     factor = scale / np.sqrt(variance + epsilon)

@@ -91,12 +91,12 @@ def read_model(model: Any) -> Any:
     try:
         found = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(Path(model)))
     except OSError as error:
-        raise ModelError(f"cannot read the model: {error.strerror or error}", at=str(model)) from error
+        raise ModelError(f"cannot read the model: {error.strerror or error}", at=str(model), code="LB2001") from error
     except DecodeError as error:
         at = "model" if isinstance(model, bytes) else str(model)
-        raise ModelError("not an ONNX model", at=at, hint="give a file that an ONNX exporter wrote") from error
+        raise ModelError("not an ONNX model", at=at, hint="give a file that an ONNX exporter wrote", code="LB2002") from error
     if not found.graph.output:
-        raise ModelError("not an ONNX model, or one without outputs", hint="give a file that an ONNX exporter wrote")
+        raise ModelError("not an ONNX model, or one without outputs", hint="give a file that an ONNX exporter wrote", code="LB2002")
     return found
 
 
@@ -111,7 +111,9 @@ def prepare(model: Any, gears: Gears | None) -> Prepared:
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     name = model.graph.name or "model"
     if opset < MIN_OPSET:
-        raise UnsupportedError(f"opset {opset}, expected {MIN_OPSET} or later", at=name, hint="convert the model (onnx.version_converter)")
+        raise UnsupportedError(
+            f"opset {opset}, expected {MIN_OPSET} or later", at=name, hint="convert the model (onnx.version_converter)", code="LB2311"
+        )
     inputs = tuple(_read_inputs(model, name, gears))
     _check_gears(inputs, gears, name)
     _check_names(model.graph, name)
@@ -132,7 +134,7 @@ def explain_missing_shape(model: Any, value: str) -> ModelError:
         infer_shapes(model, strict_mode=True, data_prop=True)
     except InferenceError as error:
         reason = str(error).strip().splitlines()[-1]
-    return ModelError(f"the shape of '{value}' is not known: {reason}", at=model.graph.name or "model")
+    return ModelError(f"the shape of '{value}' is not known: {reason}", at=model.graph.name or "model", code="LB2009")
 
 
 def _read_inputs(model: Any, at: str, gears: Gears | None) -> Iterator[Value]:
@@ -141,13 +143,13 @@ def _read_inputs(model: Any, at: str, gears: Gears | None) -> Iterator[Value]:
         if value.name in initialised:
             continue
         if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
-            raise ModelError(f"input '{value.name}' is not a tensor of known rank", at=at)
+            raise ModelError(f"input '{value.name}' is not a tensor of known rank", at=at, code="LB2009")
         dims = value.type.tensor_type.shape.dim
         shape = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in dims)
         fix = _misfit(shape, gears)
         if fix:
             found = [dim.dim_param or "?" if extent is None else extent for dim, extent in zip(dims, shape, strict=True)]
-            raise ModelError(f"input '{value.name}' has the shape {found}", at=at, hint=fix)
+            raise ModelError(f"input '{value.name}' has the shape {found}", at=at, hint=fix, code="LB2009")
         yield Value(value.name, _dtype(value.type.tensor_type.elem_type), shape)
 
 
@@ -198,11 +200,11 @@ def _check_names(graph: Any, at: str) -> None:
     for node in graph.node:
         missing = next((name for name in node.input if name not in known), None)
         if missing is not None:
-            raise ModelError(f"'{node.name or node.op_type}' reads '{missing}', which nothing before it makes", at=at)
+            raise ModelError(f"'{node.name or node.op_type}' reads '{missing}', which nothing before it makes", at=at, code="LB2003")
         known.update(node.output)
     missing = next((value.name for value in graph.output if value.name not in known), None)
     if missing is not None:
-        raise ModelError(f"nothing makes the output '{missing}'", at=at)
+        raise ModelError(f"nothing makes the output '{missing}'", at=at, code="LB2003")
 
 
 _Special = tuple[list[Any], dict[str, NDArray[Any]], dict[str, tuple[int, ...]], dict[str, str]]
@@ -299,6 +301,7 @@ def _check_same(special: list[_Special], gears: Gears, largest: int) -> None:
             raise UnsupportedError(
                 f"the model computes in another way for {gear_text(gears, index)} than for {gear_text(gears, largest)}",
                 hint="make a file for each",
+                code="LB2311",
             )
         for node in nodes:
             for position, name in enumerate(node.input):
@@ -306,5 +309,7 @@ def _check_same(special: list[_Special], gears: Gears, largest: int) -> None:
                 if differs and (node.op_type, position) not in _SHAPE_INPUTS:
                     what = "batch" if gears.kind == "batch" else "size"
                     raise UnsupportedError(
-                        f"'{name}' depends on the {what}, and the data do on it", at=f"{node.name or node.output[0]} ({node.op_type})"
+                        f"'{name}' depends on the {what}, and the data do on it",
+                        at=f"{node.name or node.output[0]} ({node.op_type})",
+                        code="LB2311",
                     )

@@ -104,7 +104,7 @@ class Call:
         """Return the axes of input 0 that are an attribute or, in later opsets, input ``index``; None where left out."""
         found = self.constant(index)
         if self.has(index) and found is None:
-            raise UnsupportedError("its axes are not a constant")
+            raise UnsupportedError("its axes are not a constant", code="LB2311")
         axes = self.integers("axes") if "axes" in self.given else found
         return None if axes is None else [int(axis) % len(self.input(0).shape) for axis in axes]
 
@@ -138,7 +138,7 @@ class Call:
     def refuse_other_outputs(self) -> None:
         """Refuse a node whose second or later output is wanted."""
         if any(self.node.output[1:]):
-            raise UnsupportedError(f"its output '{next(name for name in self.node.output[1:] if name)}' cannot be made")
+            raise UnsupportedError(f"its output '{next(name for name in self.node.output[1:] if name)}' cannot be made", code="LB2311")
 
 
 Translator = Callable[[Call], None]
@@ -149,7 +149,7 @@ def _unary(type_: str, *names: str) -> Translator:
 
     def translate(call: Call) -> None:
         if call.given - set(names):
-            raise UnsupportedError(f"its attributes {sorted(call.given - set(names))}")
+            raise UnsupportedError(f"its attributes {sorted(call.given - set(names))}", code="LB2311")
         call.finish(call.emit(type_, [call.input(0)]))
 
     return translate
@@ -172,7 +172,7 @@ def _variadic(type_: str) -> Translator:
 
 def _divide(call: Call) -> None:
     if call.state.dtype(call.node.output[0]) not in FLOATS:
-        raise UnsupportedError("division of integers")
+        raise UnsupportedError("division of integers", code="LB2311")
     call.finish(call.emit("RealDiv", call.inputs()))
 
 
@@ -188,7 +188,7 @@ def _identity(call: Call) -> None:
 def _cast(call: Call) -> None:
     source, dtype = call.input(0), call.state.dtype(call.node.output[0])
     if dtype not in GE_CODES:
-        raise UnsupportedError(f"a cast to {dtype}")
+        raise UnsupportedError(f"a cast to {dtype}", code="LB2311")
     call.finish(source if source.dtype == dtype else call.emit("Cast", [source], {"dst_type": GE_CODES[dtype]}))
 
 
@@ -217,7 +217,7 @@ def _clip(call: Call) -> None:
 def _window(call: Call, kernel: Sequence[int]) -> dict[str, Attribute]:
     """Return strides, pads and dilations of a node with a window over height and width."""
     if len(call.input(0).shape) != 4 or len(kernel) != 2:
-        raise UnsupportedError(f"a window over {len(call.input(0).shape) - 2} dimensions, expected 2")
+        raise UnsupportedError(f"a window over {len(call.input(0).shape) - 2} dimensions, expected 2", code="LB2311")
     strides, dilations = call.integers("strides", (1, 1)), call.integers("dilations", (1, 1))
     auto, pads = call.text("auto_pad", "NOTSET"), call.integers("pads", (0, 0, 0, 0))
     begin, end = pads[:2], pads[2:]
@@ -229,7 +229,7 @@ def _window(call: Call, kernel: Sequence[int]) -> dict[str, Attribute]:
             extents = {shapes[call.node.input[0]][2 + axis] for shapes in call.state.model.shapes}
             totals = {max((-(-extent // strides[axis]) - 1) * strides[axis] + reach - extent, 0) for extent in extents}
             if len(totals) > 1:
-                raise UnsupportedError(f"auto_pad means {sorted(totals)} rows or columns of padding in the model's gears")
+                raise UnsupportedError(f"auto_pad means {sorted(totals)} rows or columns of padding in the model's gears", code="LB2311")
             small, large = min(totals) // 2, min(totals) - min(totals) // 2
             begin[axis], end[axis] = (small, large) if auto == "SAME_UPPER" else (large, small)
     return {
@@ -252,7 +252,7 @@ def _pool(type_: str) -> Translator:
         kernel = call.integers("kernel_shape")
         window = _window(call, kernel)
         if window.pop("dilations") != [1, 1, 1, 1]:
-            raise UnsupportedError("dilations")
+            raise UnsupportedError("dilations", code="LB2311")
         settings: dict[str, Attribute] = {
             "ksize": [1, 1, *kernel],
             "padding_mode": "CALCULATED",
@@ -268,7 +268,7 @@ def _pool(type_: str) -> Translator:
 
 def _global_average_pool(call: Call) -> None:
     if len(call.input(0).shape) != 4:
-        raise UnsupportedError(f"a window over {len(call.input(0).shape) - 2} dimensions, expected 2")
+        raise UnsupportedError(f"a window over {len(call.input(0).shape) - 2} dimensions, expected 2", code="LB2311")
     settings: dict[str, Attribute] = {
         "ksize": [1, 1, *call.input(0).shape[2:]],
         "strides": [1, 1, 1, 1],
@@ -294,7 +294,7 @@ def _reduce_mean(call: Call) -> None:
 def _matmul(call: Call) -> None:
     left, right = call.inputs()
     if min(len(left.shape), len(right.shape)) < 2:
-        raise UnsupportedError("a factor of one dimension")
+        raise UnsupportedError("a factor of one dimension", code="LB2311")
     if len(left.shape) == len(right.shape) == 2:
         call.finish(call.emit("MatMulV2", [left, right], {"transpose_x1": False, "transpose_x2": False, "offset_x": 0}))
     else:
@@ -330,7 +330,7 @@ def _softmax(call: Call) -> None:
         return
     # before opset 13 the dimensions from the axis on were taken as one
     if call.state.model.gears is not None and call.state.model.gears.kind != "batch":
-        raise UnsupportedError("several axes as one, which is not made for gears of sizes")
+        raise UnsupportedError("several axes as one, which is not made for gears of sizes", code="LB2311")
     flat = (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
     rows = call.emit("Reshape", [x], shape=flat, suffix="_rows")
     result = call.emit("SoftmaxV2", [rows], {"axes": [1]}, shape=flat, suffix="_softmax")
@@ -341,13 +341,13 @@ def _reshape(call: Call) -> None:
     """Translate all that gives the same elements another shape; the shape is in the output's descriptor."""
     model = call.state.model
     if call.has(1) and call.constant(1) is None:
-        raise UnsupportedError("its shape is not a constant")
+        raise UnsupportedError("its shape is not a constant", code="LB2311")
     for index, shapes in enumerate(model.shapes if model.gears else ()):
         if model.gears is not None and shapes[call.node.output[0]][1:] != call.shape()[1:]:
             here, there = gear_text(model.gears, index), gear_text(model.gears, model.largest)
             found = f"{list(shapes[call.node.output[0]])} for {here}, {list(call.shape())} for {there}"
             wanted = "the batch must come first" if model.gears.kind == "batch" else "only its first dimension may vary"
-            raise UnsupportedError(f"a result {found}: with gears {wanted}")
+            raise UnsupportedError(f"a result {found}: with gears {wanted}", code="LB2311")
     call.finish(call.input(0) if call.input(0).shape == call.shape() else call.emit("Reshape", [call.input(0)]))
 
 

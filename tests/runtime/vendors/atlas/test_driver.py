@@ -97,7 +97,7 @@ def test_out_of_memory_tells_requested_and_free(simulator: Simulator, monkeypatc
     assert caught.value.message.startswith(
         "no room for 1048576 bytes, 65536 are free: aclrtMalloc failed with error 207001 (RT_MEMORY_ALLOCATION): EL0004"
     )
-    assert caught.value.code == 207001
+    assert caught.value.vendor_code == 207001
     assert "1048608 bytes requested" in caught.value.vendor_text
     assert caught.value.hint == "use a smaller batch, or close other sessions on this device"
     opened.close()
@@ -112,7 +112,7 @@ def test_a_closed_driver_says_so(driver: AtlasDriver) -> None:
 def test_an_error_has_code_name_and_the_vendors_words(driver: AtlasDriver, simulator: Simulator) -> None:
     with pytest.raises(DeviceError) as caught:
         driver.free(12345)
-    assert caught.value.code == 107000
+    assert caught.value.vendor_code == 107000
     assert str(caught.value).startswith(
         "atlas0 (simulated): aclrtFree failed with error 107000 (RT_PARAM_INVALID): EE1001: The argument is invalid."
     )

@@ -261,7 +261,7 @@ def test_a_file_that_the_vendor_refuses_is_a_device_error(driver: AtlasDriver) -
     data, signature = read("model_om.om")
     with pytest.raises(DeviceError) as caught:
         driver.load(data[:1000], signature, {})
-    assert caught.value.code is not None
+    assert caught.value.vendor_code is not None
     assert caught.value.vendor_text
 
 
@@ -319,7 +319,7 @@ def test_a_failed_run_tells_why_and_the_next_one_works(driver: AtlasDriver, devi
             DeviceError, match=rf"atlas0 \(simulated\): {function} failed with error \d+ \(\w+\): .*injected fault"
         ) as caught:
             call()
-        assert caught.value.code
+        assert caught.value.vendor_code
         call()
         assert_close(device.get(y), convolution(x))
 

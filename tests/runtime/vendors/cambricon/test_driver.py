@@ -238,7 +238,7 @@ def test_every_failure_of_a_load_gives_everything_back(on: OnDevice, function: s
     Simulator().fault(function)
     with pytest.raises(DeviceError, match=f"{function} failed with error 632032") as caught:
         on.driver.load(OPEN, OPEN_SIGNATURE, MUTABLE)
-    assert caught.value.code == 632032
+    assert caught.value.vendor_code == 632032
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def test_a_type_that_cannot_be_passed_is_named() -> None:
 
 
 def test_another_file_is_refused() -> None:
-    with pytest.raises(SignatureError, match=r"^x: not a LiteRT model: the identifier TFL3 is missing\n  hint: give a .tflite file$"):
+    with pytest.raises(
+        SignatureError, match=r"^x: not a LiteRT model: the identifier TFL3 is missing\n  hint: give a .tflite file\n  code: "
+    ):
         read_model(b"PK\x03\x04" + bytes(60), "x")
 
 
