@@ -25,6 +25,7 @@ from landbridge.runtime.artifact import Artifact, from_bytes, read
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.bound import BoundRun
 from landbridge.runtime.boundaries import Boundary, Tapped
+from landbridge.runtime.check_models import check_models
 from landbridge.runtime.container import Blob
 from landbridge.runtime.device import Device
 from landbridge.runtime.dims import evaluate
@@ -273,6 +274,15 @@ class Session:
         found: list[Boundary] = []
         outputs = self._run(inputs, Tapped(found))
         return outputs, tuple(found)
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run once and return the outputs, after checking that each offline model writes all of its outputs and nothing beyond them.
+
+        Raises:
+            DeviceError: one does not; the message has the output and how many bytes (`landbridge.runtime.check_models`).
+            InputError, SessionClosed: as `run`.
+        """
+        return self._run(inputs, check_models)
 
     def record(self, inputs: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
         """Run once and return the outputs; add to ``folder`` what each offline model was given and gave, for ``load(…, replay=folder)``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from landbridge.runtime import dtypes, opaque
 from landbridge.runtime.device import CPU
 from landbridge.runtime.dims import render_shape
-from landbridge.runtime.driver import PreparedCall
+from landbridge.runtime.driver import PreparedCall, TensorRef
 from landbridge.runtime.errors import ArtifactCorrupt, DeviceError, InputError
 from landbridge.runtime.memory import view
 from landbridge.runtime.plan import LATE, Copy, Extern, Segment, Step
@@ -80,7 +80,7 @@ def _segment(binding: Binding, index: int, step: Segment) -> Call:
         if status:
             text = library.error()
             error = DeviceError(f"a host kernel failed: {text or f'status {status}'}", vendor_code=status, vendor_text=text, code="LB4012")
-            raise _placed(error, binding, index)
+            raise placed(error, binding, index)
 
     return call
 
@@ -98,7 +98,7 @@ def _copy(binding: Binding, index: int, step: Copy, *, to_cpu: bool) -> Call | N
         try:
             copy(addresses[destination], addresses[source], nbytes)
         except DeviceError as error:
-            _placed(error, binding, index)
+            placed(error, binding, index)
             raise
 
     return call
@@ -145,7 +145,7 @@ class ExternCall:
             with self._turn:
                 self._get()()
         except DeviceError as error:
-            _placed(error, self._binding, self._index)
+            placed(error, self._binding, self._index)
             raise
 
     def prepare(self) -> PreparedCall:
@@ -169,7 +169,7 @@ class ExternCall:
         try:
             return self._model.prepare(inputs, outputs)
         except DeviceError as error:
-            _placed(error, self._binding, self._index)
+            placed(error, self._binding, self._index)
             raise
         except InputError as error:
             error.at = describe_step(self._binding.opened.artifact, self._index)[0]
@@ -188,11 +188,25 @@ class ExternCall:
                 self._prepared.popitem()[1].close()
 
 
-def _placed(error: DeviceError, binding: Binding, index: int) -> DeviceError:
+def placed(error: DeviceError, binding: Binding, index: int) -> DeviceError:
     """Return the error with where it happened."""
     error.step = index
     error.at, error.device = describe_step(binding.opened.artifact, index)
     return error
+
+
+def call_at(binding: Binding, step: Extern, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> None:
+    """Call the offline model of a step once, elsewhere than the plan has it.
+
+    Raises:
+        DeviceError: the vendor refused or failed.
+    """
+    with binding.opened.turns[step.model]:
+        call = binding.opened.models[step.model].prepare(inputs, outputs)
+        try:
+            call()
+        finally:
+            call.close()
 
 
 def _run_late(binding: Binding, index: int, step: Extern) -> None:
@@ -203,7 +217,7 @@ def _run_late(binding: Binding, index: int, step: Extern) -> None:
             results = binding.opened.models[step.model].run_late(arrays)
         _take_late(binding, step, results)
     except DeviceError as error:
-        _placed(error, binding, index)
+        placed(error, binding, index)
         raise
 
 

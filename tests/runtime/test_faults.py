@@ -186,7 +186,7 @@ def test_every_call_of_the_ascend_library_fails_in_its_turn(simulator: Any, monk
     showed = 0
     for name, count in counts.items():
         for k in range(1, count + 1):
-            for mode in ("fail", "sticky"):
+            for mode in ("fail", "lasting"):
                 showed += _atlas_attempt(data, simulator, name, k, mode)
                 if name not in GIVES_BACK:
                     assert simulator.live() == {}, f"call {k} of {name}, {mode}"

@@ -14,7 +14,7 @@ from ctypes import POINTER, c_char, c_char_p, c_int, c_int32, c_int64, c_size_t,
 from pathlib import Path
 from typing import Any
 
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.vendors.shared_library import open_first
 
 SUCCESS = 0
@@ -84,16 +84,25 @@ _ERROR_NAMES = {
     500003: "RT_FAILURE",
     500004: "DRV_FAILURE",
     507008: "RT_SOC_VERSION",
+    507010: "RT_LOST_HEARTBEAT",
     507011: "RT_MODEL_EXECUTE",
+    507013: "RT_SYS_DMA",
     507014: "RT_AICORE_TIMEOUT",
     507015: "RT_AICORE_EXCEPTION",
+    507016: "RT_AICORE_TRAP_EXCEPTION",
+    507017: "RT_AICPU_TIMEOUT",
     507018: "RT_AICPU_EXCEPTION",
+    507901: "RT_SOCKET_CLOSE",
     545001: "GE_LOAD_MODEL",
     545002: "GE_LOAD_MODEL_PARTITION_FAILED",
     545003: "GE_LOAD_WEIGHT_PARTITION_FAILED",
     545004: "GE_LOAD_TASK_PARTITION_FAILED",
     545005: "GE_LOAD_KERNEL_PARTITION_FAILED",
 }
+
+LOST = frozenset({507010, 507013, 507014, 507015, 507016, 507017, 507018, 507901})
+"""Codes after which a device is of no use to this process: its scheduler's heartbeat is lost, its DMA failed, a core threw or timed out,
+the connection to its host is closed. (507011 is not one of them: a model also fails so for its arguments.)"""
 
 _ERROR_KINDS = {1: "wrong use", 2: "out of a resource", 3: "over a limit", 5: "internal error"}
 """What the first digit of a code means."""
@@ -219,9 +228,10 @@ class Acl:
             raise self.failure(name, code)
 
     def failure(self, name: str, code: int) -> DeviceError:
-        """Return the error for a ``code`` that ``name`` just returned on this thread."""
+        """Return the error for a ``code`` that ``name`` just returned on this thread: a `DeviceLost` where the code is one of `LOST`."""
         text = self.recent_text()
-        return DeviceError(f"{name} failed with {describe_code(code)}{_clause(text)}", at=self.at, vendor_code=code, vendor_text=text)
+        kind = DeviceLost if code in LOST else DeviceError
+        return kind(f"{name} failed with {describe_code(code)}{_clause(text)}", at=self.at, vendor_code=code, vendor_text=text)
 
     def recent_text(self) -> str:
         """Return and clear the vendor's words about the last failure on this thread, "" where the release has none."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from ctypes import byref, c_size_t
 from dataclasses import dataclass
 
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors.atlas.acl import SUCCESS, Acl, IODims
-from landbridge.runtime.vendors.atlas.format import GE_DTYPES, GEAR_INPUT
+from landbridge.runtime.vendors.atlas.format import GE_DTYPES, GEAR_INPUT, ITEM_NBYTES
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ def _compare(kind: str, tensors: tuple[Tensor, ...], ports: tuple[Port, ...]) ->
         f"{kind} {index} '{port.name}' is {tensor.dtype} {list(tensor.dims)}, expected {port.dtype} [{', '.join(map(str, port.shape))}]"
         for index, (tensor, port) in enumerate(zip(tensors, ports, strict=True))
         if tensor.dtype != port.dtype or not _fits(kind, tensor.dims, port)
+    ] + [
+        f"output {index} '{port.name}' takes {tensor.nbytes} bytes, {port.dtype} {list(tensor.dims)} takes {needed}"
+        for index, (tensor, port) in enumerate(zip(tensors, ports, strict=True))
+        for needed in (math.prod(tensor.dims) * ITEM_NBYTES[port.dtype],)
+        if kind == "output" and min(tensor.dims, default=1) > 0 and tensor.nbytes != needed
     ]
 
 

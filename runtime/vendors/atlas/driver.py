@@ -19,7 +19,7 @@ from typing import Any
 
 from landbridge.runtime.device import Device
 from landbridge.runtime.driver import Driver
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.atlas.acl import (
@@ -96,6 +96,8 @@ class AtlasDriver(Driver):
         if code == SUCCESS and address.value:
             return address.value
         error = self.acl.failure("aclrtMalloc", code)
+        if isinstance(error, DeviceLost):
+            raise error
         free = self.free_nbytes()
         found = f"no room for {nbytes} bytes{'' if free is None else f', {free} are free'}"
         hint = "use a smaller batch, or close other sessions on this device"

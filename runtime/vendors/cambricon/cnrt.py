@@ -14,7 +14,7 @@ from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint, 
 from pathlib import Path
 from typing import Any
 
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.vendors.shared_library import open_first
 
 SUCCESS = 0
@@ -59,6 +59,9 @@ _ERROR_NAMES = {
     632038: "INVALID_DATADESC",
     999991: "UNKNOWN",
 }
+
+LOST = frozenset({632032, 632033})
+"""Codes after which a card is of no use to this process: the card, or a core of it, has failed."""
 
 
 class DeviceInfo(ctypes.Structure):
@@ -180,11 +183,12 @@ class Cnrt:
             raise self.failure(name, code)
 
     def failure(self, name: str, code: int) -> DeviceError:
-        """Return the error for a ``code`` that ``name`` just returned on this thread."""
+        """Return the error for a ``code`` that ``name`` just returned on this thread: a `DeviceLost` where the code is one of `LOST`."""
         raw: bytes | None = self._text(code) if self._text is not None else None
         text = (raw or b"").decode("utf-8", "replace").strip()
         described = f"error {code} ({_ERROR_NAMES.get(code, 'unknown')})"
-        return DeviceError(f"{name} failed with {described}{f': {text}' if text else ''}", at=self.at, vendor_code=code, vendor_text=text)
+        kind = DeviceLost if code in LOST else DeviceError
+        return kind(f"{name} failed with {described}{f': {text}' if text else ''}", at=self.at, vendor_code=code, vendor_text=text)
 
     def destroy(self) -> None:
         """End the use of the library in this process."""

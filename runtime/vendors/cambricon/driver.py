@@ -18,7 +18,7 @@ from typing import Any
 
 from landbridge.runtime.device import Device
 from landbridge.runtime.driver import Driver
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.cambricon.cnrt import DEVICE_TO_HOST, HOST_TO_DEVICE, REAL, SUCCESS, Cnrt, DeviceInfo, open_library
@@ -78,6 +78,8 @@ class CambriconDriver(Driver):
         if code == SUCCESS and address.value:
             return address.value
         error = self.cnrt.failure("cnrtMalloc", code)
+        if isinstance(error, DeviceLost):
+            raise error
         hint = "use a smaller batch, or close other sessions on this device"
         raise DeviceError(
             f"no room for {nbytes} bytes: {error.message}",

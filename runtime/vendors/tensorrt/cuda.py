@@ -12,13 +12,19 @@ import threading
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 
 LIBRARIES = ("libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1", "/usr/lib/aarch64-linux-gnu/tegra/libcuda.so.1")
 """Where NVIDIA's driver puts its library: on the search path; on WSL; on Jetson."""
 
 _SUCCESS = 0
 _OUT_OF_MEMORY = 2
+_LOST = frozenset({4, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
+"""Codes that every later call in this process gets as well: the driver is shut down, the memory of the GPU, a link or the execution of a
+kernel has failed, or the context is destroyed.
+
+Source: cuda.h, where their descriptions say that the process must be terminated, or that the context cannot be used.
+"""
 _NON_BLOCKING = 1
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _NAME_NBYTES = 256
@@ -205,10 +211,11 @@ class Cuda:
         self._library.cuGetErrorName(code, byref(name))
         self._library.cuGetErrorString(code, byref(text))
         words = [(part.value or b"").decode("utf-8", "replace") for part in (name, text)]
-        return DeviceError(
+        kind = DeviceLost if code in _LOST else DeviceError
+        return kind(
             f"{function} failed with {code} ({words[0] or 'unknown'})",
             at=self._at,
-            hint="see nvidia-smi and dmesg" if function == "cuInit" else "",
+            hint="see nvidia-smi and dmesg" if function == "cuInit" or kind is DeviceLost else "",
             vendor_code=code,
             vendor_text=words[1],
         )

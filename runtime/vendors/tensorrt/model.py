@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.dtypes import nbytes_of
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import check_arguments
 from landbridge.runtime.vendors.tensorrt.cuda import Cuda
@@ -185,8 +185,11 @@ class TensorrtCall(PreparedCall):
         except DeviceError as error:
             _, text = gpu.messages.take()
             words = "; ".join(filter(None, (text, error.vendor_text)))
-            raise DeviceError(
-                f"the GPU failed while the engine ran: {error.message}: {words}", at=gpu.at, vendor_code=error.vendor_code, code="LB4009"
+            raise type(error)(
+                f"the GPU failed while the engine ran: {error.message}: {words}",
+                at=gpu.at,
+                vendor_code=error.vendor_code,
+                code=error.code if isinstance(error, DeviceLost) else "LB4009",
             ) from error
         for name, array in self._on_host.items():
             if name in self._gives:

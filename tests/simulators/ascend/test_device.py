@@ -390,8 +390,8 @@ def test_the_kth_call_from_now_fails(acl: Acl) -> None:
     assert acl.message() == "E19999: Inner Error! Reason: simulator: injected fault\n        [FUNC:aclrtSynchronizeDevice][ERROR:500003]\n"
 
 
-def test_a_sticky_fault_stays_until_the_reset(acl: Acl) -> None:
-    assert acl.code("sim_fault", b"aclrtSynchronizeDevice", 2, b"sticky") == 0
+def test_a_lasting_fault_stays_until_the_reset(acl: Acl) -> None:
+    assert acl.code("sim_fault", b"aclrtSynchronizeDevice", 2, b"lasting") == 0
     assert [acl.code("aclrtSynchronizeDevice") for _ in range(4)] == [0, 500003, 500003, 500003]
     acl.lib.sim_reset()
     acl("aclInit", None)

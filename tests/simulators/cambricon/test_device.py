@@ -23,10 +23,10 @@ from support.cnrt import (
     INVALID,
     INVALID_POINTER,
     MEMCPY,
-    MLU,
     NODEV,
     NOMEM,
     QUEUE,
+    SYS,
     Cnrt,
     Info,
 )
@@ -207,9 +207,9 @@ def test_faults_come_when_they_are_asked_for(cnrt: Cnrt) -> None:
     cnrt.make("cnrtMalloc", C.c_size_t(8))
     cnrt("cnrtMalloc", C.byref(handle), C.c_size_t(8), expect=NOMEM)
     cnrt.make("cnrtMalloc", C.c_size_t(8))
-    assert cnrt.lib.sim_fault(b"cnrtSyncDevice", 1, b"sticky") == 0
+    assert cnrt.lib.sim_fault(b"cnrtSyncDevice", 1, b"lasting") == 0
     for _ in range(2):
-        assert cnrt("cnrtSyncDevice", expect=MLU) == "CNRT_RET_ERR_MLU: cnrtSyncDevice: simulator: injected fault"
+        assert cnrt("cnrtSyncDevice", expect=SYS) == "CNRT_RET_ERR_SYS: cnrtSyncDevice: simulator: injected fault"
     assert cnrt.lib.sim_fault(b"cnrtNothing", 1, b"fail") == -1
     assert cnrt.lib.sim_fault(b"cnrtMalloc", 0, b"fail") == -1
     assert cnrt.lib.sim_fault(b"cnrtMalloc", 1, b"often") == -1

@@ -9,6 +9,9 @@ struct aipp {
     float padding_value;
 };
 
+/* Read those settings of a NamedAttrs that the file has. */
+void aipp_read_info(struct view settings, aclAippInfo *info);
+
 /* Read the settings of a NamedAttrs; what the file leaves out has the vendor's default. */
 void aipp_read(struct view settings, struct aipp *aipp);
 

@@ -103,14 +103,21 @@ static const struct io *io_at(const aclmdlDesc *desc, bool output, size_t index)
         return io == NULL ? otherwise : (expression);         \
     }
 
-GETTER(size_t, aclmdlGetInputSizeByIndex, false, 0, io->size)
-GETTER(size_t, aclmdlGetOutputSizeByIndex, true, 0, io->size)
+static size_t size_of(const struct io *io) { return fault_is(FAULT_SIZE) ? 2 * io->size : io->size; }
+
+static int dtype_of(const struct io *io) {
+    if (!fault_is(FAULT_DTYPE)) return (int)io->dtype;
+    return (int)io->dtype == ACL_FLOAT ? ACL_FLOAT16 : ACL_FLOAT;
+}
+
+GETTER(size_t, aclmdlGetInputSizeByIndex, false, 0, size_of(io))
+GETTER(size_t, aclmdlGetOutputSizeByIndex, true, 0, size_of(io))
 GETTER(const char *, aclmdlGetInputNameByIndex, false, "", io->name)
 GETTER(const char *, aclmdlGetOutputNameByIndex, true, "", io->name)
 GETTER(int, aclmdlGetInputFormat, false, ACL_FORMAT_UNDEFINED, io->format)
 GETTER(int, aclmdlGetOutputFormat, true, ACL_FORMAT_UNDEFINED, io->format)
-GETTER(int, aclmdlGetInputDataType, false, ACL_DT_UNDEFINED, io->dtype)
-GETTER(int, aclmdlGetOutputDataType, true, ACL_DT_UNDEFINED, io->dtype)
+GETTER(int, aclmdlGetInputDataType, false, ACL_DT_UNDEFINED, dtype_of(io))
+GETTER(int, aclmdlGetOutputDataType, true, ACL_DT_UNDEFINED, dtype_of(io))
 
 API size_t aclmdlGetNumInputs(const aclmdlDesc *desc) {
     ENTER(NEEDS_NOTHING, 0);

@@ -203,6 +203,12 @@ static aclError begin(uint32_t id, const aclmdlDataset *inputs, const aclmdlData
     return error;
 }
 
+/* Write beyond the end of the first output. */
+static void overrun(const struct model *model, const aclmdlDataset *dataset) {
+    const aclDataBuffer *buffer = dataset->entries[0].buffer;
+    memory_overrun((const unsigned char *)buffer->address + buffer->size, model->device);
+}
+
 /* The graph runs outside the lock, on tensors of its own, so that models on several threads run at the same time. */
 static aclError execute(uint32_t id, const aclmdlDataset *inputs, const aclmdlDataset *outputs) {
     struct model *model = NULL;
@@ -214,8 +220,10 @@ static aclError execute(uint32_t id, const aclmdlDataset *inputs, const aclmdlDa
         struct tensor **results = tensors + model->om.n_inputs;
         error = graph_run(&model->om, gear, tensors, results);
         if (error == ACL_SUCCESS) error = check_outputs(&model->om, gear, results);
+        unit_work(model->device, UNIT_EXECUTE, 0);
         LOCKED;
-        if (error == ACL_SUCCESS) error = write_outputs(model, outputs, results);
+        if (error == ACL_SUCCESS && !fault_is(FAULT_NO_WRITE)) error = write_outputs(model, outputs, results);
+        if (error == ACL_SUCCESS && fault_is(FAULT_OVERRUN)) overrun(model, outputs);
         model->busy = false;
     }
     for (int i = 0; i < count; i++) tensor_free(tensors[i]);

@@ -82,19 +82,27 @@ static aclError copy(void *dst, size_t room, const void *src, size_t count, int 
     const unsigned char *source = copy_end(src, count, from_device, kind, "src");
     unsigned char *destination = source == NULL ? NULL : copy_end(dst, count, to_device, kind, "dst");
     if (destination == NULL) return ACL_ERROR_RT_PARAM_INVALID;
-    memmove(destination, source, count);
+    if (!fault_is(FAULT_NO_WRITE)) memmove(destination, source, count);
     return ACL_SUCCESS;
+}
+
+/* The time that a copy takes passes without the lock, so that devices work at the same time. */
+static aclError timed_copy(void *dst, size_t room, const void *src, size_t count, int kind) {
+    aclError error = copy(dst, room, src, count, kind);
+    if (error == ACL_SUCCESS && kind != ACL_MEMCPY_HOST_TO_HOST)
+        unit_work(context_current()->device, kind == ACL_MEMCPY_DEVICE_TO_HOST ? UNIT_OUT : UNIT_IN, count);
+    return error;
 }
 
 API aclError aclrtMemcpy(void *dst, size_t room, const void *src, size_t count, int kind) {
     ENTER_ERROR(NEEDS_CONTEXT);
-    return copy(dst, room, src, count, kind);
+    return timed_copy(dst, room, src, count, kind);
 }
 
 API aclError aclrtMemcpyAsync(void *dst, size_t room, const void *src, size_t count, int kind, aclrtStream stream) {
     ENTER_ERROR(NEEDS_CONTEXT);
     aclError error = stream_check(stream);
-    return error != ACL_SUCCESS ? error : copy(dst, room, src, count, kind);
+    return error != ACL_SUCCESS ? error : timed_copy(dst, room, src, count, kind);
 }
 
 static aclError set(void *pointer, size_t room, int32_t value, size_t count) {

@@ -112,7 +112,8 @@ static bool derive_axis(const struct call *call, struct window *w, int axis, int
             tried = *w;
         }
     if (found != 1)
-        op_error(call, "it keeps no strides and pads, and its shapes leave open which: %" PRId64 " -> %" PRId64 " with a window of %" PRId64,
+        op_error(call,
+                 "it keeps no strides and pads, and its shapes leave open which: %" PRId64 " -> %" PRId64 " with a window of %" PRId64,
                  size, wanted, w->kernel[axis]);
     return found == 1;
 }
@@ -144,7 +145,7 @@ static bool read_window(const struct call *call, const struct tensor *filter, st
 
 static struct tensor *run(const struct call *call, struct tensor *filter, int64_t groups) {
     const struct tensor *input = call->in[0], *bias = call->n_in > 2 ? call->in[2] : NULL;
-    struct window window;
+    struct window window = {0};
     struct tensor *x = NULL, *y = NULL;
     if (filter != NULL && read_window(call, filter, &window)) x = op_to_nchw(call, input, filter->dims[1] * groups);
     if (x != NULL) y = op_from_nchw(call, convolve(call, x, filter, bias, &window, groups), input);

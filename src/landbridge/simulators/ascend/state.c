@@ -68,8 +68,9 @@ API const char *aclGetRecentErrMsg(void) {
 /* --- entering a call ---------------------------------------------------------------------------------------------------- */
 
 static aclError apply_fault(const char *function) {
-    enum fault fault = fault_take(function);
+    enum fault fault = fault_enter(function);
     if (fault == FAULT_NONE) return ACL_SUCCESS;
+    if (fault == FAULT_LOST) return fail(ACL_ERROR_RT_AICORE_EXCEPTION, "simulator: the device is lost");
     aclError code = strncmp(function, "aclmdl", 6) == 0 ? ACL_ERROR_GE_FAILURE : ACL_ERROR_RT_FAILURE;
     if (strncmp(function, "aclmdlExecute", 13) == 0) code = ACL_ERROR_RT_MODEL_EXECUTE;
     return fail(fault == FAULT_OUT_OF_MEMORY ? ACL_ERROR_RT_MEMORY_ALLOCATION : code, "simulator: injected fault");
@@ -84,6 +85,7 @@ aclError sim_enter(const char *function, int needs) {
     if (needs == NEEDS_CONTEXT && context_current() == NULL)
         return fail(ACL_ERROR_RT_CONTEXT_NULL,
                     "this thread has no current context; call aclrtSetDevice or aclrtSetCurrentContext on it first");
+    if (needs == NEEDS_CONTEXT && fault_lost()) return fail(ACL_ERROR_RT_AICORE_EXCEPTION, "simulator: the device is lost");
     return ACL_SUCCESS;
 }
 
@@ -142,6 +144,14 @@ const struct vendor VENDOR = {
     .current = "context is on device",
     .no_device_memory = ACL_ERROR_RT_MEMORY_ALLOCATION,
     .no_host_memory = ACL_ERROR_BAD_ALLOC,
+    .twists = {{"aclmdlGetInputSizeByIndex", FAULT_SIZE},
+               {"aclmdlGetOutputSizeByIndex", FAULT_SIZE},
+               {"aclmdlGetInputDataType", FAULT_DTYPE},
+               {"aclmdlGetOutputDataType", FAULT_DTYPE},
+               {"aclmdlExecute", FAULT_NO_WRITE},
+               {"aclmdlExecute", FAULT_OVERRUN},
+               {"aclrtMemcpy", FAULT_NO_WRITE},
+               {"aclrtMemcpyAsync", FAULT_NO_WRITE}},
 };
 
 /* Free everything and forget everything: the state before aclInit. No other thread may be inside the library. */
@@ -154,6 +164,7 @@ API void sim_reset(void) {
     device_reset_all();
     memory_reset();
     faults_clear();
+    speeds_clear();
     initialised = finalised = false;
     mine.count = 0;
 }

@@ -4,8 +4,12 @@ The format of real Cambricon models is not public, so that it runs only those th
 them, and say that they are simulated. The operators are those of the Ascend simulator.
 
 Beside the interface of CNRT 4 it exports ``int64_t sim_live(const char *kind)`` (live handles; "bytes" is device memory in use),
-``void sim_reset(void)`` (back to the state before ``cnrtInit``) and ``int sim_fault(const char *function, int k, const char *mode)``
-(make the k-th call from now fail: "fail", "sticky" or "oom"). Environment, read by ``cnrtInit``:
+``void sim_reset(void)`` (back to the state before ``cnrtInit``), ``int sim_fault(const char *function, int k, const char *mode)`` (do
+something to the k-th call from now; ``common/control.c`` has the modes: failures that pass, last, or lose the device, lack of memory,
+hangs until ``void sim_release(void)``, delays, wrong answers, writing nothing or too much), and ``int sim_speed(const char *what, double
+latency_s, double bytes_per_s)`` (how long "copy in", "copy out" and "execute" take).
+
+Environment, read by ``cnrtInit``:
 ``LANDBRIDGE_SIM_CAMBRICON_MEMORY`` (bytes per device, with an optional K, M or G) and ``LANDBRIDGE_SIM_CAMBRICON_CORE`` (MLU270,
 MLU220 or MLU290).
 """
@@ -17,7 +21,21 @@ from pathlib import Path
 from landbridge.simulators import common
 from landbridge.simulators.build import build_library
 
-_OPERATORS = ("graph", "interface", "layout", "om", "ops_conv", "ops_math", "ops_matmul", "ops_pool", "ops_shape", "proto", "tensor")
+_OPERATORS = (
+    "aipp",
+    "graph",
+    "interface",
+    "layout",
+    "om",
+    "ops_aipp",
+    "ops_conv",
+    "ops_math",
+    "ops_matmul",
+    "ops_pool",
+    "ops_shape",
+    "proto",
+    "tensor",
+)
 """What of the Ascend simulator executes graphs."""
 
 

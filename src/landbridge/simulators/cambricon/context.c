@@ -24,6 +24,7 @@ struct job {
     struct engine_tensor inputs[PARAMS / 2], outputs[PARAMS / 2];
     void *params[PARAMS];
     size_t sizes[PARAMS];
+    bool overruns; /* an injected fault */
 };
 
 static struct job *jobs[JOBS]; /* in their order */
@@ -146,7 +147,8 @@ static cnrtRet_t invoke(cnrtRuntimeContext_t handle, cnrtParamDesc_t *descs, voi
     memcpy(job->params, params, (size_t)(subnet->n_in + subnet->n_out) * sizeof *params);
     code = set_shapes(job, subnet, descs);
     if (code == CNRT_RET_SUCCESS) code = check_params(subnet, job);
-    if (code == CNRT_RET_SUCCESS)
+    job->overruns = fault_is(FAULT_OVERRUN);
+    if (code == CNRT_RET_SUCCESS && !fault_is(FAULT_NO_WRITE))
         jobs[job_count++] = job;
     else
         free(job);
@@ -202,10 +204,11 @@ static cnrtRet_t run_job(struct job *job) {
         tensor->room = job->sizes[i];
     }
     if (!engine_run(subnet->engine, job->inputs, outputs)) return fail_with(CNRT_RET_ERR_MLU, "%s", engine_message());
+    if (job->overruns) memory_overrun((const unsigned char *)job->params[subnet->n_in] + job->sizes[subnet->n_in], job->device);
     return check_shapes(subnet, outputs, job->outputs);
 }
 
-cnrtRet_t jobs_run(int device, cnrtQueue_t queue) {
+static cnrtRet_t run_jobs(int device, cnrtQueue_t queue, int *count) {
     LOCKED;
     cnrtRet_t first = CNRT_RET_SUCCESS;
     int kept = 0;
@@ -217,7 +220,15 @@ cnrtRet_t jobs_run(int device, cnrtQueue_t queue) {
         cnrtRet_t code = run_job(jobs[i]);
         if (first == CNRT_RET_SUCCESS) first = code;
         free(jobs[i]);
+        ++*count;
     }
     job_count = kept;
     return first;
+}
+
+cnrtRet_t jobs_run(int device, cnrtQueue_t queue) {
+    int count = 0;
+    cnrtRet_t code = run_jobs(device, queue, &count);
+    for (int i = 0; i < count; i++) unit_work(device, UNIT_EXECUTE, 0);
+    return code;
 }

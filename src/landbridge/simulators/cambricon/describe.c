@@ -12,6 +12,8 @@ static cnrtRet_t sizes(int64_t **out, int *count, cnrtFunction_t function, bool 
     if (subnet == NULL) return CNRT_RET_ERR_INVALID;
     *out = subnet->sizes + (inputs ? 0 : subnet->n_in);
     *count = inputs ? subnet->n_in : subnet->n_out;
+    static _Thread_local int64_t wrong[1];
+    if (fault_is(FAULT_SIZE) && *count == 1) wrong[0] = 2 * **out, *out = wrong;
     return CNRT_RET_SUCCESS;
 }
 
@@ -33,6 +35,8 @@ static cnrtRet_t types(int **out, int *count, cnrtFunction_t function, bool inpu
     if (subnet == NULL) return CNRT_RET_ERR_INVALID;
     *out = subnet->dtypes + (inputs ? 0 : subnet->n_in);
     *count = inputs ? subnet->n_in : subnet->n_out;
+    static _Thread_local int wrong[1];
+    if (fault_is(FAULT_DTYPE) && *count == 1) wrong[0] = **out == CNRT_FLOAT32 ? CNRT_FLOAT16 : CNRT_FLOAT32, *out = wrong;
     return CNRT_RET_SUCCESS;
 }
 

@@ -38,6 +38,7 @@ static const struct {
     {CNRT_RET_ERR_NOMEM, "CNRT_RET_ERR_NOMEM"},
     {CNRT_RET_ERR_NODEV, "CNRT_RET_ERR_NODEV"},
     {CNRT_RET_ERR_IO, "CNRT_RET_ERR_IO"},
+    {CNRT_RET_ERR_SYS, "CNRT_RET_ERR_SYS"},
     {CNRT_RET_ERR_BUSY, "CNRT_RET_ERR_BUSY"},
     {CNRT_RET_ERR_UNSUPPORTED, "CNRT_RET_ERR_UNSUPPORTED"},
     {CNRT_RET_ERR_INVALID_POINTER, "CNRT_RET_ERR_INVALID_POINTER"},
@@ -76,14 +77,16 @@ API const char *cnrtGetErrorStr(cnrtRet_t code) {
 
 cnrtRet_t sim_enter(const char *function, int needs) {
     mine.function = function;
-    enum fault fault = fault_take(function);
+    enum fault fault = fault_enter(function);
+    if (fault == FAULT_LOST) return fail_with(CNRT_RET_ERR_MLU, "simulator: the device is lost");
     if (fault != FAULT_NONE)
-        return fail_with(fault == FAULT_OUT_OF_MEMORY ? CNRT_RET_ERR_NOMEM : CNRT_RET_ERR_MLU, "simulator: injected fault");
+        return fail_with(fault == FAULT_OUT_OF_MEMORY ? CNRT_RET_ERR_NOMEM : CNRT_RET_ERR_SYS, "simulator: injected fault");
     LOCKED;
     if (needs & NEEDS_INIT && mode == UNUSED) return fail_with(CNRT_RET_ERR_INIT, "cnrt is not initialised; call cnrtInit first");
     if (needs & NEEDS_NO_FAKE && mode == FAKE) return fail_with(CNRT_RET_ERR_NODEV, "the fake device only answers questions about models");
     if (needs & NEEDS_CURRENT && mode == REAL && device_current() < 0)
         return fail_with(CNRT_RET_ERR_NODEV, "this thread has no current device; call cnrtSetCurrentDevice on it first");
+    if (needs & NEEDS_CURRENT && fault_lost()) return fail_with(CNRT_RET_ERR_MLU, "simulator: the device is lost");
     return CNRT_RET_SUCCESS;
 }
 
@@ -130,6 +133,15 @@ const struct vendor VENDOR = {
     .current = "device is",
     .no_device_memory = CNRT_RET_ERR_NOMEM,
     .no_host_memory = CNRT_RET_ERR_NOMEM,
+    .twists = {{"cnrtGetInputDataSize", FAULT_SIZE},
+               {"cnrtGetOutputDataSize", FAULT_SIZE},
+               {"cnrtGetInputDataType", FAULT_DTYPE},
+               {"cnrtGetOutputDataType", FAULT_DTYPE},
+               {"cnrtInvokeRuntimeContext", FAULT_NO_WRITE},
+               {"cnrtInvokeRuntimeContext", FAULT_OVERRUN},
+               {"cnrtInvokeRuntimeContext_V2", FAULT_NO_WRITE},
+               {"cnrtInvokeRuntimeContext_V2", FAULT_OVERRUN},
+               {"cnrtMemcpy", FAULT_NO_WRITE}},
 };
 
 /* Free everything and forget everything: the state before cnrtInit. No other thread may be inside the library. */
@@ -141,6 +153,7 @@ API void sim_reset(void) {
     device_forget_all();
     memory_reset();
     faults_clear();
+    speeds_clear();
     mode = UNUSED;
     mine.code = CNRT_RET_SUCCESS;
 }

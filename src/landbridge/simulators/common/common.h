@@ -15,14 +15,32 @@
 
 #define DEVICES 4
 #define KINDS_MAX 16
+#define TWISTS_MAX 16
 
 enum { K_BUFFER, K_HOST, K_FIRST }; /* kinds of handles; a vendor's own begin at K_FIRST */
+
+enum fault {
+    FAULT_NONE,
+    FAULT_FAIL,
+    FAULT_OUT_OF_MEMORY,
+    FAULT_LOST, /* the device is, from now on */
+    FAULT_HANG,
+    FAULT_SLOW,
+    FAULT_SIZE, /* from here on: what a call does wrong without saying so */
+    FAULT_DTYPE,
+    FAULT_NO_WRITE,
+    FAULT_OVERRUN
+};
 
 struct vendor {
     const char *prefix;               /* of the interface's functions */
     const char *kinds[KINDS_MAX + 1]; /* the names that sim_live takes; NULL ends them */
     const char *current;              /* how a message tells the number of the current device */
     int no_device_memory, no_host_memory;
+    struct {
+        const char *function;
+        enum fault fault;
+    } twists[TWISTS_MAX + 1]; /* what functions can do wrong without saying so; NULL ends them */
 };
 extern const struct vendor VENDOR;
 
@@ -42,11 +60,20 @@ void sim_unlock(struct guard *guard);
 
 /* --- control.c: the simulator's own entry points, and what the environment says ----------------------------------------- */
 
-enum fault { FAULT_NONE, FAULT_FAIL, FAULT_OUT_OF_MEMORY };
-
-enum fault fault_take(const char *function); /* what the call that begins is to fail with */
+/* What the call that begins is to fail with: FAULT_NONE, FAULT_FAIL, FAULT_OUT_OF_MEMORY or FAULT_LOST. Hangs and delays are over when
+ * this returns. Call without the lock. */
+enum fault fault_enter(const char *function);
+bool fault_is(enum fault fault); /* the present call is to do this wrong */
+bool fault_lost(void);           /* the device is lost */
 void faults_clear(void);
 size_t environment_size(const char *name, size_t otherwise); /* a number with an optional K, M or G */
+
+/* --- speed.c: how long things take -------------------------------------------------------------------------------------- */
+
+enum unit { UNIT_IN, UNIT_OUT, UNIT_EXECUTE };
+
+void unit_work(int device, enum unit unit, size_t bytes); /* takes as long as a test has said; call without the lock */
+void speeds_clear(void);
 
 /* --- handles.c: every object that the caller holds is registered -------------------------------------------------------- */
 
@@ -75,5 +102,8 @@ bool memory_drop(void *pointer);                                              /*
 /* The simulator's own view of device memory [pointer, pointer + size) on `device`, or NULL after sim_report(code, ...).
  * `what` names the pointer in the message. Call with the lock held, and use the result only as long. */
 unsigned char *memory_view(const void *pointer, size_t size, int device, int code, const char *what);
+
+/* Spoil the bytes behind a tensor that ends at `end`, as far as they are in its buffer. Call with the lock held. */
+void memory_overrun(const void *end, int device);
 
 #endif

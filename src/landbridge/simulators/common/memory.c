@@ -12,6 +12,7 @@
 #define PAGE 4096u
 #define ALIGNMENT 64u
 #define FRESH 0xCD
+#define OVERRUN 0x5A
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
 struct allocation {
@@ -141,6 +142,16 @@ unsigned char *memory_view(const void *pointer, size_t size, int device, int cod
         return NULL;
     }
     return found->bytes + offset;
+}
+
+void memory_overrun(const void *end, int device) {
+    LOCKED;
+    bool holds;
+    size_t index = find(device, (uintptr_t)end, &holds);
+    if (!holds) return;
+    const struct allocation *found = &devices[device].allocations[index];
+    size_t offset = (uintptr_t)end - found->address, left = found->size - offset;
+    memset(found->bytes + offset, OVERRUN, left < ALIGNMENT ? left : ALIGNMENT);
 }
 
 /* --- allocation --------------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.vendors.tensorrt import cuda
 from landbridge.runtime.vendors.tensorrt.cuda import Cuda
 from support.cuda_double import CudaDouble, use
@@ -79,6 +79,16 @@ def test_failures_have_the_drivers_words(gpu: Cuda, double: CudaDouble) -> None:
         gpu.allocate(64)
     with pytest.raises(DeviceError, match=r"^gpu0: cuMemFree_v2 failed with 1 "):
         gpu.free(12345)
+
+
+@pytest.mark.parametrize(("code", "lost"), [(700, True), (719, True), (214, True), (999, False), (1, False)])
+def test_what_every_later_call_gets_too_is_the_loss_of_the_gpu(gpu: Cuda, double: CudaDouble, code: int, lost: bool) -> None:
+    double.fail("cuCtxSetCurrent", code)
+    with pytest.raises(DeviceError) as caught:
+        gpu.bind()
+    assert isinstance(caught.value, DeviceLost) == lost
+    assert caught.value.vendor_code == code
+    gpu.bind()
 
 
 def test_a_closed_gpu_refuses(double: CudaDouble) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from landbridge.runtime.driver import TensorRef
-from landbridge.runtime.errors import DeviceError, InputError, UnsupportedError
+from landbridge.runtime.errors import DeviceError, DeviceLost, InputError, UnsupportedError
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.tensorrt import cuda
@@ -162,7 +162,7 @@ def test_a_failure_on_the_gpu_has_cudas_words(driver: TensorrtDriver, double: Cu
     refs = [TensorRef(driver.allocate(32), 32, "float32", (2, 4)) for _ in range(2)]
     prepared = model.prepare(refs[:1], refs[1:])
     double.fail_on_stream(700)
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises(DeviceLost) as caught:
         prepared()
     assert caught.value.message == (
         "the GPU failed while the engine ran: cuStreamSynchronize failed with 700 (CUDA_ERROR_ILLEGAL_ADDRESS): "
