@@ -28,6 +28,7 @@ from landbridge.runtime.container import (
 )
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, PlanError
 from landbridge.runtime.fields import Field
+from landbridge.runtime.golden import MEMBER, SECTION, Golden
 from landbridge.runtime.plan import Extern, Plan, Segment
 from landbridge.runtime.report import Report
 from landbridge.runtime.save_file import save_file
@@ -89,6 +90,7 @@ class Artifact:
         report: what the compiler did.
         sections: bytes by name: the host library, the constants, the blobs. In the order of the file. The names begin with "code/",
             "const/" or "vendor/", and have lower-case letters, digits and ``._-``.
+        golden: inputs and what the model makes of them, for a self-test, or None; the tensors are the section "const/golden".
         digest: SHA-256 of the manifest of the file it was read from, in hexadecimal; it identifies the whole file.
         section_digests: SHA-256 of each section of that file, in hexadecimal.
     """
@@ -100,6 +102,7 @@ class Artifact:
     externs: tuple[ExternRecord, ...]
     report: Report
     sections: Mapping[str, Blob]
+    golden: Golden | None = None
     digest: str = field(default="", compare=False)
     section_digests: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -251,7 +254,7 @@ def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, An
         "externs": [_extern_to_json(record) for record in artifact.externs],
         "report": artifact.report.to_json(),
         "sections": [dict(vars(section)) for section in sections],
-        "x": {},
+        "x": {MEMBER: artifact.golden.to_json()} if artifact.golden else {},
     }
 
 
@@ -270,6 +273,7 @@ def _parse(manifest: dict[str, Any], digest: str) -> Artifact:
     names = ("format", "format_version", "requires", "name", "producer", "target", "plan", "externs", "report", "sections", "x")
     fields = Field(manifest, "").record(*names)
     target = fields["target"].record("triple", "cpu", "cpu_features")
+    more = fields["x"].mapping()
     return Artifact(
         name=fields["name"].text(),
         producer=fields["producer"].text_mapping(),
@@ -278,6 +282,7 @@ def _parse(manifest: dict[str, Any], digest: str) -> Artifact:
         externs=tuple(_extern(entry) for entry in fields["externs"].items()),
         report=Report.from_json(fields["report"].value),
         sections={},
+        golden=Golden.from_json(more[MEMBER]) if MEMBER in more else None,
         digest=digest,
     )
 
@@ -324,3 +329,6 @@ def _check_meaning(artifact: Artifact, sections: tuple[Section, ...]) -> None:
             raise ArtifactCorrupt(message, at=f"plan.steps[{index}].model")
     if HOST_LIBRARY not in sizes and any(isinstance(step, Segment) for step in artifact.plan.steps):
         raise ArtifactCorrupt(f"there is no section '{HOST_LIBRARY}', but the plan has segments", at="sections")
+    for at, tensor in artifact.golden.tensors() if artifact.golden else ():
+        if tensor.offset + tensor.nbytes > sizes.get(SECTION, 0):
+            raise ArtifactCorrupt(f"'{tensor.name}' reaches beyond the {sizes.get(SECTION, 0)} bytes of '{SECTION}'", at=at)

@@ -93,6 +93,10 @@ LB1116 An error code is not known.
 Cause: it is misspelt, or of a newer release.
 Fix: landbridge explain lists all codes.
 
+LB1117 An artifact has nothing to test itself with.
+Cause: it was compiled without --golden.
+Fix: compile it again with --golden in.npz, or compare it with its model by landbridge verify.
+
 LB1200 An input does not fit.
 Cause: see the message; nothing has run.
 Fix: landbridge inspect ARTIFACT lists the inputs.
@@ -328,6 +332,10 @@ Fix: leave the operator out of the region, or use the vendor's own compiler.
 LB2312 A value is of a kind that cannot stand here.
 Cause: a sparse tensor, or a value whose type or shape is not known where one must be.
 Fix: name the extents with --shape, or choose another border.
+
+LB2313 Values for a self-test cannot be computed or kept.
+Cause: the reference is the ONNX model; a module has none, and values that are no tensors of numbers cannot be kept.
+Fix: give the ONNX model that means the same with --golden-reference (in Python: golden_reference=).
 
 LB3000 An artifact cannot be read.
 Cause: the path is wrong, the rights do not allow it, or it is no regular file.

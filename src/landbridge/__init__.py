@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from landbridge.ir.verify import verify as verify
     from landbridge.runtime import errors as errors
     from landbridge.runtime.device import Device as Device
+    from landbridge.runtime.selftest import selftest as selftest
     from landbridge.runtime.session import Session as Session
     from landbridge.runtime.session import load as load
     from landbridge.runtime.signature import Gears as Gears
@@ -91,6 +92,7 @@ _HOME = {
     "Compiled": "landbridge.compiler:Compiled",
     "load": "landbridge.runtime.session:load",
     "Session": "landbridge.runtime.session:Session",
+    "selftest": "landbridge.runtime.selftest:selftest",
     "errors": "landbridge.runtime.errors",
     "__version__": "landbridge.runtime.version:VERSION",
 }
@@ -127,6 +129,7 @@ __all__ = [
     "Compiled",
     "load",
     "Session",
+    "selftest",
     "errors",
     "__version__",
 ]

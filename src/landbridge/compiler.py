@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from landbridge import codegen, passes
+from landbridge.golden import Inputs, with_golden
 from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import MODEL, TOPOLOGY, Program, attribute
 from landbridge.ir.topology import Topology
@@ -66,6 +67,8 @@ def compile(
     *,
     name: str | None = None,
     observers: tuple[Any, ...] = (),
+    golden: Inputs | Sequence[Inputs] | None = None,
+    golden_reference: str | Path | None = None,
 ) -> Compiled:
     """Compile a program into an artifact.
 
@@ -76,12 +79,16 @@ def compile(
         topology: the links between devices, as pairs of names; a star around the CPU by default.
         name: what to call the model; what the front end calls it by default.
         observers: of the pass pipeline (`landbridge.passes.base`).
+        golden: the inputs of a run, or of several, that are kept in the artifact with what the ONNX model makes of them, for
+            `landbridge.selftest`.
+        golden_reference: the ONNX model to take for that; by default the one that the program came from.
 
     Raises:
         UsageError: an unknown mode, target or device.
         SignatureError: calls that do not match the offline models; all of them.
         PlacementError: in strict mode, what breaks the rules, each with the line to add.
-        UnsupportedError: operators that cannot be compiled; all of them.
+        UnsupportedError: operators that cannot be compiled; all of them. Or there is no reference for ``golden``.
+        InputError, ModelError: ``golden`` does not fit the model, or its reference cannot be run on it.
     """
     if mode not in ("auto", "strict"):
         raise UsageError(f"unknown mode '{mode}'", hint='"auto" or "strict"', code="LB1105")
@@ -96,4 +103,7 @@ def compile(
     verify(placed, phase="placed")
     title = name or attribute(placed.module, MODEL, "model")
     artifact = codegen.build(placed, target, name=title)
-    return Compiled(replace(artifact, report=make_report(placed, artifact.plan)), placed)
+    artifact = replace(artifact, report=make_report(placed, artifact.plan))
+    if golden is not None:
+        artifact = with_golden(artifact, placed, golden, golden_reference)
+    return Compiled(artifact, placed)

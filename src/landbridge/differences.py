@@ -87,9 +87,18 @@ def facts(path: str | Path) -> Facts:
             for section in manifest.sections
             if not section.name.startswith("vendor/")
         },
+        "self-test": _golden(found),
         "plan": {"steps": str(len(found.plan.steps)), "digest": _digest(found.plan.to_json())},
         "file": {"digest": f"sha256:{found.digest}", "signed by": ", ".join(sorted(s.key[:16] for s in manifest.signatures)) or "nobody"},
     }
+
+
+def _golden(found: Artifact) -> dict[str, str]:
+    golden = found.golden
+    if golden is None:
+        return {}
+    values = ", ".join(dict.fromkeys(tensor.name for case in golden.cases for tensor in case.values))
+    return {"cases": str(len(golden.cases)), "values": values, "by": golden.by}
 
 
 def _interface(kind: str, plan: Plan, entries: Iterable[Interface]) -> list[tuple[str, str]]:

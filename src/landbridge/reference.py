@@ -26,13 +26,17 @@ class Reference:
         names: of all values that can be asked for.
     """
 
-    def __init__(self, model: str | Path) -> None:
+    def __init__(self, model: str | Path | bytes, name: str | None = None) -> None:
         """Read the model.
+
+        Args:
+            model: its path, or its bytes.
+            name: what to call it; by default what the file is called.
 
         Raises:
             ModelError: it cannot be read or is not valid.
         """
-        self._model, self.title = load(model)
+        self._model, self.title = load(model, name)
         graph = self._model.graph
         constants = {tensor.name for tensor in graph.initializer}
         self._inputs = {value.name for value in graph.input} - constants

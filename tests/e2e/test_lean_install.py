@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import landbridge as lb
+from support.small_onnx import node, small_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,9 +29,15 @@ class Net(lb.nn.Module):
         return lb.nn.softmax(x, axis=1)
 
 
+NET = small_model([node("Softmax", "x", "output", axis=1)], {"x": ("float32", ("n", 3))}, {"output": ("float32", ("n", 3))})
+
+
 @pytest.mark.timeout(600)
 def test_the_runtime_alone_runs_an_artifact(tmp_path: Path) -> None:
-    artifact = lb.compile(lb.from_module(Net(), {"x": lb.TensorSpec(("n", 3), "float32")})).save(tmp_path / "net.lbr")
+    x = np.arange(12, dtype="float32").reshape(4, 3)
+    (tmp_path / "net.onnx").write_bytes(NET.SerializeToString())
+    model = lb.from_module(Net(), {"x": lb.TensorSpec(("n", 3), "float32")})
+    artifact = lb.compile(model, golden={"x": x}, golden_reference=tmp_path / "net.onnx").save(tmp_path / "net.lbr")
     environment = tmp_path / "env"
     venv.create(environment, with_pip=True)
     python = environment / "bin/python"
@@ -44,13 +51,17 @@ def test_the_runtime_alone_runs_an_artifact(tmp_path: Path) -> None:
     listed = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True, text=True).stdout
     assert {line.partition("=")[0] for line in listed.split()} <= {"landbridge", "numpy", "pip", "setuptools"}
     subprocess.run([python, "-I", "-c", RUN, artifact, tmp_path / "y.npy"], check=True, cwd=tmp_path)
-    x = np.arange(12, dtype="float32").reshape(4, 3)
     expected = np.exp(x) / np.exp(x).sum(1, keepdims=True)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-6)
     inspected = subprocess.run([environment / "bin/landbridge", "inspect", artifact], check=True, capture_output=True, text=True).stdout
     assert "input  x: float32 [n, 3] on cpu" in inspected
     checked = subprocess.run([environment / "bin/landbridge", "doctor", artifact], check=True, capture_output=True, text=True).stdout
     assert checked.endswith(f"\n{artifact}: runs here\n")
+    tested = subprocess.run([environment / "bin/landbridge", "selftest", artifact], check=True, capture_output=True, text=True).stdout
+    assert "1 of 1 values agree with " in tested
+    assert tested.endswith("\npassed\n")
+    explained = subprocess.run([environment / "bin/landbridge", "explain", "LB1203"], check=True, capture_output=True, text=True).stdout
+    assert explained.startswith("LB1203 (InputError)")
     refused = subprocess.run([environment / "bin/landbridge", "compile", "model.onnx"], capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr.count("Traceback")) == (1, 0)
     assert "pip install 'landbridge[compiler]'" in refused.stderr

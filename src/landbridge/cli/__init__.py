@@ -28,6 +28,7 @@ from landbridge.cli import (
     options,
     report,
     run,
+    selftest,
     sign,
     split,
     swap,
@@ -41,6 +42,7 @@ from landbridge.runtime.errors import BugError, LandbridgeError, UserError, did_
 VERBS = (
     compile_verb,
     run,
+    selftest,
     verify,
     bench,
     inspect,

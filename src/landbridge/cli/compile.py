@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from landbridge.cli import options
+from landbridge.cli import inputs, options
 from landbridge.cli.gates import Gates
 from landbridge.cli.progress import Progress
 from landbridge.cli.report import check_name
@@ -36,6 +36,16 @@ def add(verbs: options.Verbs) -> None:
         "--link", action="append", default=[], metavar="cpu-DEVICE", help="allow data to cross here, and only over links given so"
     )
     parser.add_argument("--report", action="append", default=[], metavar="F.json|F.html", help="write the report to a file")
+    parser.add_argument(
+        "--golden",
+        action="append",
+        default=[],
+        metavar="IN.npz",
+        help="keep these inputs, and what the model makes of them, in the artifact, for landbridge selftest; may be given several times",
+    )
+    parser.add_argument(
+        "--golden-reference", metavar="MODEL.onnx", help="the model to take for that, where MODEL has offline models in it already"
+    )
     gates = parser.add_argument_group("to fail in CI, where the artifact is not written then")
     gates.add_argument("--max-copies", type=int, metavar="N", help="fail when more values cross than this")
     gates.add_argument("--max-copy-bytes", type=int, metavar="N", help="fail when more bytes cross in a run than this")
@@ -91,13 +101,22 @@ def execute(arguments: argparse.Namespace) -> int:
     with options.working(arguments, f"reading {arguments.model}") as progress:
         model = program_of(arguments, progress)
         watchers, times = _observers(arguments)
+        golden = [inputs.several(Path(path)) for path in arguments.golden] or None
         progress.now(f"compiling {arguments.model}")
         if arguments.stop_after:
             placed = passes.place_program(model, mode=arguments.mode, observers=(*watchers, StopAfter(arguments.stop_after)))
             print(print_module(placed.module))
             _tell_times(times)
             return 0
-        compiled = lb.compile(model, arguments.target, arguments.mode, links, observers=watchers)
+        compiled = lb.compile(
+            model,
+            arguments.target,
+            arguments.mode,
+            links,
+            observers=watchers,
+            golden=golden,
+            golden_reference=arguments.golden_reference,
+        )
     _tell_times(times)
     gates.check(compiled.report)
     output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)

@@ -67,7 +67,7 @@ def read(ports: Sequence[TensorInfo], arguments: argparse.Namespace) -> dict[str
     given: dict[str, Any] = {}
     for text in arguments.input:
         name, separator, file = text.partition("=")
-        found = {name: _tensor(_port(wanted, name), Path(file), dims, tell)} if separator else _several(Path(text))
+        found = {name: _tensor(_port(wanted, name), Path(file), dims, tell)} if separator else several(Path(text))
         for key in found:
             _port(wanted, key)
         given.update(found)
@@ -99,7 +99,12 @@ def _extents(wanted: Mapping[str, TensorInfo], given: Mapping[str, Any]) -> dict
     return {size: extent for size, extent in pairs if isinstance(size, str)}
 
 
-def _several(path: Path) -> dict[str, Any]:
+def several(path: Path) -> dict[str, Any]:
+    """Return the arrays in a ``.npz`` file by name.
+
+    Raises:
+        InputError: it cannot be read, or has one array without a name.
+    """
     loaded = _load(path, hint=f"give -i NAME={path}" if path.suffix.lower() not in ARRAYS else "")
     if isinstance(loaded, np.ndarray):
         raise InputError("holds one array without a name", at=str(path), hint=f"give -i NAME={path}", code="LB1206")

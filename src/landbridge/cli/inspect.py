@@ -91,6 +91,9 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
     target = f"{found.target.triple} {found.target.cpu}".strip() or "any machine"
     made_by = ", ".join(f"{name} {version}" for name, version in found.producer.items())
     rows = [("artifact of", found.name), ("made by", made_by), ("runs on", target), ("digest", found.digest)]
+    if found.golden is not None:
+        cases, values = len(found.golden.cases), len(found.golden.cases[0].values)
+        rows.append(("self-test", f"{cases} case{'s' * (cases != 1)}, {values} value{'s' * (values != 1)} each, by {found.golden.by}"))
     rows += [("signed by", f"{entry.algorithm}:{entry.key}, not checked here") for entry in manifest.signatures]
     lines = [
         str(path),
@@ -105,6 +108,7 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
     lines += ["sections"] + [f"  {name:<20}{facts['nbytes']:>12} bytes  sha256:{facts['sha256']}" for name, facts in sections.items()]
     facts = {
         "name": found.name,
+        "self_test": found.golden.to_json() if found.golden else None,
         "producer": dict(found.producer),
         "target": vars(found.target),
         "digest": found.digest,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landbridge.comparison import TOLERANCES, Tolerance, coarsest, compare
+from landbridge.runtime.comparison import TOLERANCES, Tolerance, coarsest, compare
 
 EXACT = Tolerance()
 
