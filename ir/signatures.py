@@ -6,7 +6,7 @@ types only; where values live is the verifier's other rules' affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from tvm import relax
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.dtypes import convertible
 from landbridge.ir.fixes import cast_fix, transpose_fix
+from landbridge.ir.images import permuted, raw_image
 from landbridge.ir.location import place, value_name
 from landbridge.ir.program import ExternEntry, ModuleInfo
 from landbridge.ir.sizes import OPAQUE, dtype_of, equal_shapes, equal_sizes, render_type, shape_of
@@ -65,16 +66,26 @@ def mismatches(module: tvm.IRModule, *, converting: bool = False) -> Iterator[Mi
     """Yield every mismatch of every call in ``module``, in the order of the program.
 
     Args:
-        converting: an element type that the compiler will convert by itself (`landbridge.ir.dtypes.convertible`) is none.
+        converting: an element type or a layout that the compiler will convert by itself (`landbridge.ir.dtypes.convertible`,
+            `landbridge.ir.images.permuted`) is none.
     """
-    info = ModuleInfo.of(module)
-    for binding in Body.of(module).bindings:
+    info, body = ModuleInfo.of(module), Body.of(module)
+    producers = {binding.var: binding for binding in body.bindings}
+    for binding in body.bindings:
         if is_extern(binding.value):
-            yield from call_mismatches(info, binding, converting=converting)
+            yield from call_mismatches(info, binding, producers, converting=converting)
 
 
-def call_mismatches(info: ModuleInfo, binding: Binding, *, converting: bool = False) -> Iterator[Mismatch]:
-    """Yield every mismatch of the call in ``binding``."""
+def call_mismatches(
+    info: ModuleInfo, binding: Binding, producers: Mapping[Any, Binding], *, converting: bool = False
+) -> Iterator[Mismatch]:
+    """Yield every mismatch of the call in ``binding``.
+
+    Args:
+        info: what the module's attributes say.
+        producers: the binding of each value that is no input of the program.
+        converting: as in `mismatches`.
+    """
     symbol = extern_symbol(binding.value)
     at = place(info, info.user_name(binding.var))
     entry = info.externs.get(symbol)
@@ -91,7 +102,7 @@ def call_mismatches(info: ModuleInfo, binding: Binding, *, converting: bool = Fa
             at, entry.name, "", "inputs", "arity", expected, f"{len(arguments)}: {names}", "pass one value for each input, in this order"
         )
         return
-    check = _Call(info, at, entry, converting)
+    check = _Call(info, at, entry, producers, converting)
     for index, (port, argument) in enumerate(zip(signature.inputs, arguments, strict=True)):
         yield from check.input(index, port, argument)
     yield from check.gears(arguments)
@@ -101,8 +112,8 @@ def call_mismatches(info: ModuleInfo, binding: Binding, *, converting: bool = Fa
 class _Call:
     """The check of one call; ``extents`` fills with what the named dimensions of the signature are in it."""
 
-    def __init__(self, info: ModuleInfo, at: str, entry: ExternEntry, converting: bool) -> None:
-        self.info, self.at, self.entry, self.converting = info, at, entry, converting
+    def __init__(self, info: ModuleInfo, at: str, entry: ExternEntry, producers: Mapping[Any, Binding], converting: bool) -> None:
+        self.info, self.at, self.entry, self.producers, self.converting = info, at, entry, producers, converting
         self.extents: dict[str, Size] = {}
 
     def input(self, index: int, port: Port, argument: Any) -> Iterator[Mismatch]:
@@ -111,6 +122,7 @@ class _Call:
         dtype, shape = dtype_of(argument.ty), shape_of(argument.ty)
         if shape is None and self.entry.device.is_cpu and argument.ty.ndim in (-1, len(port.shape)):
             shape = port.shape  # its extents are known when it runs, and checked then
+        shape = (permuted(port, shape, self.extents) or shape) if self.converting else shape
         both_numbers = dtype in BITS and port.dtype in BITS
         dtype_fits = _fits(dtype, port.dtype) or (self.converting and both_numbers and convertible(dtype, port.dtype))
         shape_fits = shape is not None and self._bind(port.shape, shape)
@@ -119,13 +131,21 @@ class _Call:
         found, expected = render_type(argument.ty), f"{port.dtype} {render_shape(self._substituted(port.shape))}"
         if port.aipp is not None:
             expected += f", the {port.layout} image in {port.aipp.source_format} (the model does its own image preprocessing, AIPP)"
-            fix = "feed the raw image and leave out the preprocessing that the program does before this call"
+            fix = self._image_fix(port, argument)
             yield Mismatch(self.at, self.entry.name, name, port_name, "image", expected, found, fix)
         elif not shape_fits:
             fix = _shape_fix(name, shape, self._substituted(port.shape))
             yield Mismatch(self.at, self.entry.name, name, port_name, "shape", expected, found, fix)
         else:
             yield Mismatch(self.at, self.entry.name, name, port_name, "dtype", expected, found, cast_fix(name, port.dtype))
+
+    def _image_fix(self, port: Port, argument: Any) -> str:
+        """Return what to give in place of a value that is no raw image, by name where the program has it."""
+        image = raw_image(self.producers, argument, port)
+        if image is None:
+            return "feed the raw image and leave out the preprocessing that the program does before this call"
+        name, found = value_name(self.info, image), render_type(image.ty)
+        return f"begin the region at '{name}', {found}: the model does what the program does between that and this call"
 
     def gears(self, arguments: Sequence[Any]) -> Iterator[Mismatch]:
         """Yield a size that is known and that no gear of the model has."""

@@ -250,7 +250,7 @@ def calls_match_signatures(facts: Facts) -> Iterator[Diagnostic]:
     """Arguments and results of an offline model are what its signature says (R6)."""
     for binding in facts.body.bindings:
         if is_extern(binding.value) and facts.entry(binding) is not None:
-            for mismatch in call_mismatches(facts.info, binding):
+            for mismatch in call_mismatches(facts.info, binding, {}):
                 yield Diagnostic("R6", mismatch.at, mismatch.message, mismatch.fix)
 
 

@@ -1,7 +1,7 @@
 """Strict mode (R8): the program must obey R2-R4 and R6 as it is written, as in MegEngine; nothing is inserted.
 
 Every violation is reported at once, each with the line to add and where. What it finds wrong is what ``convert-dtypes``,
-``hoist-casts`` and ``insert-copies`` would mend in auto mode.
+``convert-layouts``, ``hoist-casts`` and ``insert-copies`` would mend in auto mode.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import tvm
 
 from landbridge.ir.body import Binding, Body, extern_symbol, is_constant, is_copy, is_extern, operands, operator_name
-from landbridge.ir.fixes import cast_fix, copy_fix
+from landbridge.ir.fixes import cast_fix, copy_fix, transpose_fix
+from landbridge.ir.images import TO_NHWC, permuted
 from landbridge.ir.location import place, value_name
 from landbridge.ir.program import ExternEntry, ModuleInfo
-from landbridge.ir.sizes import dtype_of
+from landbridge.ir.sizes import dtype_of, shape_of
 from landbridge.passes.rewrite import destination, home, operator_device
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.errors import PlacementError
@@ -83,22 +84,33 @@ class _Check:
 
     def _call(self, binding: Binding, entry: ExternEntry) -> Iterator[str]:
         pairs = zip(operands(binding.value), entry.signature.inputs, strict=True)
-        for operand, dtype in dict.fromkeys((operand, port.dtype) for operand, port in pairs):
+        wanted = ((operand, port.dtype, permuted(port, shape_of(operand.ty), {}) is not None) for operand, port in pairs)
+        for operand, dtype, turned in dict.fromkeys(wanted):
             is_there, fits = home(operand) == entry.device, dtype_of(operand.ty) == dtype
-            if is_there and fits:
+            if is_there and fits and not turned:
                 continue
-            wants = " and ".join([*([] if is_there else [f"runs on {entry.device}"]), *([] if fits else [f"takes {dtype}"])])
-            has = " and ".join([*([] if is_there else [f"on {home(operand)}"]), *([] if fits else [dtype_of(operand.ty)])])
-            lines = self._copy_lines(operand, entry.device) if fits else self._cast_lines(operand, dtype, entry.device)
+            takes = [*([] if fits else [dtype]), *(["NHWC"] if turned else [])]
+            given = [*([] if fits else [dtype_of(operand.ty)]), *(["NCHW"] if turned else [])]
+            wants = " and ".join([*([] if is_there else [f"runs on {entry.device}"]), *([f"takes {' '.join(takes)}"] if takes else [])])
+            has = " and ".join([*([] if is_there else [f"on {home(operand)}"]), *([" ".join(given)] if given else [])])
+            lines = (
+                self._cast_lines(operand, "" if fits else dtype, turned, entry.device) if takes else self._copy_lines(operand, entry.device)
+            )
             yield f"{self._at(binding)}: {entry.name} {wants}, its operand {self._quoted(operand)} is {has}; before it add: {lines}"
 
     def _copy_lines(self, value: Any, device: Device) -> str:
         return self._way(value, home(value), device)
 
-    def _cast_lines(self, value: Any, dtype: str, device: Device) -> str:
-        """Return the lines that convert ``value`` on the CPU, going there and to ``device`` as needed."""
+    def _cast_lines(self, value: Any, dtype: str, turned: bool, device: Device) -> str:
+        """Return the lines that convert ``value`` on the CPU, going there and to ``device`` as needed.
+
+        Args:
+            dtype: the element type to convert to, "" where it has it.
+            turned: whether its axes are to be permuted to NHWC.
+        """
         name = value_name(self.info, value)
-        lines = [self._way(value, home(value), CPU), cast_fix(name, dtype), self._way(value, CPU, device)]
+        conversions = [cast_fix(name, dtype) if dtype else "", transpose_fix(name, TO_NHWC) if turned else ""]
+        lines = [self._way(value, home(value), CPU), *conversions, self._way(value, CPU, device)]
         return "; ".join(line for line in lines if line)
 
     def _way(self, value: Any, source: Device, target: Device) -> str:

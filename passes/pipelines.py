@@ -13,6 +13,7 @@ from landbridge.passes.base import Observer, Pass, Pipeline, parse_passes
 from landbridge.passes.check_placement import CheckPlacement
 from landbridge.passes.check_signatures import CheckSignatures
 from landbridge.passes.convert_dtypes import ConvertDtypes
+from landbridge.passes.convert_layouts import ConvertLayouts
 from landbridge.passes.drop_idle_copies import DropIdleCopies
 from landbridge.passes.elide_casts import ElideCasts
 from landbridge.passes.elide_copies import ElideCopies
@@ -30,6 +31,7 @@ PLACE_AUTO: tuple[Pass, ...] = (
     InferDevices(),
     DropIdleCopies(),
     ConvertDtypes(),
+    ConvertLayouts(),
     HoistCasts(),  # before copies are inserted: what crosses is what the cast gives
     InsertCopies(),  # from here on the program is legal
     ElideCasts(),  # before copies are elided: a cast that goes may have been the only reason to cross

@@ -105,6 +105,12 @@ class Deriver:
         after = relax.TensorType(shape, dtype, vdevice, **unknown)
         return Binding(relax.Var(self._name(value, dtype), after), relax.op.astype(value, dtype))
 
+    def permutation(self, value: Any, order: Sequence[int], suffix: str) -> Binding:
+        """Return ``value`` with its axes in this order, on the CPU; its name ends in ``suffix``."""
+        extents = value.ty.shape.values
+        after = relax.TensorType([extents[axis] for axis in order], value.ty.dtype, self.vdevices.get(CPU))
+        return Binding(relax.Var(self._name(value, suffix), after), relax.op.permute_dims(value, list(order)))
+
     def part(self, value: Any, index: int) -> Binding:
         """Return part ``index`` of the tuple ``value``."""
         return Binding(relax.Var(self._name(value, str(index)), value.ty.fields[index]), relax.TupleGetItem(value, index))

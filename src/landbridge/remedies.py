@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_constant, is_copy, is_extern, is_operator, operands, operator_name
+from landbridge.ir.body import Binding, Body, extern_symbol, is_constant, is_copy, is_extern, operands
 from landbridge.ir.devices import device_of
 from landbridge.ir.dtypes import bits_of
+from landbridge.ir.images import aipp_does, image_chain
 from landbridge.ir.sizes import dtype_of, shape_of
 from landbridge.runtime.device import CPU
 from landbridge.runtime.signature import Signature
-
-_AIPP_DOES = frozenset({"astype", "add", "subtract", "multiply", "divide", "permute_dims", "reshape"})
-"""Operators on one image that the preprocessing inside an Ascend model can do: conversion, scaling, normalising, the order of axes."""
 
 _IMAGE_CHANNELS = (1, 3, 4)
 
@@ -57,20 +55,17 @@ class Remedies:
                     found = self._image(value, user, through=cast)
                     if found:
                         return found
-                elif _aipp_does(user.value):
+                elif aipp_does(user.value):
                     forward.append(user.var)
         return ""
 
     def _image(self, source: Any, copy: Binding, through: Binding | None = None) -> str:
         """A picture that the CPU prepares for an Ascend model: the model can take the picture as it is."""
         model = self._plain_atlas_reader(copy.var)
-        chain = self._chain(source)
-        if model is None or chain is None:
-            return ""
-        image, passed = chain
+        image, passed = image_chain(self.producers, source)
         shape = shape_of(image.ty) or ()
-        picture = dtype_of(image.ty) == "uint8" and len(shape) == 4 and shape[-1] in _IMAGE_CHANNELS
-        if not picture or (through is not None and through not in passed):
+        picture = dtype_of(image.ty) == "uint8" and len(shape) == 4 and (shape[-1] in _IMAGE_CHANNELS or shape[1] in _IMAGE_CHANNELS)
+        if model is None or not passed or image in self.producers or not picture or (through is not None and through not in passed):
             return ""
         fewer = bits_of(dtype_of(copy.var.ty)) // 8
         return f"re-make {model} with AIPP to feed '{self.name(image)}' as uint8: {fewer}x fewer bytes" if fewer > 1 else ""
@@ -84,20 +79,6 @@ class Remedies:
         ports = Signature.from_json(entry["signature"]).inputs
         position = next(i for i, operand in enumerate(operands(readers[0].value)) if operand.same_as(value))
         return str(entry["name"]) if entry["vendor"] == "atlas" and ports[position].aipp is None else None
-
-    def _chain(self, value: Any) -> tuple[Any, list[Binding]] | None:
-        """Return the input that ``value`` is made of by AIPP's operators alone, and these."""
-        passed: list[Binding] = []
-        while value in self.producers:
-            binding = self.producers[value]
-            if not _aipp_does(binding.value):
-                return None
-            sources = [operand for operand in operands(binding.value) if not is_constant(operand)]
-            if len(sources) != 1:
-                return None
-            passed.append(binding)
-            value = sources[0]
-        return (value, passed) if passed else None
 
     def _between(self, source: Any, target: Any) -> str:
         """A value that leaves a device for operators whose result goes back there."""
@@ -139,7 +120,3 @@ class Remedies:
             return ""
         device = device_of(target)
         return f"declare '{self.name(source)}' with device=\"{device}\" and give it a tensor from session.to_device"
-
-
-def _aipp_does(value: Any) -> bool:
-    return (is_operator(value) or is_cast(value)) and operator_name(value) in _AIPP_DOES

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_constant, is_copy, is_extern, operands
+from landbridge.ir.body import Binding, Body, extern_symbol, is_cast, is_constant, is_copy, is_extern, is_operator, operands, operator_name
 from landbridge.ir.devices import device_of
 from landbridge.ir.dtypes import bits_of
 from landbridge.ir.program import DERIVED, EXTERNS, NAMES, OUTPUTS, Program, attribute, topology_of
@@ -96,9 +96,16 @@ class _Facts:
             value = operands(self.producers[value].value)[0]
         return value
 
+    def is_turned(self, value: Any) -> bool:
+        """Return whether the compiler inserted the permutation that makes ``value``."""
+        made = self.producers[value].value if value in self.producers and DERIVED in str(value.name) else None
+        return made is not None and is_operator(made) and operator_name(made) == "permute_dims"
+
     def producer(self, value: Any) -> str:
         if is_constant(value):
             return "constant"
+        if self.is_turned(value):
+            return self.producer(self.root(operands(self.producers[value].value)[0]))
         return self.operator(self.producers[value]) if value in self.producers else "input"
 
     def consumers(self, value: Any) -> list[tuple[str, Device]]:
@@ -118,6 +125,7 @@ class _Facts:
         beyond = list(dict.fromkeys(str(device) for _, device in consumers if device != destination))
         reasons = [f"needed on {destination} by {', '.join(here)}"] if here else []
         reasons += [f"on its way to {', '.join(beyond)}: devices are bridged over the CPU"] if beyond else []
+        reasons += ["its axes are permuted to NHWC on the CPU"] if self.is_turned(root) else []
         return Crossing(
             value=self.name(root),
             dtype=dtype_of(binding.var.ty),

@@ -139,7 +139,7 @@ def test_the_text_of_a_pipeline_parses_back(steps: tuple[Pass, ...]) -> None:
 
 def test_the_order_of_placement() -> None:
     assert str(Pipeline(PLACE_AUTO)) == (
-        "check-signatures,flatten-tuples,infer-devices,drop-idle-copies,convert-dtypes,hoist-casts,"
+        "check-signatures,flatten-tuples,infer-devices,drop-idle-copies,convert-dtypes,convert-layouts,hoist-casts,"
         "insert-copies,elide-casts,remove-dead,elide-copies"
     )
     assert str(Pipeline(PLACE_STRICT)) == "check-signatures,flatten-tuples,infer-devices,drop-idle-copies,check-placement"

@@ -51,11 +51,18 @@ class OfflineCall:
 
 
 def call_offline(
-    model: ExternModel, device: Device, symbol: str, arguments: Sequence[Any], results: int | Sequence[Any], place: Place
+    model: ExternModel,
+    device: Device,
+    symbol: str,
+    arguments: Sequence[Any],
+    results: int | Sequence[Any],
+    place: Place,
+    bindings: Sequence[Binding] = (),
 ) -> OfflineCall:
     """Return the call of ``model`` on ``arguments``.
 
     Args:
+        bindings: the program's so far; a message may name one of their values.
         results: how many results the program takes, or the types of the values that they replace, whose shapes they get.
 
     Raises:
@@ -69,13 +76,14 @@ def call_offline(
         names = ", ".join(f"'{port.name}'" for port in ports)
         raise SignatureError(f"{model.name}, outputs: found {count}, expected {len(ports)}: {names}", at=str(place), code="LB2108")
     info = ModuleInfo({EXTERNS: {symbol: entry}, NAMES: {**place.names, symbol: place.value}, MODEL: place.model})
-    _check(info, _bind(symbol, arguments, []), ("symbol", "arity", "dtype", "shape", "gears", "image"))
+    producers = {binding.var: binding for binding in bindings}
+    _check(info, _bind(symbol, arguments, []), producers, ("symbol", "arity", "dtype", "shape", "gears", "image"))
     if isinstance(results, int):
         types = output_types(model.signature, arguments, at=model.name)
     else:
         types = [without_device(replaced, port.dtype) for replaced, port in zip(results, ports, strict=True)]
     whole = _bind(symbol, arguments, types)
-    _check(info, whole, ("output",))
+    _check(info, whole, producers, ("output",))
     if len(types) == 1:
         return OfflineCall((whole,), (whole.var,), entry)
     parts = [Binding(relax.Var(f"{symbol}_{i}", found), relax.TupleGetItem(whole.var, i)) for i, found in enumerate(types)]
@@ -94,8 +102,8 @@ def _bind(symbol: str, arguments: Sequence[Any], types: Sequence[Any]) -> Bindin
     return Binding(relax.Var(symbol, result_type), relax.call_dps_packed(symbol, relax.Tuple(list(arguments)), out_ty=list(types)))
 
 
-def _check(info: ModuleInfo, binding: Binding, aspects: Sequence[str]) -> None:
-    problems = [found for found in call_mismatches(info, binding, converting=True) if found.aspect in aspects]
+def _check(info: ModuleInfo, binding: Binding, producers: Mapping[Any, Binding], aspects: Sequence[str]) -> None:
+    problems = [found for found in call_mismatches(info, binding, producers, converting=True) if found.aspect in aspects]
     if problems:
         fixes = dict.fromkeys("end the region at a value of that shape" if found.aspect == "output" else found.fix for found in problems)
         raise SignatureError("; ".join(found.message for found in problems), at=problems[0].at, hint="; ".join(fixes), code="LB2108")

@@ -251,7 +251,7 @@ def _call(
         table.identifier(taken)
     symbol = table.identifier(by.name.rsplit(".", 1)[0])
     place = Place(names.info.model, names.info.names, names.info.user_name(results[0]))
-    call = call_offline(by, device, symbol, arguments, [result.ty for result in results], place)
+    call = call_offline(by, device, symbol, arguments, [result.ty for result in results], place, Body.of(model.module).bindings)
     renamed: dict[Any, Any] = {}
     casts = []
     for result, output in zip(results, call.outputs, strict=True):
