@@ -7,12 +7,12 @@ from importlib import metadata
 
 from landbridge.codegen.assemble_plan import CONSTANTS, Assembled, assemble_plan
 from landbridge.codegen.check_plan import check_plan
+from landbridge.codegen.compile_kernels import compile_kernels
 from landbridge.codegen.emit import SegmentSource, emit_segments
 from landbridge.codegen.graph import Graph, read_graph
 from landbridge.codegen.link import link_library
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
-from landbridge.codegen.schedules import schedule_kernels
 from landbridge.codegen.target import resolve_target
 from landbridge.ir.program import EXTERNS, Program, attribute
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Target
@@ -49,7 +49,8 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     sections: dict[str, bytes] = {}
     sources = _sources(assembled)
     if sources:
-        sections[HOST_LIBRARY] = link_library(schedule_kernels(lowered.kernels, host.tvm), emit_segments(sources), host)
+        kernels = compile_kernels(lowered.kernels, host.tvm)
+        sections[HOST_LIBRARY] = link_library(kernels.objects, emit_segments(sources, kernels.symbols), host)
     if any(buffer.section == CONSTANTS for buffer in assembled.plan.buffers):
         sections[CONSTANTS] = assembled.constants
     externs = _externs(program, assembled, sections)

@@ -7,7 +7,7 @@ The arguments of kernels were made by the compiler that made the kernels; what a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tvm
@@ -15,9 +15,6 @@ import tvm
 from landbridge.codegen.kernel_calls import KernelCall, Scalar
 from landbridge.runtime.dims import Size
 from landbridge.runtime.plan import Buffer, Segment
-
-KERNEL_PREFIX = "__tvm_ffi_"
-"""What TVM puts before the name of a function in its calling convention."""
 
 _FUNCTION_OF_OPERATOR = {"//": "lb_floordiv", "%": "lb_floormod", "max": "lb_max", "min": "lb_min"}
 
@@ -39,11 +36,15 @@ class SegmentSource:
     buffer_of: dict[int, int]
 
 
-def emit_segments(sources: Sequence[SegmentSource]) -> str:
-    """Return the text of the C file."""
-    kernels = sorted({call.kernel for source in sources for call in source.calls})
-    declarations = [f"LbKernel {KERNEL_PREFIX}{kernel};" for kernel in kernels]
-    functions = [_segment(number, source) for number, source in enumerate(sources)]
+def emit_segments(sources: Sequence[SegmentSource], symbols: Mapping[str, str]) -> str:
+    """Return the text of the C file.
+
+    Args:
+        symbols: for each kernel the function that it is.
+    """
+    called = sorted({symbols[call.kernel] for source in sources for call in source.calls})
+    declarations = [f"LbKernel {symbol};" for symbol in called]
+    functions = [_segment(number, source, symbols) for number, source in enumerate(sources)]
     return "\n".join(['#include "support.h"', "", *declarations, "", *functions])
 
 
@@ -73,7 +74,7 @@ class _Table:
         return f"  {storage} int64_t {name}[] = {{{', '.join(self.sizes) or '0'}}};"
 
 
-def _segment(number: int, source: SegmentSource) -> str:
+def _segment(number: int, source: SegmentSource, symbols: Mapping[str, str]) -> str:
     segment = source.segment
     position = {buffer: index for index, buffer in enumerate(segment.buffers)}
     dims = {name: f"dims[{index}]" for index, name in enumerate(segment.dims)}
@@ -82,7 +83,7 @@ def _segment(number: int, source: SegmentSource) -> str:
     steps: list[str] = []
     arguments: list[int] = []
     for call in source.calls:
-        steps.append(f'{{{KERNEL_PREFIX}{call.kernel}, "{call.kernel}", {len(arguments)}, {len(call.packed)}}}')
+        steps.append(f'{{{symbols[call.kernel]}, "{call.kernel}", {len(arguments)}, {len(call.packed)}}}')
         for argument in call.packed:
             if isinstance(argument, Scalar):
                 arguments.append(-1 - scalars.index([argument.size]))

@@ -1,4 +1,4 @@
-"""Compile the kernels and link them, the segments and the support file into one shared library that needs only libc and libm."""
+"""Link the compiled kernels, the segments and the support file into one shared library that needs only libc and libm."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import tvm
 
 from landbridge.codegen.target import HostTarget
 from landbridge.runtime.errors import BugError
@@ -19,10 +16,11 @@ _LINKER_FLAGS = ("-Wl,-z,now", "-Wl,-z,defs", "-Wl,-z,relro", "-Wl,-z,noexecstac
 _EXPORTS = "{\n  global:\n    lb_error;\n    lb_segment_*;\n  local:\n    *;\n};\n"
 
 
-def link_library(kernels: tvm.IRModule, segments: str, target: HostTarget) -> bytes:
+def link_library(objects: Sequence[bytes], segments: str, target: HostTarget) -> bytes:
     """Return the bytes of the host library; the same arguments give the same bytes.
 
     Args:
+        objects: the compiled kernels.
         segments: the C file of `landbridge.codegen.emit`.
 
     Raises:
@@ -30,20 +28,15 @@ def link_library(kernels: tvm.IRModule, segments: str, target: HostTarget) -> by
     """
     with tempfile.TemporaryDirectory(prefix="landbridge-") as folder:
         here = Path(folder)
-        objects = _compile_kernels(kernels, target.tvm, here)
+        files = [f"kernel{index}.o" for index in range(len(objects))]
+        for file, data in zip(files, objects, strict=True):
+            (here / file).write_bytes(data)
         (here / "segments.c").write_text(segments)
         (here / "exports.map").write_text(_EXPORTS)
-        command = [*target.compiler, *_FLAGS, f"-I{_SOURCES}", "segments.c", str(_SOURCES / "support.c"), *objects]
+        (here / "kernels").write_text("\n".join(files))  # more names than a command line may have
+        command = [*target.compiler, *_FLAGS, f"-I{_SOURCES}", "segments.c", str(_SOURCES / "support.c"), "@kernels"]
         _run([*command, *_LINKER_FLAGS, "-Wl,--version-script=exports.map", "-pthread", "-lm", "-o", "host.so"], here)
         return (here / "host.so").read_bytes()
-
-
-def _compile_kernels(kernels: tvm.IRModule, target: Any, folder: Path) -> list[str]:
-    if not kernels.functions:
-        return []
-    with tvm.transform.PassContext(opt_level=3):
-        tvm.tirx.build(kernels, target=target).write_to_file(str(folder / "kernels.o"))
-    return ["kernels.o"]
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

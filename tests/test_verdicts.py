@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from landbridge.verdicts import CACHE, Verdicts, code_digest, key_of
+from landbridge.runtime.cache_folder import CACHE
+from landbridge.verdicts import Verdicts, code_digest, key_of
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def test_a_verdict_can_stay_in_this_process(folder: Path) -> None:
     verdicts = Verdicts("kind", "a" * 64)
     verdicts.add("key", "why", keep=False)
     assert verdicts.get("key") == "why"
-    assert not list(folder.iterdir())
+    assert not list((folder / "kind").iterdir())
 
 
 def test_lines_that_are_not_whole_are_not_there(folder: Path) -> None:

@@ -1,8 +1,7 @@
 """What was found out by content, kept on disk for all processes of a user: a text by key, "" for nothing wrong.
 
 A verdict is a line appended by one write, so that any number of processes may add to a file at once; a line that is not whole is not
-there. What cannot be read or written is worked out again. The folder is ``$LANDBRIDGE_CACHE``, else ``$XDG_CACHE_HOME/landbridge``, else
-``~/.cache/landbridge``; it may be removed at any time.
+there. What cannot be read or written is worked out again. `landbridge.runtime.cache_folder` says where they are.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-_LOG = logging.getLogger(__name__)
+from landbridge.runtime.cache_folder import cache_folder
 
-CACHE = "LANDBRIDGE_CACHE"
-"""Environment variable: the folder; "" keeps nothing."""
+_LOG = logging.getLogger(__name__)
 
 Key = str
 """The SHA-256 of whatever decides the verdict (`key_of`)."""
@@ -50,8 +48,8 @@ class Verdicts:
             kind: such as "imports": the folder in the cache.
             code: verdicts of other code are not seen.
         """
-        folder = _folder()
-        self._path = folder / kind / f"{code[:32]}.jsonl" if folder else None
+        folder = cache_folder(kind)
+        self._path = folder / f"{code[:32]}.jsonl" if folder else None
         self._known = dict(_read(self._path)) if self._path else {}
 
     def get(self, key: Key) -> str | None:
@@ -78,17 +76,6 @@ class Verdicts:
         except OSError as error:
             _LOG.debug("a verdict cannot be kept: %s", error)
             self._path = None
-
-
-def _folder() -> Path | None:
-    named = os.environ.get(CACHE)
-    if named is not None:
-        return Path(named) if named else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "landbridge"
-    except RuntimeError:  # nobody's home
-        return None
 
 
 def _read(path: Path) -> Iterable[tuple[str, str]]:

@@ -22,18 +22,18 @@ def test_a_segment_is_a_function_that_calls_its_kernels_in_order() -> None:
     )
     segment = Segment("lb_segment_0", (0, 1), ("batch size",), (1,), (), ())
     call = KernelCall("all_positive", (7,), (9,), (Scalar(["//", "batch size", 2]),))
-    text = emit_segments([SegmentSource(segment, buffers, (call,), {7: 0, 9: 1})])
+    text = emit_segments([SegmentSource(segment, buffers, (call,), {7: 0, 9: 1})], {"all_positive": "function_of_it"})
     assert text == (
         '#include "support.h"\n'
         "\n"
-        "LbKernel __tvm_ffi_all_positive;\n"
+        "LbKernel function_of_it;\n"
         "\n"
         "static const LbTensor tensors_0[] = {\n"
         "  {2, {2, 32, 1}, 0},\n"
         "  {0, {6, 8, 1}, 2},\n"
         "};\n"
         "static const LbStep steps_0[] = {\n"
-        '  {__tvm_ffi_all_positive, "all_positive", 0, 3},\n'
+        '  {function_of_it, "all_positive", 0, 3},\n'
         "};\n"
         "static const int32_t arguments_0[] = {\n"
         "  0, 1, -1,\n"

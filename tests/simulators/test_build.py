@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from landbridge.runtime.cache_folder import CACHE
 from landbridge.runtime.errors import DeviceError
 from landbridge.simulators import ascend, build, cambricon
-from landbridge.simulators.build import build_library, cache_folder, find_compiler
+from landbridge.simulators.build import build_folder, build_library, find_compiler
 
 SOURCE = '#include "answer.h"\n__attribute__((visibility("default"))) int answer(void) { return ANSWER; }\n'
 
@@ -23,7 +24,7 @@ SOURCE = '#include "answer.h"\n__attribute__((visibility("default"))) int answer
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small library's sources, and a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache" / "landbridge"))
     folder = tmp_path / "sources"
     folder.mkdir()
     (folder / "answer.h").write_text("#define ANSWER 42\n")
@@ -38,7 +39,7 @@ def answer(path: Path) -> int:
 def test_a_library_is_built_once(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = build_library("libanswer.so", sources)
     assert answer(path) == 42
-    assert path.is_relative_to(cache_folder())
+    assert path.is_relative_to(build_folder())
     monkeypatch.setattr(build, "_compile", lambda *arguments: pytest.fail("it was built again"))
     assert build_library("libanswer.so", sources) == path
     assert [file.name for file in path.parent.parent.iterdir()] == [path.parent.name]
@@ -75,7 +76,7 @@ print(ctypes.CDLL(str(build_library("libanswer.so", pathlib.Path({str(sources)!r
     environment = os.environ | {"PYTHONPATH": str(Path(build.__file__).parents[2])}
     processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) for _ in range(4)]
     assert [process.communicate(timeout=120)[0] for process in processes] == [b"42\n"] * 4
-    assert len(list(cache_folder().iterdir())) == 1
+    assert len(list(build_folder().iterdir())) == 1
 
 
 def test_no_compiler_is_an_error_that_says_what_to_do(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,19 +103,19 @@ def test_what_the_compiler_says_is_in_the_error(sources: Path) -> None:
     (sources / "answer.c").write_text("int answer(void) { return nothing; }\n")
     with pytest.raises(DeviceError, match=r"(?s)failed with exit code 1:.*nothing.*hint: set CC to one that works"):
         build_library("libanswer.so", sources)
-    assert list(cache_folder().iterdir()) == []
+    assert list(build_folder().iterdir()) == []
 
 
 def test_a_cache_that_others_can_write_is_not_used(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "temporary"))
     folder = tmp_path / "cache" / "landbridge" / "simulators"
-    assert cache_folder() == folder
+    assert build_folder() == folder
     folder.chmod(0o777)
-    assert cache_folder() == tmp_path / "temporary" / f"landbridge-{os.getuid()}" / "simulators"
+    assert build_folder() == tmp_path / "temporary" / f"landbridge-{os.getuid()}" / "simulators"
     assert answer(build_library("libanswer.so", sources)) == 42
-    cache_folder().chmod(0o777)
+    build_folder().chmod(0o777)
     with pytest.raises(DeviceError, match="no folder for built simulators"):
-        cache_folder()
+        build_folder()
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -124,7 +125,7 @@ def test_a_simulator_compiles_without_a_warning(
 ) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     monkeypatch.setenv("CC", f"{compiler} -Werror")
     assert library().is_file()
 

@@ -12,12 +12,12 @@ import os
 import platform
 import shlex
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from landbridge.runtime.cache_folder import CACHE, cache_folder, private_folder
 from landbridge.runtime.errors import DeviceError
 
 FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra")
@@ -40,7 +40,7 @@ def build_library(name: str, folder: Path, shared: Sequence[Path] = ()) -> Path:
     sources = [*sorted(folder.glob("*.c")), *shared]
     headers = [header for place in dict.fromkeys((folder, *(source.parent for source in shared))) for header in sorted(place.glob("*.h"))]
     key = _key(compiler, [*sources, *headers])
-    library = cache_folder() / key / name
+    library = build_folder() / key / name
     if not library.is_file():
         _compile(compiler, sources, library)
     return library
@@ -63,33 +63,21 @@ def find_compiler() -> list[str]:
     )
 
 
-def cache_folder() -> Path:
-    """Return the folder for built libraries: below ``$XDG_CACHE_HOME`` or ``~/.cache``, else a private temporary one.
+def build_folder() -> Path:
+    """Return the folder for built libraries: the user's cache (`landbridge.runtime.cache_folder`), else a private temporary one.
 
     Raises:
-        DeviceError: none of them can be written.
+        DeviceError: none of them can be used.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
     temporary = Path(tempfile.gettempdir(), f"landbridge-{os.getuid()}")
-    for folder in (home / "landbridge" / "simulators", temporary / "simulators"):
-        if _usable(folder):
-            return folder
-    raise DeviceError(
-        f"no folder for built simulators: neither {home} nor {temporary} is writable",
-        hint="set XDG_CACHE_HOME to one that is",
-        code="LB4015",
-    )
-
-
-def _usable(folder: Path) -> bool:
-    """Return whether ``folder`` is there or could be made, and nobody else can put a library into it."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError:
-        return False
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK | os.X_OK)
+    folder = cache_folder("simulators") or private_folder(temporary / "simulators")
+    if folder is None:
+        raise DeviceError(
+            f"no folder for built simulators: neither the user's cache nor {temporary} can be used by nobody else",
+            hint=f"set {CACHE} to one that can",
+            code="LB4015",
+        )
+    return folder
 
 
 def _key(compiler: Sequence[str], files: Sequence[Path]) -> str:

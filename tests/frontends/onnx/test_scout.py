@@ -15,7 +15,7 @@ from landbridge import isolated
 from landbridge.frontends.onnx import scout
 from landbridge.frontends.onnx import support as rules
 from landbridge.frontends.onnx.build import Build
-from landbridge.verdicts import CACHE
+from landbridge.runtime.cache_folder import CACHE
 from support.small_onnx import node, small_model
 
 

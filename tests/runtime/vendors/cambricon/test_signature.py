@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from landbridge.runtime.cache_folder import CACHE
 from landbridge.runtime.errors import SignatureError
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors import registry
@@ -107,7 +108,7 @@ def test_with_a_library_installed_it_is_asked(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_library_that_crashes_ends_its_own_process_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     crash = '__attribute__((visibility("default"))) int cnrtInit(unsigned flags) { (void)flags; __builtin_trap(); }'
     (tmp_path / "crash.c").write_text(crash)
     library = build_library("libcnrt.so", tmp_path)
@@ -116,7 +117,7 @@ def test_a_library_that_crashes_ends_its_own_process_only(tmp_path: Path, monkey
 
 
 def test_a_library_that_prints_and_refuses_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     (tmp_path / "banner.c").write_text(
         '#include <stdio.h>\n#define API __attribute__((visibility("default")))\n'
         'API int cnrtInit(unsigned flags) { puts("CNRT: 4.10.4"); return flags == 1 ? 632009 : 0; }\n'

@@ -1,0 +1,114 @@
+"""Schedule kernels and compile each to an object of its own; an object that was made before, here or by another process, is not made again.
+
+What an object is made from decides its name: the kernel as it comes from TVM's fusion, the target, the rules, and the compiler's version.
+So a model of which one constant or one layer was changed costs the compilation of what changed, and equal kernels are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tvm
+import tvm_ffi
+
+from landbridge.codegen.object_cache import ObjectCache
+from landbridge.codegen.schedules import schedule_kernels
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class CompiledKernels:
+    """Kernels as objects.
+
+    Attributes:
+        symbols: for each kernel the function that it is, in TVM's calling convention; equal kernels have one.
+        objects: the relocatable objects with these functions, in the order of the kernels' names.
+    """
+
+    symbols: Mapping[str, str]
+    objects: tuple[bytes, ...]
+
+
+def compile_kernels(kernels: tvm.IRModule, target: Any) -> CompiledKernels:
+    """Return the compiled kernels; the same arguments give the same bytes.
+
+    Args:
+        kernels: TensorIR functions by name, before any schedule.
+        target: the TVM target.
+    """
+    functions = {str(variable.name_hint): _with_plain_names(function) for variable, function in kernels.functions.items()}
+    symbols = {name: _symbol(name, functions[name], target) for name in sorted(functions)}
+    chosen = {symbol: functions[name] for name, symbol in symbols.items()}
+    store = ObjectCache.open()
+    found = {symbol: data for symbol in chosen if (data := store.get(symbol)) is not None}
+    missing = [symbol for symbol in chosen if symbol not in found]
+    scheduled = {symbol: _schedule(chosen[symbol], symbol, target) for symbol in missing}
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:  # LLVM works without the interpreter's lock
+        made = dict(zip(missing, pool.map(lambda symbol: _compile(scheduled[symbol], target), missing), strict=True))
+    for symbol, data in made.items():
+        store.put(symbol, data)
+    if made:
+        store.prune()
+    objects = {**found, **made}
+    return CompiledKernels({name: f"{_PREFIX}{symbol}" for name, symbol in symbols.items()}, tuple(objects[symbol] for symbol in chosen))
+
+
+_PREFIX = "__tvm_ffi_"  # what TVM puts before the name of a function in its calling convention
+
+
+_NUMBERED = re.compile(r"(?:node|param|lv|gv)_?\d*(?![a-z])")  # how Relax's variables are called (`landbridge.codegen.lower`)
+
+
+def _with_plain_names(function: Any) -> Any:
+    """Return a kernel without the numbers that its values have in the whole model: they change with every operator before it."""
+    renamed: dict[Any, Any] = {}
+
+    def rename(variable: Any) -> Any:
+        numbered = _NUMBERED.match(str(variable.name))
+        if numbered is None:
+            return variable
+        if variable not in renamed:
+            renamed[variable] = type(variable)(f"value{len(renamed)}{variable.name[numbered.end() :]}", variable.ty)
+        return renamed[variable]
+
+    return tvm_ffi.structural_map(function, [(tvm.ir.Var, rename)])
+
+
+def _symbol(name: str, function: Any, target: Any) -> str:
+    """Return the name under which a kernel is compiled: what it does, and a digest of all that its object depends on."""
+    stem = re.sub(r"(?<=[a-z])\d+(?=_|$)", "", name)
+    content = tvm.ir.save_json(function.with_attr("global_symbol", stem))
+    digest = hashlib.sha256("\0".join([_tools(), str(target), content]).encode()).hexdigest()
+    return f"{stem[:80]}_{digest[:32]}"
+
+
+@cache
+def _tools() -> str:
+    """Return a digest of the rules, and the versions of the compiler."""
+    digest = hashlib.sha256()
+    for file in (Path(__file__), *sorted((_HERE / "schedules").glob("*.py"))):
+        digest.update(file.read_bytes())
+    versions = [metadata.version(package) for package in ("apache-tvm", "apache-tvm-ffi")]
+    return " ".join([digest.hexdigest(), *versions])
+
+
+def _schedule(function: Any, symbol: str, target: Any) -> tvm.IRModule:
+    return schedule_kernels(tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)}), target)
+
+
+def _compile(module: tvm.IRModule, target: Any) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="landbridge-") as folder, tvm.transform.PassContext(opt_level=3):
+        file = Path(folder, "kernel.o")
+        tvm.tirx.build(module, target=target).write_to_file(str(file))
+        return file.read_bytes()
