@@ -36,6 +36,9 @@ test-models: lint ## Export networks by PyTorch, compile and compare them; PyTor
 	$(VENV)-torch/bin/python -m pip install --quiet --editable ".[all,torch]"
 	$(VENV)-torch/bin/python -m pytest tests/models
 
+docs: setup ## Build the documentation as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 conformance: setup ## Run onnx's own tests through compiler and runtime; writes docs/conformance.md
 	PYTHONPATH=src:tests $(BIN)/python -m conformance
 

@@ -41,6 +41,9 @@ from support.plugin import install
 
 ROOT = Path(__file__).parents[2]
 
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")})
+"""Every page of the project."""
+
 UPDATE = "LANDBRIDGE_UPDATE_DOCS"
 """Environment variable: where it is set, what is printed now is written into the pages."""
 
@@ -89,9 +92,9 @@ class Command:
     """One command of a console block.
 
     Attributes:
-        line: as it is written, after the prompt.
+        line: as it is written, after the prompt; where a backslash ends a line of the page, the next one is joined to it.
         printed: what the page says that it prints.
-        line_number: of the page.
+        line_number: of the page, where the command ends.
     """
 
     line: str
@@ -129,8 +132,11 @@ def commands(block: Block) -> list[Command]:
     for number, line in enumerate(block.text.splitlines(), block.line_number):
         if line.startswith("$ "):
             found.append(Command(line[2:], (), number))
+            continue
+        last = found.pop()
+        if last.line.endswith("\\"):
+            found.append(Command(last.line[:-1] + line.lstrip(), (), number))
         else:
-            last = found.pop()
             found.append(Command(last.line, (*last.printed, line), last.line_number))
     return found
 
@@ -150,7 +156,8 @@ def check_page(page: Path, folder: Path) -> None:
     """Run every block of a page in ``folder``, one after the other, and assert that it does what the page says."""
     text = page.read_text(encoding="utf-8")
     run = _Run(folder)
-    before = list(sys.path)
+    before, modules = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(folder))
     try:
         with chdir(folder):
             found = blocks(text)
@@ -159,10 +166,13 @@ def check_page(page: Path, folder: Path) -> None:
                     run.block(block, following if following and following.adjoins else None)
     finally:
         sys.path[:] = before
+        for name in set(sys.modules) - modules:
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+                del sys.modules[name]  # the next page may have a file of that name
     if updating():
         page.write_text(_updated(text, run.found), encoding="utf-8")
-        return
-    wrong = [f"{page.name}:{f.line_number}: {f.what}\n{chr(10).join(f.printed)}" for f in run.found if not f.right]
+    still = [f for f in run.found if not (f.status_right if updating() else f.right)]
+    wrong = [f"{page.name}:{f.line_number}: {f.what}\n{chr(10).join(f.printed)}" for f in still]
     assert not wrong, f"set {UPDATE}=1 to write what is printed now into the page\n\n" + "\n\n".join(wrong)
 
 
@@ -231,17 +241,16 @@ class _Run:
             return 0, []
         if words[0] == "cat":
             return 0, "".join(Path(name).read_text("utf-8") for name in words[1:]).splitlines()
-        assert words[0] in ("landbridge", "python"), f"the tests do not run {words[0]}"
+        assert words[0] in ("landbridge", "python", "pytest"), f"the tests do not run {words[0]}"
         if words[:2] == ["landbridge", "demo"]:
             status, text, kept = _demo(tuple(words[1:]))
             shutil.copytree(kept.name, self.folder, dirs_exist_ok=True)
             return status, text.splitlines()
-        if self.site is None:
+        if self.site is None and words[0] != "pytest":
             status, out, err = _here(words)
         else:
-            python = ["-m", *words] if words[0] == "landbridge" else words[1:]
-            path = os.pathsep.join((str(ROOT / "src"), str(self.site)))
-            environment = {**os.environ, "PYTHONPATH": path}
+            python = words[1:] if words[0] == "python" else ["-m", *words]
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(self.site or self.folder)))}
             done = subprocess.run([sys.executable, *python], capture_output=True, text=True, check=False, env=environment)
             status, out, err = done.returncode, done.stdout, done.stderr
         lines = out.splitlines()
@@ -255,8 +264,10 @@ class _Run:
         with redirect_stdout(printed):
             exec(compile("\n" * (block.line_number - 1) + block.text, "page", "exec"), self.names)
         lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-        expected = tuple(told.text.splitlines()) if told else ()
-        self.found.append(_Found("python", told.line_number if told else block.line_number, expected, lines, told is not None or not lines))
+        if told is None and lines:  # where there is no block for it, the page lacks one
+            lines = ["", "```text", *lines, "```"]
+        line_number = told.line_number if told else block.line_number + block.text.count("\n") + 1
+        self.found.append(_Found("python", line_number, tuple(told.text.splitlines()) if told else (), lines))
 
 
 def _here(words: list[str]) -> tuple[int, str, str]:

@@ -1,0 +1,52 @@
+"""The documentation as a site: built without a warning, complete, and viewed without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import landbridge
+from support.pages import PAGES, ROOT
+
+FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=[\"']?(https?:)?//|@import|url\([\"']?(?:https?:)?//")
+"""What a browser would load from elsewhere when it shows a page."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the site."""
+    pytest.importorskip("material", reason="needs MkDocs Material")
+    pytest.importorskip("mkdocstrings", reason="needs mkdocstrings")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+def test_every_page_is_there_and_loads_nothing_from_elsewhere(site: Path) -> None:
+    wanted = {page.relative_to(ROOT / "docs").with_suffix(".html") for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    built = {page.relative_to(site) for page in site.rglob("*.html")}
+    assert wanted <= built
+    for file in (*site.rglob("*.html"), *site.rglob("*.css")):
+        assert not FETCHED.search(file.read_text("utf-8")), file
+
+
+def test_every_public_name_has_its_place_in_the_reference(site: Path) -> None:
+    reference = "".join(page.read_text("utf-8") for page in (site / "reference").glob("*.html"))
+    missing = [name for name in landbridge.__all__ if f'id="landbridge.{name}"' not in reference]
+    assert missing == ["nn", "errors", "__version__"], "these are modules and a string, told of in words"
+    assert all(f"lb.{name}" in reference for name in missing)
+
+
+def test_what_is_loaded_from_elsewhere_would_be_seen() -> None:
+    assert FETCHED.search('<script async src="https://example.org/a.js">')
+    assert FETCHED.search('<link rel="stylesheet" href="//example.org/a.css">')
+    assert FETCHED.search("url(https://example.org/a.woff)")
+    assert not FETCHED.search('<a href="https://example.org"> <img src="a.png">')
