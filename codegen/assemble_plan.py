@@ -48,20 +48,21 @@ class Assembled:
     constants: bytes
 
 
-def assemble_plan(
-    lowered: Lowered, signatures: Mapping[str, Signature], host_devices: Iterable[str], spreads: Mapping[str, gears.Spread]
-) -> Assembled:
+Spreads = tuple[tuple[Signature, gears.Spread], ...]
+"""For each blob of an offline-model call its signature, and how its batch may be spread over its gears."""
+
+
+def assemble_plan(lowered: Lowered, models: Mapping[str, Spreads], host_devices: Iterable[str]) -> Assembled:
     """Return the plan.
 
     Args:
-        signatures: of each offline model.
+        models: the blobs of each offline-model call, the first of them first; there is room for what any of them writes.
         host_devices: the devices whose memory is the host's; copies to and from them are aliases.
-        spreads: how each offline model's batch may be spread over its gears.
 
     Raises:
         UnsupportedError: a value whose shape depends on the data is needed on a device.
     """
-    return _Assembler(lowered, signatures, frozenset(host_devices), spreads).assemble()
+    return _Assembler(lowered, models, frozenset(host_devices)).assemble()
 
 
 def nbytes_of(dtype: str, shape: Sequence[Size], slack: int = 0) -> Size:
@@ -79,14 +80,11 @@ def _plus(size: Size, more: int) -> Size:
 
 
 class _Assembler:
-    def __init__(
-        self, lowered: Lowered, signatures: Mapping[str, Signature], host_devices: frozenset[str], spreads: Mapping[str, gears.Spread]
-    ) -> None:
+    def __init__(self, lowered: Lowered, models: Mapping[str, Spreads], host_devices: frozenset[str]) -> None:
         self.lowered = lowered
         self.graph = lowered.graph
         self.values = lowered.graph.values
-        self.signatures = signatures
-        self.spreads = spreads
+        self.models = models
         self.same = dict(lowered.same)
         self.stages = [replace(stage, nodes=tuple(self.without_aliases(stage.nodes, host_devices))) for stage in lowered.stages]
         self.slack: dict[int, int] = {}
@@ -137,13 +135,15 @@ class _Assembler:
             for node in stage.nodes:
                 if node.kind != "extern":
                     continue
-                signature = self.signatures[node.symbol]
-                batches = signature.gears.batches if signature.gears is not None else ()
-                rows = gears.slack_rows(batches, self.spreads[node.symbol])
-                ports = zip((*node.inputs, *node.outputs), (*signature.inputs, *signature.outputs), strict=True)
-                for index, port in ports:
-                    if port.shape and port.shape[0] == BATCH:
-                        self.slack[index] = max(rows, self.slack.get(index, 0))
+                for signature, spread in self.models[node.symbol]:
+                    self.note_rows(node, signature, spread)
+
+    def note_rows(self, node: Node, signature: Signature, spread: gears.Spread) -> None:
+        batches = signature.gears.batches if signature.gears is not None else ()
+        rows = gears.slack_rows(batches, spread)
+        for index, port in zip((*node.inputs, *node.outputs), (*signature.inputs, *signature.outputs), strict=True):
+            if port.shape and port.shape[0] == BATCH:
+                self.slack[index] = max(rows, self.slack.get(index, 0))
 
     def buffer(self, index: int) -> int:
         """Return the buffer of a value, made when it is first asked for; values that differ in nothing share one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 
 from landbridge.codegen.assemble_plan import CONSTANTS, Assembled, assemble_plan
@@ -14,11 +15,13 @@ from landbridge.codegen.link import link_library
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
 from landbridge.codegen.target import resolve_target
-from landbridge.ir.program import EXTERNS, Program, attribute
+from landbridge.ir.program import EXTERNS, ExternModel, Program, alternative_device, attribute
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Target
 from landbridge.runtime.device import Device
+from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.fit import misfits
 from landbridge.runtime.gears import spread_of
-from landbridge.runtime.plan import Extern, Segment
+from landbridge.runtime.plan import Extern, Plan, Segment
 from landbridge.runtime.report import Report
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.version import VERSION
@@ -43,9 +46,14 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     graph = read_graph(program)
     lowered = lower(graph, schedule_steps(graph), host.tvm)
     signatures = {symbol: extern.signature for symbol, extern in program.externs.items()}
-    spreads = {symbol: spread_of(extern.options) for symbol, extern in program.externs.items()}
-    assembled = assemble_plan(lowered, signatures, _host_devices(program, graph), spreads)
-    check_plan(assembled.plan, assembled.accesses, signatures, [symbol for symbol, spread in spreads.items() if spread != "exact"])
+    spreads = {
+        symbol: tuple((one.signature, spread_of(one.options)) for one in (extern, *extern.alternatives))
+        for symbol, extern in program.externs.items()
+    }
+    assembled = assemble_plan(lowered, spreads, _host_devices(program, graph))
+    padding = [symbol for symbol, blobs in spreads.items() if blobs[0][1] != "exact"]
+    check_plan(assembled.plan, assembled.accesses, signatures, padding)
+    _check_alternatives(program, assembled.plan, name)
     sections: dict[str, bytes] = {}
     sources = _sources(assembled)
     if sources:
@@ -56,6 +64,31 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     externs = _externs(program, assembled, sections)
     record = host.record if sources else Target()
     return Artifact(name, _producer(), record, assembled.plan, externs, report or Report(), sections)
+
+
+def _check_alternatives(program: Program, plan: Plan, name: str) -> None:
+    """Check that every alternative takes the sizes that the plan calls it with, and that none is on a device where its shapes are late.
+
+    Raises:
+        SignatureError: naming each that does not, and why.
+    """
+    problems = []
+    for step in plan.steps:
+        if not isinstance(step, Extern):
+            continue
+        late = any(plan.buffers[buffer].storage == "late" for buffer in (*step.reads, *step.writes))
+        for one in program.externs[step.model].alternatives:
+            found = [*misfits(plan, step.model, one.signature, one.options)]
+            if late and one.device_kind != "cpu":
+                found.append("only a model on the CPU can have outputs whose shapes depend on the data")
+            problems += [f"{one.name}: {text}" for text in found]
+    if problems:
+        raise SignatureError(
+            "; ".join(dict.fromkeys(problems)),
+            at=name,
+            hint="leave it out of the alternatives, or compile it with other gears",
+            code="LB2109",
+        )
 
 
 def _sources(assembled: Assembled) -> list[SegmentSource]:
@@ -90,12 +123,18 @@ def _externs(program: Program, assembled: Assembled, sections: dict[str, bytes])
     """Return the records of the offline models that the plan calls; their blobs go into ``sections``, each once."""
     section_of: dict[str, str] = {}
     records = []
+
+    def record(symbol: str, model: ExternModel, device: str) -> ExternRecord:
+        section = section_of.setdefault(model.digest, f"vendor/{len(section_of)}")
+        sections[section] = model.data
+        return ExternRecord(symbol, model.vendor, device, section, model.signature, dict(model.options), model.name)
+
     for symbol in dict.fromkeys(step.model for step in assembled.plan.steps if isinstance(step, Extern)):
         extern = program.externs[symbol]
-        section = section_of.setdefault(extern.digest, f"vendor/{len(section_of)}")
-        sections[section] = extern.data
         device = next(step.device for step in assembled.plan.steps if isinstance(step, Extern) and step.model == symbol)
-        records.append(ExternRecord(symbol, extern.vendor, device, section, extern.signature, dict(extern.options), extern.name))
+        first = record(symbol, extern, device)
+        others = (record(symbol, one, str(alternative_device(one, Device.parse(device)))) for one in extern.alternatives)
+        records.append(replace(first, alternatives=tuple(others)))
     return tuple(records)
 
 

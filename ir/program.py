@@ -7,9 +7,10 @@ module and a dumped module can be read back and run through the rest of the pipe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from landbridge.ir.topology import Topology
 from landbridge.runtime.device import Device
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import ModelError, SignatureError, UsageError
+from landbridge.runtime.fit import port_differences
 from landbridge.runtime.report import Fallback
 from landbridge.runtime.sidecar import Sidecar, read_sidecar, sidecar_path
 from landbridge.runtime.signature import Signature
@@ -52,6 +54,8 @@ class ExternModel:
         signature: what it expects and gives.
         options: vendor-specific, such as the function's symbol in a Cambricon model.
         name: what the user calls it, such as the file's name.
+        alternatives: other blobs with its ports, tried in this order on a machine that cannot run it.
+        device: where it runs as an alternative of another; "" for the first device of its vendor.
     """
 
     vendor: str
@@ -59,6 +63,8 @@ class ExternModel:
     signature: Signature
     options: Mapping[str, str] = field(default_factory=dict)
     name: str = "offline model"
+    alternatives: tuple[ExternModel, ...] = ()
+    device: str = ""
 
     @staticmethod
     def from_bytes(
@@ -131,6 +137,33 @@ class ExternModel:
             vendor = named[0].name if len(named) == 1 else None
         return ExternModel.from_bytes(data, vendor, signature=signature, options=options, name=path.name)
 
+    def with_alternatives(self, others: Iterable[ExternModel]) -> ExternModel:
+        """Return this model with further blobs for the same calls, and theirs, behind those that it has.
+
+        A session takes the first that can run where it is loaded. Their vendors, devices, versions and gears may differ. A name that
+        another of them has gets a number, so that messages tell them apart.
+
+        Raises:
+            SignatureError: one has other ports; everything that differs is named.
+
+        Example:
+            >>> lb.ExternModel.from_file("for310.om").with_alternatives([lb.ExternModel.from_file("for910.om")])  # doctest: +SKIP
+        """
+        taken, added = [self.name, *(one.name for one in self.alternatives)], list[ExternModel]()
+        for one in (one for other in others for one in (other, *other.alternatives)):
+            numbered = (f"{one.name} ({number})" for number in count(2))
+            taken.append(one.name if one.name not in taken else next(name for name in numbered if name not in taken))
+            added.append(replace(one, name=taken[-1], alternatives=()))
+        problems = []
+        for one in added:
+            found = port_differences(self.signature, one.signature, same_vendor=one.vendor == self.vendor)
+            problems += [f"{one.name} cannot stand in for it: {text}" for text in found]
+        if problems:
+            raise SignatureError(
+                "; ".join(problems), at=self.name, hint="all blobs of a call need the same inputs and outputs", code="LB2109"
+            )
+        return replace(self, alternatives=(*self.alternatives, *added))
+
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of the blob, in hexadecimal."""
@@ -192,6 +225,7 @@ class ExternEntry:
         signature: what it expects and gives.
         options: vendor-specific.
         name: what the user calls it.
+        alternatives: other blobs for the same calls.
     """
 
     symbol: str
@@ -201,6 +235,7 @@ class ExternEntry:
     signature: Signature
     options: Mapping[str, str]
     name: str
+    alternatives: tuple[ExternEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,6 +303,7 @@ def _entry(symbol: str, data: Mapping[str, Any]) -> ExternEntry:
         signature=Signature.from_json(data["signature"]),
         options=data.get("options", {}),
         name=data["name"],
+        alternatives=tuple(_entry(symbol, other) for other in data.get("alternatives", [])),
     )
 
 
@@ -295,7 +331,7 @@ def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
     """Return the entry of an offline model in the module attribute `EXTERNS`.
 
     Raises:
-        UsageError: ``device`` is not of the vendor's kind.
+        UsageError: ``device``, or that of an alternative, is not of the vendor's kind.
     """
     if device.kind != model.device_kind:
         raise UsageError(
@@ -303,7 +339,7 @@ def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
             hint=f"name one of its own, such as {model.device_kind}0",
             code="LB1107",
         )
-    return {
+    entry = {
         "vendor": model.vendor,
         "device": str(device),
         "digest": model.digest,
@@ -311,6 +347,15 @@ def extern_entry(model: ExternModel, device: Device) -> dict[str, Any]:
         "options": dict(model.options),
         "name": model.name,
     }
+    others = [extern_entry(other, alternative_device(other, device)) for other in model.alternatives]
+    return {**entry, "alternatives": others} if others else entry
+
+
+def alternative_device(model: ExternModel, device: Device) -> Device:
+    """Return where an alternative runs: where it says; else on ``device``, where it is of its vendor's kind, or its vendor's first."""
+    if model.device:
+        return Device.parse(model.device)
+    return device if device.kind == model.device_kind else Device(model.device_kind)
 
 
 def extern_device(module: tvm.IRModule, symbol: str) -> Device:

@@ -328,5 +328,5 @@ def _table_differences(program: Program, facts: Facts) -> Iterator[Diagnostic]:
         model = program.externs.get(symbol)
         if model is None:
             yield Diagnostic("R6", place(facts.info, entry.name), "the program has no blob for this offline model")
-        elif model.digest != entry.digest:
+        elif model.digest != entry.digest or [m.digest for m in model.alternatives] != [e.digest for e in entry.alternatives]:
             yield Diagnostic("R6", place(facts.info, entry.name), "the program's blob is not the one that the module lists")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from landbridge.runtime.container import (
+    ALTERNATIVES,
     FORMAT,
     FORMAT_VERSION,
     OPAQUE,
@@ -28,6 +29,7 @@ from landbridge.runtime.container import (
 )
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, PlanError
 from landbridge.runtime.fields import Field
+from landbridge.runtime.fit import port_differences
 from landbridge.runtime.golden import MEMBER, SECTION, Golden
 from landbridge.runtime.plan import Extern, Plan, Segment
 from landbridge.runtime.report import Report
@@ -37,6 +39,8 @@ from landbridge.runtime.trust import Trust
 
 HOST_LIBRARY = "code/host.so"
 """The section with the host library."""
+MAX_ALTERNATIVES = 64
+"""Of one offline model."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class ExternRecord:
         signature: what it expects and gives.
         options: vendor-specific.
         name: what the user calls it, such as the name of its file.
+        alternatives: other blobs for the same calls, in the order in which they are tried where this one cannot run; each has the ports
+            of this one, and may be another vendor's and on another device.
     """
 
     symbol: str
@@ -75,6 +81,22 @@ class ExternRecord:
     signature: Signature
     options: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    alternatives: tuple[ExternRecord, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[ExternRecord, ...]:
+        """This blob, then its alternatives."""
+        return (self, *self.alternatives)
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.name or self.symbol
+
+    def with_first(self, index: int) -> ExternRecord:
+        """Return one of the `candidates`, with the others as its alternatives in their order."""
+        first, others = self.candidates[index], [one for number, one in enumerate(self.candidates) if number != index]
+        return replace(first, alternatives=tuple(replace(one, alternatives=()) for one in others))
 
 
 @dataclass(frozen=True)
@@ -243,23 +265,30 @@ def _chunks(artifact: Artifact) -> Iterator[Blob]:
 
 
 def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, Any]:
+    several = any(record.alternatives for record in artifact.externs)
     return {
         "format": FORMAT,
         "format_version": list(FORMAT_VERSION),
-        "requires": [OPAQUE] if artifact.plan.has_opaque else [],
+        "requires": [*([ALTERNATIVES] if several else []), *([OPAQUE] if artifact.plan.has_opaque else [])],
         "name": artifact.name,
         "producer": dict(artifact.producer),
         "target": {**vars(artifact.target), "cpu_features": list(artifact.target.cpu_features)},
         "plan": artifact.plan.to_json(),
-        "externs": [_extern_to_json(record) for record in artifact.externs],
+        "externs": [_extern_to_json(record, several=several) for record in artifact.externs],
         "report": artifact.report.to_json(),
         "sections": [dict(vars(section)) for section in sections],
         "x": {MEMBER: artifact.golden.to_json()} if artifact.golden else {},
     }
 
 
-def _extern_to_json(record: ExternRecord) -> dict[str, Any]:
-    return {**vars(record), "signature": record.signature.to_json(), "options": dict(record.options)}
+def _extern_to_json(record: ExternRecord, *, several: bool) -> dict[str, Any]:
+    alternatives = [_blob_to_json(one) for one in record.alternatives]
+    return {"symbol": record.symbol, **_blob_to_json(record), **({ALTERNATIVES: alternatives} if several else {})}
+
+
+def _blob_to_json(record: ExternRecord) -> dict[str, Any]:
+    plain = {name: getattr(record, name) for name in ("vendor", "device", "section", "name")}
+    return {**plain, "signature": record.signature.to_json(), "options": dict(record.options)}
 
 
 def _artifact(container: Container) -> Artifact:
@@ -274,12 +303,13 @@ def _parse(manifest: dict[str, Any], digest: str) -> Artifact:
     fields = Field(manifest, "").record(*names)
     target = fields["target"].record("triple", "cpu", "cpu_features")
     more = fields["x"].mapping()
+    several = ALTERNATIVES in fields["requires"].texts()
     return Artifact(
         name=fields["name"].text(),
         producer=fields["producer"].text_mapping(),
         target=Target(target["triple"].text(), target["cpu"].text(), target["cpu_features"].texts()),
         plan=Plan.from_json(fields["plan"].value),
-        externs=tuple(_extern(entry) for entry in fields["externs"].items()),
+        externs=tuple(_extern(entry, several=several) for entry in fields["externs"].items()),
         report=Report.from_json(fields["report"].value),
         sections={},
         golden=Golden.from_json(more[MEMBER]) if MEMBER in more else None,
@@ -287,14 +317,25 @@ def _parse(manifest: dict[str, Any], digest: str) -> Artifact:
     )
 
 
-def _extern(field: Field) -> ExternRecord:
-    members = field.record("symbol", "vendor", "device", "section", "signature", "options", "name")
+_BLOB = ("vendor", "device", "section", "signature", "options", "name")
+"""The members that an offline model and each of its alternatives have."""
+
+
+def _extern(field: Field, *, several: bool) -> ExternRecord:
+    members = field.record("symbol", *_BLOB, *((ALTERNATIVES,) if several else ()))
+    symbol = members["symbol"].text(empty=False)
+    others = members[ALTERNATIVES].items(MAX_ALTERNATIVES) if several else []
+    alternatives = tuple(_blob(symbol, other.record(*_BLOB)) for other in others)
+    return replace(_blob(symbol, members), alternatives=alternatives)
+
+
+def _blob(symbol: str, members: Mapping[str, Field]) -> ExternRecord:
     try:
         signature = Signature.from_json(members["signature"].value)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ArtifactCorrupt(f"not a signature: {error!r}", at=members["signature"].path) from error
     return ExternRecord(
-        symbol=members["symbol"].text(empty=False),
+        symbol=symbol,
         vendor=members["vendor"].text(empty=False),
         device=members["device"].text(empty=False),
         section=members["section"].text(empty=False),
@@ -316,19 +357,29 @@ def _check_meaning(artifact: Artifact, sections: tuple[Section, ...]) -> None:
                 raise ArtifactCorrupt(
                     f"{buffer.nbytes} bytes at {buffer.offset} reach beyond the {sizes[buffer.section]} of '{buffer.section}'", at=at
                 )
-    devices: dict[str, str] = {}
-    for index, record in enumerate(artifact.externs):
-        if record.symbol in devices:
-            raise ArtifactCorrupt(f"'{record.symbol}' appears twice", at=f"externs[{index}].symbol")
-        if not record.section.startswith("vendor/") or record.section not in sizes:
-            raise ArtifactCorrupt(f"there is no vendor section '{record.section}'", at=f"externs[{index}].section")
-        devices[record.symbol] = record.device
-    for index, step in enumerate(artifact.plan.steps):
-        if isinstance(step, Extern) and devices.get(step.model) != step.device:
-            message = f"offline model '{step.model}' on {step.device}" if step.model in devices else f"unknown offline model '{step.model}'"
-            raise ArtifactCorrupt(message, at=f"plan.steps[{index}].model")
+    _check_externs(artifact, sizes)
     if HOST_LIBRARY not in sizes and any(isinstance(step, Segment) for step in artifact.plan.steps):
         raise ArtifactCorrupt(f"there is no section '{HOST_LIBRARY}', but the plan has segments", at="sections")
     for at, tensor in artifact.golden.tensors() if artifact.golden else ():
         if tensor.offset + tensor.nbytes > sizes.get(SECTION, 0):
             raise ArtifactCorrupt(f"'{tensor.name}' reaches beyond the {sizes.get(SECTION, 0)} bytes of '{SECTION}'", at=at)
+
+
+def _check_externs(artifact: Artifact, sizes: Mapping[str, int]) -> None:
+    """Check that there is a section for every blob, that those of a call have its ports, and that steps call what there is."""
+    devices: dict[str, str] = {}
+    for index, record in enumerate(artifact.externs):
+        if record.symbol in devices:
+            raise ArtifactCorrupt(f"'{record.symbol}' appears twice", at=f"externs[{index}].symbol")
+        for number, one in enumerate(record.candidates):
+            at = f"externs[{index}].alternatives[{number - 1}]" if number else f"externs[{index}]"
+            if not one.section.startswith("vendor/") or one.section not in sizes:
+                raise ArtifactCorrupt(f"there is no vendor section '{one.section}'", at=f"{at}.section")
+            different = next(port_differences(record.signature, one.signature, same_vendor=one.vendor == record.vendor), "")
+            if number and different:
+                raise ArtifactCorrupt(different, at=f"{at}.signature")
+        devices[record.symbol] = record.device
+    for index, step in enumerate(artifact.plan.steps):
+        if isinstance(step, Extern) and devices.get(step.model) != step.device:
+            message = f"offline model '{step.model}' on {step.device}" if step.model in devices else f"unknown offline model '{step.model}'"
+            raise ArtifactCorrupt(message, at=f"plan.steps[{index}].model")

@@ -67,7 +67,7 @@ class Tapped:
             if isinstance(step, Extern):
                 record = binding.opened.records[step.model]
                 outputs = _copied(binding, step.outputs)
-                self.found.append(Boundary(index, record.name or record.symbol, step.device, inputs, outputs))
+                self.found.append(Boundary(index, record.title, record.device, inputs, outputs))
 
 
 def _copied(binding: Binding, buffers: tuple[int, ...]) -> tuple[Crossed, ...]:

@@ -33,9 +33,11 @@ Blob = bytes | memoryview
 FORMAT = "landbridge"
 FORMAT_VERSION = (1, 1)
 """Major and minor version of what is written here; a reader takes every minor version of its major version."""
+ALTERNATIVES = "alternatives"
+"""Since 1.1: an offline-model call may carry several blobs."""
 OPAQUE = "opaque"
 """Since 1.1: a plan may have values that are no tensors of numbers."""
-FEATURES: frozenset[str] = frozenset({OPAQUE})
+FEATURES: frozenset[str] = frozenset({ALTERNATIVES, OPAQUE})
 """What a manifest may require of a reader by name. Version 1.0 has none."""
 
 MANIFEST = "manifest.json"

@@ -6,17 +6,17 @@ models, a device that is not there has no memory.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, read
-from landbridge.runtime.device import Device
-from landbridge.runtime.diagnosis import Diagnosis, installed
-from landbridge.runtime.driver import Driver, Vendor
-from landbridge.runtime.errors import LandbridgeError, UsageError
+from landbridge.runtime.choose import PassedOver, passed_over
+from landbridge.runtime.diagnosis import Diagnosis
+from landbridge.runtime.errors import LandbridgeError
 from landbridge.runtime.host_library import check_machine
+from landbridge.runtime.loader import Loader, Refused
 from landbridge.runtime.trust import conditions
 from landbridge.runtime.vendors import registry
 
@@ -58,12 +58,14 @@ class Checkup:
     Attributes:
         vendors: what is here of each vendor.
         problems: what keeps the artifact from running; empty without one.
-        models: the offline models of the artifact that were loaded and are fine.
+        models: the blobs of the artifact that would run, one for each offline model that one was found for.
+        passed_over: blobs that cannot run here, in the place of which another of these runs.
     """
 
     vendors: tuple[Diagnosis, ...]
     problems: tuple[Problem, ...] = ()
     models: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -74,14 +76,21 @@ class Checkup:
         """Return the findings as plain data."""
         problems = [asdict(problem) for problem in self.problems]
         vendors = [diagnosis.to_json() for diagnosis in self.vendors]
-        return {"vendors": vendors, "models": list(self.models), "problems": problems, "exit_code": self.exit_code}
+        passed = [asdict(one) for one in self.passed_over]
+        return {
+            "vendors": vendors,
+            "models": list(self.models),
+            "passed_over": passed,
+            "problems": problems,
+            "exit_code": self.exit_code,
+        }
 
 
 def check_up(path: str | Path | None = None, *, simulate: Collection[str] = ()) -> Checkup:
     """Return what is here of every vendor and, given an artifact, what keeps it from running.
 
     Args:
-        path: an artifact. Its offline models are loaded on their devices and unloaded again.
+        path: an artifact. Its offline models, all blobs of them, are loaded on their devices one after the other, and unloaded again.
         simulate: names of the vendors whose simulator stands in for the hardware.
 
     Raises:
@@ -99,7 +108,7 @@ def check_up(path: str | Path | None = None, *, simulate: Collection[str] = ()) 
     check = _Check(artifact, simulate)
     check.host()
     check.offline_models()
-    return Checkup(vendors, tuple(check.problems), tuple(check.models))
+    return Checkup(vendors, tuple(check.problems), tuple(dict.fromkeys(check.models)), tuple(dict.fromkeys(check.passed_over)))
 
 
 class _Check:
@@ -110,9 +119,11 @@ class _Check:
         self.simulate = simulate
         self.problems: list[Problem] = []
         self.models: list[str] = []
+        self.passed_over: list[PassedOver] = []
 
     def note(self, kind: Kind, at: str, error: LandbridgeError) -> None:
-        self.problems.append(Problem(kind, at, error.message, error.hint))
+        problem = Problem(kind, at, error.message, error.hint)
+        self.problems += [problem] if problem not in self.problems else []
 
     def host(self) -> None:
         """Check the processor."""
@@ -123,62 +134,45 @@ class _Check:
                 self.note("host", "host code", error)
 
     def offline_models(self) -> None:
-        """Check each device that offline models run on, and the models on it."""
-        groups: dict[tuple[str, str], list[ExternRecord]] = {}
-        for record in self.artifact.externs:
-            groups.setdefault((record.vendor, record.device), []).append(record)
-        for (name, device), records in groups.items():
-            try:
-                vendor = registry.vendor(name)
-            except UsageError as error:
-                self.note("software", device, error)
-                continue
-            try:
-                driver = vendor.open(Device.parse(device).ordinal, simulate=name in self.simulate)
-            except LandbridgeError as error:
-                self.note(self._missing(vendor), device, error)
-                continue
-            try:
-                self.on_device(device, driver, records)
-            finally:
-                driver.close()
-
-    def _missing(self, vendor: Vendor) -> Kind:
-        """Return what is missing where a device does not open: a part of the software that is installed, or the device."""
-        known = bool(vendor.libraries() or vendor.packages)
-        return "device" if vendor.name in self.simulate or installed(vendor) or not known else "software"
-
-    def on_device(self, device: str, driver: Driver, records: Sequence[ExternRecord]) -> None:
-        """Check the memory of a device, and load the models one by one."""
-        needs = _needs(self.artifact, device, records)
-        free, needed = driver.free_nbytes(), sum(needs.values())
-        if free is not None and needed > free:
-            parts = ", ".join(f"{what} {nbytes}" for what, nbytes in needs.items())
-            text = f"{needed} bytes are needed ({parts}), {free} are free"
-            self.problems.append(Problem("memory", device, text, "close other programs on this device, or compile for a smaller batch"))
-        for record in {(record.section, tuple(sorted(record.options.items()))): record for record in records}.values():
-            own = record.signature.weight_nbytes + record.signature.workspace_nbytes
-            if free is None or own <= free:  # otherwise it cannot be loaded, which was said
-                self.load(device, driver, record)
-
-    def load(self, device: str, driver: Driver, record: ExternRecord) -> None:
-        """Load a model, which checks versions, the chip and the interface, and unload it."""
-        name = record.name or record.symbol
+        """Look at each blob of each offline model: its vendor, its device, its memory, and whether it loads."""
+        loader = Loader(self.artifact.plan.arenas, self.simulate, asks_for_room=True)
         try:
-            driver.load(bytes(self.artifact.sections[record.section]), record.signature, record.options).close()
-        except LandbridgeError as error:
-            self.note("model", f"{name} on {device}", error)
-        else:
-            self.models.append(f"{name} on {device}")
+            for record in self.artifact.externs:
+                self.blobs(loader, record)
+        finally:
+            loader.close(lambda close: close())
 
+    def blobs(self, loader: Loader, record: ExternRecord) -> None:
+        """Look at the blobs of an offline model; one that runs here is enough."""
+        found = [(one, list(self.refusals(loader, one))) for one in record.candidates]
+        chosen = next((one for one, refused in found if not refused), None)
+        if chosen is not None:
+            loader.take(chosen)
+            self.models += [f"{chosen.title} on {chosen.device}"]
+            self.passed_over += [passed_over(one, refused[0]) for one, refused in found if refused]
+            return
+        for _, refused in found:
+            for refusal in refused:
+                self.note(refusal.reason, refusal.error.at, refusal.error)
 
-def _needs(artifact: Artifact, device: str, records: Sequence[ExternRecord]) -> Mapping[str, int]:
-    """Return what an artifact needs of a device's memory, in bytes; an arena whose size depends on the request is left out."""
-    signatures = {record.section: record.signature for record in records}.values()
-    arena = artifact.plan.arenas.get(device, 0)
-    needs = {
-        "weights": sum(signature.weight_nbytes for signature in signatures),
-        "workspace": sum(signature.workspace_nbytes for signature in signatures),
-        "tensors": arena if isinstance(arena, int) else 0,
-    }
-    return {what: nbytes for what, nbytes in needs.items() if nbytes}
+    def refusals(self, loader: Loader, record: ExternRecord) -> Iterator[Refused]:
+        """Yield everything that keeps a blob from running."""
+        try:
+            loader.device(record.vendor, record.device)
+        except Refused as refusal:
+            refusal.error.at = record.device
+            yield refusal
+            return
+        try:
+            loader.check_room(record)
+        except Refused as refusal:
+            yield refusal
+            if not loader.fits_alone(record):
+                return  # it cannot be loaded, which was said
+        try:
+            loader.load(record, self.artifact.sections[record.section])
+        except Refused as refusal:
+            refusal.error.at = f"{record.title} on {record.device}"
+            yield refusal
+        finally:
+            loader.unload(record)

@@ -128,7 +128,7 @@ class Lifecycle:
         forks.keep_forever(self)
         self.state, self._forked = "CLOSED", True
         self.aside = threading.Lock()  # another thread may have held it
-        for device in self.opened.devices.values():
+        for device in (*self.opened.devices.values(), *self.opened.homes.values()):
             device.closed = True
         for run in list(self.bound):
             run.after_fork()

@@ -18,11 +18,14 @@ import numpy as np
 
 from landbridge.runtime import dtypes
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord
+from landbridge.runtime.choose import ModelChoice, choose, none_runs
 from landbridge.runtime.container import Blob
 from landbridge.runtime.device import CPU
 from landbridge.runtime.driver import LoadedModel, Vendor
-from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, DeviceError, UnsupportedError, UsageError
+from landbridge.runtime.elsewhere import BridgedModel, stand_in
+from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, DeviceError, UnsupportedError
 from landbridge.runtime.host_library import HostLibrary, check_machine, load_host_library
+from landbridge.runtime.loader import Loader, Refused
 from landbridge.runtime.memory import Block, OpenDevice, address_of, empty
 from landbridge.runtime.plan import ALIGNMENT, Segment
 from landbridge.runtime.replay import ReplayDriver
@@ -36,12 +39,14 @@ class OpenArtifact:
     """An artifact on this machine.
 
     Attributes:
-        artifact: without the bytes of its sections.
+        artifact: without the bytes of its sections; after `open`, each offline model is the blob that runs here.
         library: its host library; None where the plan has no segments.
-        devices: for each device other than the CPU, its memory.
+        devices: for each device of the plan other than the CPU, the memory that stands for it.
         models: the offline models by symbol.
         turns: by symbol, what a thread holds while it calls the model; symbols of one model share it.
-        records: what the artifact says of them, by symbol.
+        records: what the artifact says of the blobs that run here, by symbol.
+        homes: by symbol, the device that the blob runs on.
+        choices: which blob that is, and why, in the order of the artifact.
         constants: for each constant section, its memory.
         simulated: names of the vendors that a simulator stands in for.
         helpers: threads for the steps of a run that do not wait for each other.
@@ -60,12 +65,14 @@ class OpenArtifact:
         self.constants: dict[str, Block] = {}
         self.devices: dict[str, OpenDevice] = {}
         self.models: dict[str, LoadedModel] = {}
+        self.homes: dict[str, OpenDevice] = {}
         self.turns: dict[str, AbstractContextManager[Any]] = {}
+        self.choices: tuple[ModelChoice, ...] = ()
         self.simulated: tuple[str, ...] = ()
         self.helpers = Workers()
         self._replay = replay
-        self._opened: dict[tuple[str, str], OpenDevice] = {}
-        self._loaded: dict[tuple[Any, ...], LoadedModel] = {}
+        self._loader: Loader | None = None
+        self._stand_ins: list[OpenDevice] = []
 
     def open(self, artifact: Artifact, simulate: Collection[str]) -> None:
         """Open everything.
@@ -76,50 +83,84 @@ class OpenArtifact:
 
         Raises:
             ArtifactIncompatible: the code is for another machine, or a vendor is not known here.
-            DeviceError: devices are missing, all of them named, or a vendor refused a model.
+            DeviceError: devices are missing, all of them named; a vendor refused a model; or none of the blobs of a call runs here.
             UnsupportedError: an input or output on a device has elements of less than a byte, or two vendors are on one device.
             UsageError: an unknown name in ``simulate``.
         """
+        several = any(record.alternatives for record in artifact.externs)
         try:
             _check_interfaces(artifact)
             self.library = _open_library(artifact)
             self.constants = {name: _host_copy(data) for name, data in artifact.sections.items() if name.startswith("const/")}
-            self._open_devices(artifact, simulate)
+            _check_devices(artifact)
+            for name in simulate:
+                registry.vendor(name)
+            self._loader = Loader(artifact.plan.arenas, simulate, replay=self._replay, asks_for_room=several)
+            _open_devices(artifact, self._loader)
+            self._load_models(artifact, self._loader)
+            self._settle_devices(artifact, self._loader)
             self._check_aliases(artifact)
-            self._load_models(artifact)
         except BaseException:
             self.close()
             raise
-        simulated = {vendor for (vendor, _), device in self._opened.items() if device.driver.simulated}
+        simulated = {vendor for (vendor, _), device in self._loader.devices.items() if device.driver.simulated}
         self.simulated = tuple(sorted(simulated))
 
-    def _open_devices(self, artifact: Artifact, simulate: Collection[str]) -> None:
-        for name in simulate:
-            registry.vendor(name)
-        missing: list[DeviceError] = []
-        for vendor, device in _wanted(artifact):
-            self._opened[vendor.name, device] = opened = OpenDevice(device, host_memory=vendor.host_memory)
-            try:
-                if self._replay is None or device == "cpu":
-                    opened.open(vendor, simulate=vendor.name in simulate)
-                else:
-                    opened.driver = ReplayDriver(self._replay)
-            except DeviceError as error:
-                error.at, error.device = error.at or device, device
-                missing.append(error)
+    def _load_models(self, artifact: Artifact, loader: Loader) -> None:
+        """Load the first blob of each offline model that can run here."""
+
+        def load(one: ExternRecord) -> None:
+            loader.device(one.vendor, one.device)
+            if loader.asks_for_room:
+                loader.check_room(one)
+            self.models[one.symbol] = loader.load(one, artifact.sections[one.section])
+            loader.take(one)
+
+        chosen: dict[str, ExternRecord] = {}
+        turns: dict[int, AbstractContextManager[Any]] = {}
+        for record in artifact.externs:
+            chosen[record.symbol], choice = choose(record, load)
+            self.choices += (choice,)
+            model = self.models[record.symbol]
+            self.turns[record.symbol] = turns.setdefault(id(model), nullcontext() if model.concurrent else threading.Lock())
+        self.records = chosen
+        self.artifact = replace(self.artifact, externs=tuple(chosen.values()))
+
+    def _settle_devices(self, artifact: Artifact, loader: Loader) -> None:
+        """Settle which memory stands for each device of the plan: its own where a model runs there, else the host's.
+
+        Models that work in other memory than the plan has their arguments in are bridged; devices on which nothing is are closed.
+        """
+        planned = {record.symbol: record.device for record in artifact.externs}
+        owners: dict[str, tuple[str, str]] = {}
+        bridges: dict[tuple[int, str], BridgedModel] = {}
+        for device in dict.fromkeys((*planned.values(), *(buffer.device for buffer in artifact.plan.buffers))):
+            if device == "cpu":
                 continue
-            if device != "cpu":
-                self.devices.setdefault(device, opened)
+            runs = [self.records[symbol] for symbol, where in planned.items() if where == device]
+            here = [(record.vendor, device) for record in runs if record.device == device]
+            here = here or ([] if runs else [key for key in loader.devices if key[1] == device])
+            if here:
+                owners[device] = here[0]
+                self.devices[device] = loader.devices[here[0]]
+            else:
+                self.devices[device] = stand_in(device)
+                self._stand_ins.append(self.devices[device])
+        for symbol, record in self.records.items():
+            key = (record.vendor, record.device)
+            home = self.homes[symbol] = loader.devices[key]
+            memory = self.devices.get(planned[symbol])
+            on_host = memory is None or memory.host_memory
+            if not (on_host and home.host_memory) and owners.get(planned[symbol]) != key:
+                model = self.models[symbol]
+                bridged = BridgedModel(model, None if on_host else memory, None if home.host_memory else home)
+                self.models[symbol] = bridges.setdefault((id(model), planned[symbol]), bridged)
+        loader.close_but({(record.vendor, record.device) for record in self.records.values()} | set(owners.values()), self._quietly)
+        for (_, device), opened in loader.devices.items():
             if isinstance(opened.driver, ReplayDriver):
                 _LOG.warning("%s is replayed from %s: its times say nothing about the hardware", device, self._replay)
             elif opened.driver.simulated:
                 _LOG.warning("%s is simulated: its results and times say nothing about the hardware", device)
-        if len(missing) == 1:
-            raise missing[0]
-        if missing:
-            raise DeviceError(
-                "\n".join([f"{len(missing)} devices are missing", *(f"- {error}" for error in missing)]), code="LB4013"
-            ) from missing[0]
 
     def _check_aliases(self, artifact: Artifact) -> None:
         """Check that only memory that is the host's has names on both sides."""
@@ -131,29 +172,15 @@ class OpenArtifact:
                 if not self.devices[device].host_memory:
                     raise ArtifactCorrupt(f"the memory of {device} is not the host's", at=f"plan.buffers[{index}].base")
 
-    def _load_models(self, artifact: Artifact) -> None:
-        turns: dict[int, AbstractContextManager[Any]] = {}
-        for record in artifact.externs:
-            key = (record.vendor, record.device, record.section, tuple(sorted(record.options.items())))
-            if key not in self._loaded:
-                driver = self._opened[record.vendor, record.device].driver
-                try:
-                    self._loaded[key] = driver.load(bytes(artifact.sections[record.section]), record.signature, record.options)
-                except DeviceError as error:
-                    error.at, error.device = error.at or f"{record.name or record.symbol} on {record.device}", record.device
-                    raise
-            model = self._loaded[key]
-            self.models[record.symbol] = model
-            self.turns[record.symbol] = turns.setdefault(id(model), nullcontext() if model.concurrent else threading.Lock())
-
     def close(self) -> None:
         """Close the models, then the devices. Idempotent; what cannot be closed is logged, so that the rest is closed too."""
         self.helpers.close()
-        for close in [model.close for model in self._loaded.values()] + [device.close for device in self._opened.values()]:
-            self._quietly(close)
+        for memory in self._stand_ins:
+            self._quietly(memory.close)
+        if self._loader is not None:
+            self._loader.close(self._quietly)
         self.models.clear()
-        self._loaded.clear()
-        self._opened.clear()
+        self._stand_ins.clear()
 
     def _quietly(self, close: Callable[[], None]) -> None:
         try:
@@ -162,11 +189,41 @@ class OpenArtifact:
             _LOG.warning("while closing '%s': %s", self.artifact.name, error)
 
 
+def _open_devices(artifact: Artifact, loader: Loader) -> None:
+    """Open for each offline model the device of the first of its blobs that has one, and those that only tensors are on.
+
+    Raises:
+        DeviceError: some are missing, all of them named.
+    """
+    missing: dict[str, Exception] = {}
+    for record in artifact.externs:
+        refused: list[Refused] = []
+        for one in record.candidates:
+            try:
+                loader.device(one.vendor, one.device)
+            except Refused as refusal:
+                refused.append(refusal)
+            else:
+                break
+        if len(refused) == len(record.candidates):
+            missing.setdefault(record.symbol if record.alternatives else record.device, none_runs(record, refused))
+    for vendor, device in _without_models(artifact):
+        try:
+            loader.device(vendor.name, device)
+        except Refused as refusal:
+            missing.setdefault(device, refusal.error)
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    if missing:
+        lines = [f"{len(missing)} devices are missing", *(f"- {error}" for error in missing.values())]
+        raise DeviceError("\n".join(lines), code="LB4013") from next(iter(missing.values()))
+
+
 def _check_interfaces(artifact: Artifact) -> None:
     plan = artifact.plan
     for entry in (*plan.inputs, *plan.outputs):
         buffer = plan.buffers[entry.buffer]
-        if buffer.device != str(CPU) and dtypes.is_packed(buffer.dtype) and buffer.device != str(CPU):
+        if buffer.device != str(CPU) and dtypes.is_packed(buffer.dtype):
             raise UnsupportedError(
                 f"'{entry.name}' has elements of {buffer.dtype} on {buffer.device}", hint="take it in and give it out on the CPU"
             )
@@ -195,34 +252,33 @@ def _host_copy(data: Blob) -> Block:
     return Block(address, len(source), array)
 
 
-def _wanted(artifact: Artifact) -> list[tuple[Vendor, str]]:
-    """Return each vendor and device that the artifact needs, once.
+def _check_devices(artifact: Artifact) -> None:
+    """Check that the devices in the file are those of the vendors.
 
     Raises:
-        ArtifactIncompatible: a vendor is not known here.
+        ArtifactIncompatible: a vendor is not known here, and there is no other blob.
         ArtifactCorrupt: a model is on a device that its vendor does not have.
         UnsupportedError: two vendors are on one device, and do not share memory.
     """
-    wanted: dict[tuple[str, str], Vendor] = {}
+    known = registry.vendors()
     for index, record in enumerate(artifact.externs):
-        vendor = _vendor(record.vendor, index)
-        if _kind(record.device) != vendor.device_kind:
-            raise ArtifactCorrupt(f"{record.device}, but {vendor.name} runs on {vendor.device_kind}", at=f"externs[{index}].device")
-        wanted.setdefault((vendor.name, record.device), vendor)
-    registry.check_memory((record.device, record.vendor, record.name or record.symbol) for record in artifact.externs)
-    reached = {device for _, device in wanted}
-    for device in dict.fromkeys(buffer.device for buffer in artifact.plan.buffers):
-        if device != "cpu" and device not in reached:
-            vendor = _vendor_of(device)
-            wanted[vendor.name, device] = vendor
-    return [(vendor, device) for (_, device), vendor in wanted.items()]
+        for one in record.candidates:
+            if one.vendor not in known:
+                if not record.alternatives:
+                    hint = f"vendors here: {', '.join(known)}; install the package that has it"
+                    raise ArtifactIncompatible(f"needs the vendor '{one.vendor}'", at=f"externs[{index}].vendor", hint=hint, code="LB3203")
+                continue
+            kind = known[one.vendor].device_kind
+            if _kind(one.device) != kind:
+                raise ArtifactCorrupt(f"{one.device}, but {one.vendor} runs on {kind}", at=f"externs[{index}].device")
+    registry.check_memory((record.device, record.vendor, record.title) for record in artifact.externs if record.vendor in known)
 
 
-def _vendor(name: str, index: int) -> Vendor:
-    try:
-        return registry.vendor(name)
-    except UsageError as error:
-        raise ArtifactIncompatible(f"needs the vendor '{name}'", at=f"externs[{index}].vendor", hint=error.hint, code="LB3203") from error
+def _without_models(artifact: Artifact) -> list[tuple[Vendor, str]]:
+    """Return the devices that only tensors are on, each with a vendor that has its kind."""
+    reached = {"cpu", *(record.device for record in artifact.externs)}
+    devices = dict.fromkeys(buffer.device for buffer in artifact.plan.buffers)
+    return [(_vendor_of(device), device) for device in devices if device not in reached]
 
 
 def _vendor_of(device: str) -> Vendor:

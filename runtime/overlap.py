@@ -87,7 +87,7 @@ def _queue(binding: Binding, step: Step) -> tuple[str, ...] | None:
     if isinstance(step, Copy):
         ends = binding.plan.buffers[step.source].device, binding.plan.buffers[step.destination].device
         return ("copy", *ends)
-    if isinstance(step, Segment) or step.device == "cpu":
+    if isinstance(step, Segment) or binding.opened.records[step.model].device == "cpu":
         return ("host",)
     model = binding.opened.models[step.model]
     return None if model.concurrent else ("model", str(id(model)))

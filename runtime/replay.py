@@ -46,13 +46,13 @@ _MANY = 1000
 Array = NDArray[Any]
 
 
-def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Boundary], devices: Mapping[str, OpenDevice]) -> int:
+def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Boundary], homes: Mapping[str, OpenDevice]) -> int:
     """Add the calls of one run to the recording in ``folder``; return how many there were.
 
     Args:
-        artifact: that was run, with the digests of its sections.
+        artifact: that was run, with the digests of its sections; of an offline model with several blobs, the one that ran is the first.
         boundaries: of the run (`landbridge.runtime.session.Session.boundaries`).
-        devices: that it ran on.
+        homes: the device of each offline model, by its symbol.
 
     Raises:
         OSError: the folder cannot be written.
@@ -61,9 +61,9 @@ def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Bo
     for boundary in boundaries:
         step = artifact.plan.steps[boundary.step]
         assert isinstance(step, Extern), "a boundary is that of an offline model"
-        if step.device == "cpu":
+        record, driver = records[step.model], homes[step.model].driver
+        if record.device == "cpu":
             continue
-        record, driver = records[step.model], devices[step.device].driver
         digest = artifact.section_digests[record.section]
         home = _home(Path(folder), digest, record.options)
         home.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Bo
             "vendor": record.vendor,
             "sha256": digest,
             "options": dict(record.options),
-            "device": step.device,
+            "device": record.device,
             "versions": dict(driver.versions),
             "simulated": driver.simulated or _is_simulated(home),
         }

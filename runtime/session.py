@@ -26,6 +26,7 @@ from landbridge.runtime.binding import Binding
 from landbridge.runtime.bound import BoundRun
 from landbridge.runtime.boundaries import Boundary, Tapped
 from landbridge.runtime.check_models import check_models
+from landbridge.runtime.choose import ModelChoice
 from landbridge.runtime.container import Blob
 from landbridge.runtime.device import Device
 from landbridge.runtime.dims import evaluate
@@ -102,7 +103,8 @@ class Session:
     """An artifact with its devices open and its offline models loaded.
 
     Attributes:
-        artifact: what was loaded, without the bytes of its sections.
+        artifact: what was loaded, without the bytes of its sections; of an offline model with several blobs, the one that runs here is
+            the first.
         inputs: what `run` takes.
         outputs: what it returns.
         simulated: names of the vendors that a simulator or a recording stands in for.
@@ -113,7 +115,6 @@ class Session:
     ) -> None:
         """Open everything that the artifact needs; see `load`."""
         opened = OpenArtifact(artifact, replay)
-        self.artifact = opened.artifact
         symbols = [record.symbol for record in artifact.externs]
         limit = default_limit(symbols, os.cpu_count() or 1) if leases is None else leases
         if limit < 1:
@@ -121,6 +122,7 @@ class Session:
         self._life = Lifecycle(artifact.name, opened, Leases(opened, limit))
         self._end = weakref.finalize(self, self._life.end)
         opened.open(artifact, tuple(dict.fromkeys(simulate)))
+        self.artifact = opened.artifact
         plan = artifact.plan
         self._gate = Gate(plan, opened.devices)
         self.inputs: tuple[TensorInfo, ...] = self._gate.inputs
@@ -141,6 +143,11 @@ class Session:
     def report(self) -> Report:
         """What the compiler did: crossings, casts and fallbacks."""
         return self.artifact.report
+
+    @property
+    def choices(self) -> tuple[ModelChoice, ...]:
+        """Which of its blobs each offline-model call runs, and why; for a call with one blob, that one."""
+        return self._life.opened.choices
 
     def run(self, inputs: Mapping[str, Any], *, deadline_s: float | None = None) -> dict[str, Any]:
         """Return the outputs by name. Any number of threads may run at once.
@@ -292,7 +299,7 @@ class Session:
             OSError: the folder cannot be written.
         """
         outputs, boundaries = self.boundaries(inputs)
-        record_calls(folder, self.artifact, boundaries, self._life.opened.devices)
+        record_calls(folder, self.artifact, boundaries, self._life.opened.homes)
         return outputs
 
     def _run(self, inputs: Mapping[str, Any], steps: Stepper, deadline: Deadline | None = None) -> dict[str, Any]:

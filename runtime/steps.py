@@ -56,8 +56,8 @@ def describe_step(artifact: Artifact, index: int) -> tuple[str, str]:
         operators = ", ".join(step.operators[:8]) + (", …" if len(step.operators) > 8 else "")
         return f"step {index} on cpu ({operators or step.symbol})", "cpu"
     if isinstance(step, Extern):
-        name = next(record.name or record.symbol for record in artifact.externs if record.symbol == step.model)
-        return f"step {index}, {name} on {step.device}", step.device
+        record = next(record for record in artifact.externs if record.symbol == step.model)
+        return f"step {index}, {record.title} on {record.device}", record.device
     source, destination = buffers[step.source], buffers[step.destination]
     where = f"to {destination.device}" if source.device == "cpu" else f"from {source.device}"
     return f"step {index}, copy of '{source.name}' {where}", where.split()[1]
@@ -110,7 +110,8 @@ def _extern(binding: Binding, index: int, step: Extern) -> Call | None:
         return lambda: _run_late(binding, index, step)
     if step.outputs and all(0 in binding.shape(buffer) for buffer in step.outputs):
         return None
-    for buffer in step.inputs if step.device != str(CPU) else ():  # what runs on the CPU takes tensors without elements
+    on_cpu = binding.opened.records[step.model].device == str(CPU)
+    for buffer in () if on_cpu else step.inputs:  # what runs on the CPU takes tensors without elements
         if 0 in binding.shape(buffer):
             shape = render_shape(binding.shape(buffer))
             at = describe_step(binding.opened.artifact, index)[0]
@@ -179,7 +180,7 @@ class ExternCall:
         """Return the model's name, the batch it is called with, and the batch of each launch where it is split."""
         record = self._binding.opened.records[self.step.model]
         batch = next((self._binding.shape(buffer)[0] for buffer in self.step.inputs if self._binding.shape(buffer)), 1)
-        return record.name or record.symbol, batch, tuple(self.prepare().launches)
+        return record.title, batch, tuple(self.prepare().launches)
 
     def close(self) -> None:
         """Close what is prepared. Idempotent."""

@@ -11,19 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landbridge.runtime import artifact as artifacts
-from landbridge.runtime import dtypes
 from landbridge.runtime.artifact import Artifact, ExternRecord
-from landbridge.runtime.container import Blob
-from landbridge.runtime.dims import Size, evaluate, render, render_shape
-from landbridge.runtime.errors import InputError, SignatureError, UsageError, UserError, did_you_mean
-from landbridge.runtime.gears import plan_gears, slack_rows, spread_of
+from landbridge.runtime.dims import Size, render
+from landbridge.runtime.errors import SignatureError, UsageError, UserError, did_you_mean
+from landbridge.runtime.fit import gear_kind_difference, misfits, port_differences
+from landbridge.runtime.gears import plan_gears, spread_of
 from landbridge.runtime.plan import Extern, Plan
 from landbridge.runtime.sidecar import read_sidecar, sidecar_path
-from landbridge.runtime.signature import Port, Signature
+from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
-
-_EXTENTS = (1, 2, 3, 5, 8, 17, 64)
-"""For these extents of the named dimensions the room in a plan is measured."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,8 @@ def swap(path: str | Path, model: str, blob: str | Path, output: str | Path | No
 
     Args:
         path: of the artifact, which is checked in full before.
-        model: the user's name of it, or its symbol; every call of it has the new blob afterwards.
+        model: the user's name of it, its symbol, or the section of the blob, such as "vendor/1"; of an offline model with several blobs,
+            the name or the section of one of them. Every call of it has the new blob afterwards.
         blob: a blob of the same vendor; where its format does not tell its signature, with a sidecar beside it.
         output: where to write; over ``path`` by default, which has the old file or the complete new one, whatever happens.
 
@@ -65,39 +62,71 @@ def swap(path: str | Path, model: str, blob: str | Path, output: str | Path | No
     """
     old = artifacts.read(path)
     signatures = artifacts.read_manifest(path).signatures
-    records = _find(old, model, str(path))
-    record = records[0]
+    places = _find(old, model, str(path))
+    record = places[0].record
     data = Path(blob).read_bytes()
     if data == bytes(old.sections[record.section]):
         raise UserError(f"{blob} is the blob that it has already", at=f"{path}: {model}")
     signature = _read_signature(Path(blob), data, record)
-    problems = list(_differences(record.signature, signature))
-    for one in records:
-        problems += _misfits(old.plan, replace(one, signature=signature))
+    problems = dict.fromkeys(problem for place in places for problem in _problems(old.plan, place, signature))
     if problems:
-        found = "; ".join(dict.fromkeys(problems))
-        raise SignatureError(f"{blob} does not fit: {found}", at=f"{path}: {model}", hint="compile the model anew with it", code="LB2109")
-    new = _exchanged(old, records, data, signature)
+        raise SignatureError(
+            f"{blob} does not fit: {'; '.join(problems)}", at=f"{path}: {model}", hint="compile the model anew with it", code="LB2109"
+        )
+    new = _exchanged(old, places, data, signature)
     target = Path(path if output is None else output)
     artifacts.write(new, target)
     digest = artifacts.read_manifest(target).artifact.digest
     changes = tuple(_changes(record.signature, signature))
-    return Swapped(target, record.name or record.symbol, changes, (old.digest, digest), new.report.peak_nbytes, len(signatures))
+    return Swapped(target, record.title, changes, (old.digest, digest), new.report.peak_nbytes, len(signatures))
 
 
-def _find(artifact: Artifact, model: str, at: str) -> list[ExternRecord]:
-    """Return the records of a model, which share one blob."""
-    found = [record for record in artifact.externs if record.symbol == model]
-    found = found or [record for record in artifact.externs if record.name == model]
+@dataclass(frozen=True)
+class _Place:
+    """Where an artifact has a blob.
+
+    Attributes:
+        call: the record of the offline model.
+        number: of the blob among the candidates of that.
+    """
+
+    call: ExternRecord
+    number: int
+
+    @property
+    def record(self) -> ExternRecord:
+        return self.call.candidates[self.number]
+
+
+def _find(artifact: Artifact, model: str, at: str) -> list[_Place]:
+    """Return the places of a blob, which share one section."""
+    places = [_Place(record, number) for record in artifact.externs for number in range(len(record.candidates))]
+    found = [place for place in places if place.record.section == model]
+    found = found or [place for place in places if place.call.symbol == model and place.number == 0]
+    found = found or [place for place in places if place.record.name == model]
     if not found:
-        names = [record.name or record.symbol for record in artifact.externs]
-        raise UsageError(f"it has no offline model '{model}'", at=at, hint=did_you_mean(model, dict.fromkeys(names)), code="LB1111")
-    if len({(record.section, record.vendor) for record in found}) > 1:
-        symbols = ", ".join(record.symbol for record in found)
+        hint = did_you_mean(model, dict.fromkeys(place.record.title for place in places))
+        raise UsageError(f"it has no offline model '{model}'", at=at, hint=hint, code="LB1111")
+    if len({(place.record.section, place.record.vendor) for place in found}) > 1:
+        sections = ", ".join(dict.fromkeys(f"{place.record.section} of {place.call.symbol}" for place in found))
         raise UsageError(
-            f"{len(found)} offline models are called '{model}'", at=at, hint=f"name one of them by its symbol: {symbols}", code="LB1111"
+            f"{len(found)} blobs are called '{model}'", at=at, hint=f"name one of them by its section: {sections}", code="LB1111"
         )
     return found
+
+
+def _problems(plan: Plan, place: _Place, signature: Signature) -> Iterator[str]:
+    """Yield why a blob with this signature cannot be put into a place."""
+    call, record = place.call, place.record
+    if place.number == 0:
+        yield from port_differences(record.signature, signature)
+        yield from gear_kind_difference(record.signature, signature)
+        for other in call.alternatives:
+            found = port_differences(signature, other.signature, same_vendor=other.vendor == record.vendor)
+            yield from (f"{other.title} could not stand in for it: {text}" for text in found)
+    else:
+        yield from port_differences(call.signature, signature, same_vendor=call.vendor == record.vendor)
+    yield from misfits(plan, call.symbol, signature, record.options)
 
 
 def _read_signature(path: Path, data: bytes, record: ExternRecord) -> Signature:
@@ -120,108 +149,28 @@ def _read_signature(path: Path, data: bytes, record: ExternRecord) -> Signature:
     return told.signature
 
 
-def _differences(old: Signature, new: Signature) -> Iterator[str]:
-    """Yield in what the ports differ. Their names are labels, and so are those of their dimensions."""
-    names: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    for kind, before, after in (("input", old.inputs, new.inputs), ("output", old.outputs, new.outputs)):
-        if len(before) != len(after):
-            yield f"{len(after)} {kind}s, expected {len(before)}"
-            continue
-        for index, (expected, found) in enumerate(zip(before, after, strict=True)):
-            if _type(expected, names[0]) != _type(found, names[1]) or not _same_layout(expected, found):
-                yield f"{kind} {index} '{expected.name}' is {_told(found)}, expected {_told(expected)}"
-    if (old.gears and old.gears.kind) != (new.gears and new.gears.kind):
-        kinds = [f"{gears.kind} gears" if gears else "no gears" for gears in (new.gears, old.gears)]
-        yield f"{kinds[0]}, expected {kinds[1]}"
-
-
-def _type(port: Port, names: dict[str, int]) -> tuple[object, ...]:
-    """Return a port's type with its named dimensions numbered in the order in which the signature has them."""
-    extents = tuple(f"#{names.setdefault(extent, len(names))}" if isinstance(extent, str) else extent for extent in port.shape)
-    return port.dtype, extents, port.aipp
-
-
-def _same_layout(expected: Port, found: Port) -> bool:
-    return expected.layout == found.layout or "ND" in (expected.layout, found.layout)
-
-
-def _told(port: Port) -> str:
-    aipp = f" with {port.aipp.mode} AIPP from {port.aipp.source_format}" if port.aipp else ""
-    return f"{port.dtype} {render_shape(port.shape)} {port.layout}{aipp}"
-
-
-def _misfits(plan: Plan, record: ExternRecord) -> Iterator[str]:
-    """Yield what of the new gears the plan, or the sizes that are fixed in it, cannot do with."""
-    gears, signature = record.signature.gears, record.signature
-    if gears is None:
-        return
-    for step in plan.steps:
-        if not isinstance(step, Extern) or step.model != record.symbol:
-            continue
-        sizes = _sizes(plan, step, signature)
-        if gears.kind == "batch":
-            batch = next(iter(sizes.values()), "")
-            yield from _batch_misfits(plan, step, record, gears.batches, batch)
-            continue
-        chosen = list(sizes.values())
-        if len(gears.choices[0]) != len(chosen):
-            chosen = [size for port in signature.inputs for dim in port.shape if isinstance(dim, str) for size in (sizes.get(dim, dim),)]
-        if all(isinstance(size, int) for size in chosen) and tuple(chosen) not in gears.choices:
-            choices = ", ".join("x".join(map(str, choice)) for choice in gears.choices)
-            yield f"it is called with {'x'.join(map(str, chosen))}, which is none of the {gears.kind} gears {choices}"
-
-
-def _sizes(plan: Plan, step: Extern, signature: Signature) -> dict[str, Size]:
-    """Return what the named dimensions of the signature are in a call."""
-    found: dict[str, Size] = {}
-    for index, port in zip(step.inputs, signature.inputs, strict=False):
-        for extent, size in zip(port.shape, plan.buffers[index].shape, strict=False):
-            if isinstance(extent, str):
-                found.setdefault(extent, size)
-    return found
-
-
-def _batch_misfits(plan: Plan, step: Extern, record: ExternRecord, batches: Sequence[int], batch: Size) -> Iterator[str]:
-    spread = spread_of(record.options)
-    if isinstance(batch, int):
-        try:
-            plan_gears(batch, batches, spread)
-        except InputError as error:
-            yield error.message
-    ports = zip((*step.inputs, *step.outputs), (*record.signature.inputs, *record.signature.outputs), strict=False)
-    needed = slack_rows(batches, spread)
-    for index, port in ports:
-        room = _room(plan, index) if port.shape and isinstance(port.shape[0], str) else needed
-        if room < needed:
-            listed = ", ".join(map(str, batches))
-            yield f"batch gears {listed} need room for {needed} rows beyond the batch, '{plan.buffers[index].name}' has room for {room}"
-
-
-def _room(plan: Plan, index: int) -> int:
-    """Return how many rows beyond its tensor a buffer has room for."""
-    buffer, found = plan.buffers[index], []
-    for extent in _EXTENTS:
-        dims = dict.fromkeys(plan.dims, extent)
-        shape = [evaluate(size, dims) for size in buffer.shape]
-        row = dtypes.nbytes_of(buffer.dtype, (1, *shape[1:]))
-        if row:
-            found.append(evaluate(buffer.nbytes, dims) // row - shape[0])
-    return min(found, default=0)
-
-
-def _exchanged(old: Artifact, records: Sequence[ExternRecord], data: bytes, signature: Signature) -> Artifact:
+def _exchanged(old: Artifact, places: Sequence[_Place], data: bytes, signature: Signature) -> Artifact:
     """Return the artifact with the new blob, and the report as if it had been compiled with it."""
-    symbols = {record.symbol for record in records}
-    section = records[0].section
-    others = [record.section for record in old.externs if record.symbol not in symbols]
+    changed = {(place.call.symbol, place.number) for place in places}
+    section = places[0].record.section
+    others = {one.section for call in old.externs for n, one in enumerate(call.candidates) if (call.symbol, n) not in changed}
     if section in others:
         section = next(name for number in range(len(old.sections) + 1) for name in (f"vendor/{number}",) if name not in old.sections)
-    sections: dict[str, Blob] = {**old.sections, section: data}
-    externs = tuple(replace(record, section=section, signature=signature) if record.symbol in symbols else record for record in old.externs)
-    devices = dict.fromkeys(record.device for record in records)
+    externs = []
+    for call in old.externs:
+        blobs = [
+            replace(one, section=section, signature=signature, alternatives=())
+            if (call.symbol, n) in changed
+            else replace(one, alternatives=())
+            for n, one in enumerate(call.candidates)
+        ]
+        externs.append(replace(blobs[0], alternatives=tuple(blobs[1:])))
+    symbols = {symbol for symbol, number in changed if number == 0}
+    devices = dict.fromkeys(place.call.device for place in places)
     peak = {**old.report.peak_nbytes, **{device: _peak(old.plan, externs, device) for device in devices}}
     launches = {**old.report.launches, **dict(_launches(old.plan, externs, symbols))}
-    return replace(old, externs=externs, sections=sections, report=replace(old.report, peak_nbytes=peak, launches=launches), digest="")
+    report = replace(old.report, peak_nbytes=peak, launches=launches)
+    return replace(old, externs=tuple(externs), sections={**old.sections, section: data}, report=report, digest="")
 
 
 def _peak(plan: Plan, externs: Sequence[ExternRecord], device: str) -> Size:

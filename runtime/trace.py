@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landbridge.runtime.artifact import Artifact
+from landbridge.runtime.artifact import Artifact, ExternRecord
 from landbridge.runtime.plan import Copy, Extern, Segment, Step
 
 
@@ -82,14 +82,17 @@ class Trace:
         if isinstance(step, Copy):
             ends = (buffers[step.source].device, buffers[step.destination].device)
             return next(device for device in ends if device != "cpu")
-        return step.device if isinstance(step, Extern) else "cpu"
+        return self._record(step).device if isinstance(step, Extern) else "cpu"
 
     def _name(self, step: Step) -> str:
         if isinstance(step, Segment):
             return ", ".join(step.operators) or step.symbol
         if isinstance(step, Copy):
             return self.artifact.plan.buffers[step.source].name
-        return next(record.name or record.symbol for record in self.artifact.externs if record.symbol == step.model)
+        return self._record(step).title
+
+    def _record(self, step: Extern) -> ExternRecord:
+        return next(record for record in self.artifact.externs if record.symbol == step.model)
 
     def _details(self, step: Step) -> dict[str, Any]:
         buffers = self.artifact.plan.buffers

@@ -164,4 +164,4 @@ class _Regions:
 
     def _model(self, step: Extern) -> str:
         record = next(record for record in self.artifact.externs if record.symbol == step.model)
-        return f"{record.name or record.symbol} on {step.device} (by {record.vendor})"
+        return f"{record.title} on {record.device} (by {record.vendor})"

@@ -109,11 +109,12 @@ def _interface(kind: str, plan: Plan, entries: Iterable[Interface]) -> list[tupl
 def _offline_models(found: Artifact, manifest: Manifest) -> dict[str, str]:
     digests = {section.name: section.sha256 for section in manifest.sections}
     rows: list[tuple[str, str]] = []
-    for record in found.externs:
-        name = record.name or record.symbol
-        rows += [(name, f"{record.vendor} on {record.device}"), (f"{name} file", f"sha256:{digests[record.section][:16]}")]
-        rows += [(f"{name} {what}", text) for what, text in _signature(record.signature)]
-        rows += [(f"{name} option {key}", value) for key, value in record.options.items()]
+    for call in found.externs:
+        for number, record in enumerate(call.candidates):
+            name = f"{call.title}, blob {number + 1}: {record.title}" if number else record.title
+            rows += [(name, f"{record.vendor} on {record.device}"), (f"{name} file", f"sha256:{digests[record.section][:16]}")]
+            rows += [(f"{name} {what}", text) for what, text in _signature(record.signature)]
+            rows += [(f"{name} option {key}", value) for key, value in record.options.items()]
     return _numbered(rows)
 
 

@@ -156,7 +156,7 @@ def test_a_damaged_artifact_and_one_that_is_not_there(files: Path, tmp_path: Pat
 def test_a_vendor_that_is_not_known_here(files: Path, tmp_path: Path) -> None:
     path = changed(files, tmp_path, lambda found: replace(found, externs=(replace(found.externs[0], vendor="acme"),)))
     (problem,) = check_up(path).problems
-    assert (problem.kind, problem.at, problem.text) == ("software", "atlas0", "unknown vendor 'acme'")
+    assert (problem.kind, problem.at, problem.text) == ("software", "atlas0", "needs the vendor 'acme'")
 
 
 def test_an_unknown_name_to_simulate_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
+import landbridge as lb
 from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.frontends.replace import replace
 from landbridge.ir.body import Body, is_extern
-from landbridge.ir.program import ExternModel, Program, extern_device, user_name
+from landbridge.ir.program import ExternModel, ModuleInfo, Program, extern_device, user_name
 from landbridge.ir.sizes import render_type
 from landbridge.ir.verify import verify
 from landbridge.passes import place_program
 from landbridge.runtime.device import Device
-from landbridge.runtime.errors import ModelError, SignatureError, UsageError
+from landbridge.runtime.errors import ModelError, SignatureError, UnsupportedError, UsageError
 from landbridge.runtime.signature import Gears, Port, Signature
 from support.small_onnx import node, small_model
 
@@ -274,3 +276,78 @@ def test_names_are_given_as_lists() -> None:
 def test_an_offline_model_is_not_given_by_its_path() -> None:
     with pytest.raises(UsageError, match="by: expected an offline model, found str"):
         replace(chain(), inputs=["a"], outputs=["c"], by="part.om")  # type: ignore[arg-type]  # the mistake
+
+
+def test_all_blobs_of_a_call_have_its_ports() -> None:
+    other = blob([("float32", (3, 4))], [F32], "tensorrt")
+    with pytest.raises(SignatureError) as caught:
+        replace(chain(), inputs=["a"], outputs=["c"], by=[blob([F32], [F32]), other])
+    assert str(caught.value) == (
+        "part.om: part.om (2) cannot stand in for it: input 0 'in0' is float32 [3, 4] ND, expected float32 [2, 4] ND\n"
+        "  hint: all blobs of a call need the same inputs and outputs"
+    )
+
+
+def test_blobs_run_where_they_are_told_to_or_where_the_first_one_does() -> None:
+    by = [blob([F32], [F32]), blob([F32], [F32]), blob([F32], [F32], "tensorrt")]
+    program = replace(chain(), inputs=["a"], outputs=["c"], by=by, device="atlas2", options={"gears": "pad"})
+    (entry,) = ModuleInfo.of(program.module).externs.values()
+    assert (str(entry.device), [str(one.device) for one in entry.alternatives]) == ("atlas2", ["atlas2", "gpu0"])
+    assert [one.name for one in entry.alternatives] == ["part.om (2)", "part.om (3)"]
+    assert all(one.options == {"gears": "pad"} for one in (entry, *entry.alternatives))
+    verify(place_program(program), phase="placed")
+    told = replace(chain(), inputs=["a"], outputs=["c"], by=by, device=["atlas1", None, "gpu3"])
+    (entry,) = ModuleInfo.of(told.module).externs.values()
+    assert (str(entry.device), [str(one.device) for one in entry.alternatives]) == ("atlas1", ["atlas1", "gpu3"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"by": []}, "by: expected an offline model, found none"),
+        ({"by": [blob([F32], [F32]), b"blob"]}, "by: expected an offline model, found bytes"),
+        ({"by": [blob([F32], [F32])], "device": ["atlas0", "atlas1"]}, "device: 2 devices for 1 blobs"),
+        (
+            {"by": [blob([F32], [F32]), blob([F32], [F32])], "device": ["atlas0", "gpu1"]},
+            "part.om (2) is a blob of atlas, which runs on atlas",
+        ),
+        ({"by": blob([F32], [F32]), "fallback": "onxruntime"}, "unknown vendor 'onxruntime'"),
+    ],
+)
+def test_wrong_lists_of_blobs(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        replace(chain(), inputs=["a"], outputs=["c"], **arguments)
+    assert message in str(caught.value)
+
+
+def test_a_fallback_needs_a_vendor_that_compiles_onnx() -> None:
+    with pytest.raises(UnsupportedError, match="atlas has no compiler that can be called from here"):
+        replace(chain(), inputs=["a"], outputs=["c"], by=blob([F32], [F32]), fallback="atlas")
+
+
+def test_a_fallback_has_the_element_types_of_the_blob() -> None:
+    F16 = ("float16", (2, 4))
+    program = replace(chain(), inputs=["a"], outputs=["c"], by=blob([F16], [F16]), fallback="onnxruntime")
+    (model,) = program.externs.values()
+    (last,) = model.alternatives
+    assert [port.dtype for port in (*last.signature.inputs, *last.signature.outputs)] == ["float16", "float16"]
+    feeds = {last.signature.inputs[0].name: np.array([[-1, 2, 3, 4], [5, 6, -7, 8]], np.float16)}
+    (found,) = onnxruntime.InferenceSession(last.data, providers=["CPUExecutionProvider"]).run(None, feeds)
+    np.testing.assert_array_equal(found, np.abs(feeds[last.signature.inputs[0].name]))
+
+
+def test_the_blobs_must_take_the_sizes_that_the_plan_calls_them_with() -> None:
+    def geared(*batches: int) -> ExternModel:
+        port = ("float32", ("batch", 4))
+        return blob([port], [port], gears=Gears("batch", tuple((batch,) for batch in batches)))
+
+    program = replace(chain(), inputs=["a"], outputs=["c"], by=[geared(1, 2), geared(4, 8)])
+    with pytest.raises(SignatureError) as caught:
+        lb.compile(program)
+    assert str(caught.value) == (
+        "small: part.om (2): batch 2 is not a sum of the batches that this model was compiled for (4, 8)\n"
+        "  hint: leave it out of the alternatives, or compile it with other gears"
+    )
+    padded = replace(chain(), inputs=["a"], outputs=["c"], by=[geared(1, 2), geared(4, 8)], options={"gears": "pad"})
+    buffers = {buffer.name: buffer for buffer in lb.compile(padded).artifact.plan.buffers if buffer.device == "atlas0"}
+    assert all(buffer.nbytes >= 8 * 16 for buffer in buffers.values()), "there is room for the largest gear of any blob"

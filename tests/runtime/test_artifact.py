@@ -308,6 +308,50 @@ def test_parts_that_do_not_fit_each_other(change: Any, message: str) -> None:
     assert refusal(forge(change, full()), ArtifactCorrupt) == message
 
 
+def several() -> Artifact:
+    """An artifact whose offline model has a second blob, on another device."""
+    made = full()
+    other = replace(made.externs[0], vendor="toycpu", device="cpu", name="b", section="vendor/other")
+    sections = {**made.sections, "vendor/other": b"another blob"}
+    return replace(made, externs=(replace(made.externs[0], alternatives=(other,)),), sections=sections)
+
+
+def test_several_blobs_are_written_and_read_back() -> None:
+    read_back = from_bytes(to_bytes(several()))
+    assert read_back.externs == several().externs
+    assert [one.name for one in read_back.externs[0].candidates] == [several().externs[0].name, "b"]
+    assert _manifest_of(several(), lambda m: None)["requires"] == ["alternatives"]
+    assert _manifest_of(full(), lambda m: None)["requires"] == [], "what a reader of format 1.0 takes is written as that"
+    assert "alternatives" not in _manifest_of(full(), lambda m: None)["externs"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda m: m["externs"][0]["alternatives"][0].update(section="vendor/x"),
+            "externs[0].alternatives[0].section: there is no vendor section 'vendor/x'",
+        ),
+        (
+            lambda m: m["externs"][0]["alternatives"][0]["signature"]["inputs"][0].update(dtype="float16"),
+            "externs[0].alternatives[0].signature: input 0 'in0' is float16 [n, 3] ND, expected float32 [n, 3] ND",
+        ),
+        (lambda m: m["externs"][0]["alternatives"][0].pop("device"), "externs[0].alternatives[0]: member 'device' is missing"),
+        (lambda m: m["externs"][0]["alternatives"][0].update(alternatives=[]), "externs[0].alternatives[0]: unknown member 'alternatives'"),
+        (lambda m: m.update(requires=[]), "externs[0]: unknown member 'alternatives'"),
+    ],
+)
+def test_blobs_that_cannot_stand_in_for_each_other(change: Any, message: str) -> None:
+    assert refusal(forge(change, several()), ArtifactCorrupt) == message
+
+
+def test_an_endless_list_of_blobs_is_refused() -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["externs"][0]["alternatives"] *= 65
+
+    assert refusal(forge(change, several()), ArtifactLimit).startswith("externs[0].alternatives: ")
+
+
 def test_segments_need_a_host_library() -> None:
     def change(manifest: dict[str, Any]) -> None:
         manifest["sections"] = manifest["sections"][1:]

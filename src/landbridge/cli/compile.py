@@ -74,14 +74,16 @@ def add_regions(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="R",
-        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region; ';gears=split+pad' lets its batch be padded",
+        help="'DEVICE:FILE;inputs=a,b;outputs=c': an offline model in place of a region; 'DEVICE:FILE|DEVICE:FILE;…': the first of several "
+        "that can run where the artifact is loaded; ';fallback=onnxruntime': else the region itself, on the CPU; ';gears=split+pad' lets "
+        "its batch be padded",
     )
     parser.add_argument(
         "--offload",
         action="append",
         default=[],
         metavar="R",
-        help="'DEVICE;inputs=a;outputs=c': compile a region by the vendor's own compiler",
+        help="'DEVICE;inputs=a;outputs=c': compile a region by the vendor's own compiler; ';fallback=onnxruntime' as for --replace",
     )
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,n", help="fix or name the extents of an input")
     parser.add_argument("--no-fallback", action="store_true", help="refuse operators that cannot be native code")
@@ -137,11 +139,13 @@ def program_of(arguments: argparse.Namespace, progress: Progress) -> Any:
     offloads = [options.region(text, option="--offload", with_file=False) for text in arguments.offload]
     model = lb.from_onnx(arguments.model, shapes=options.shapes(arguments.shape), fallback=not arguments.no_fallback)
     for region in regions:
-        blob = lb.ExternModel.from_file(region.file, options=region.options)
-        model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blob, device=region.device)
+        blobs = [lb.ExternModel.from_file(file, options=region.options) for _, file in region.blobs]
+        devices = [device for device, _ in region.blobs]
+        model = lb.replace(model, inputs=region.inputs, outputs=region.outputs, by=blobs, device=devices, fallback=region.fallback)
     for region in offloads:
         progress.now(f"compiling a region by the compiler of {region.device}")
-        model = lb.offload(model, region.device, inputs=region.inputs, outputs=region.outputs, options=region.options)
+        ends = {"inputs": region.inputs, "outputs": region.outputs}
+        model = lb.offload(model, region.device, **ends, options=region.options, fallback=region.fallback)
     return model
 
 

@@ -39,6 +39,8 @@ def _render(found: Checkup, artifact: str | None) -> str:
     if artifact is not None:
         lines += ["", f"{artifact}: {_verdict(found)}"]
         lines += [f"  fine: {model}" for model in found.models]
+        for one in found.passed_over:
+            lines += [f"  passed over: {one.name} on {one.device}: {one.text}", *([f"    fix: {one.fix}"] if one.fix else [])]
         for problem in found.problems:
             lines.append(f"  {problem.kind}: {problem.at}: {problem.text}")
             lines += [f"    fix: {problem.fix}"] if problem.fix else []

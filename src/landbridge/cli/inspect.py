@@ -9,6 +9,7 @@ from typing import Any
 
 from landbridge.cli import options
 from landbridge.runtime import artifact
+from landbridge.runtime.artifact import ExternRecord
 from landbridge.runtime.dims import render, render_shape
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import SignatureError, UserError
@@ -102,9 +103,9 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
         *_interface("output", found.plan, found.plan.outputs),
     ]
     for extern in found.externs:
-        versions = "".join(f", {key} {value}" for key, value in extern.signature.versions.items())
-        lines += [f"offline model {extern.name}: {extern.vendor} on {extern.device}, section {extern.section}{versions}"]
-        lines += ["  " + line for line in signature_lines(extern.signature)]
+        lines += _extern_lines(extern, f"offline model {extern.title}")
+        for number, one in enumerate(extern.alternatives, 2):
+            lines += _extern_lines(one, f"  blob {number}, where those before it cannot run: {one.title}")
     lines += ["sections"] + [f"  {name:<20}{facts['nbytes']:>12} bytes  sha256:{facts['sha256']}" for name, facts in sections.items()]
     facts = {
         "name": found.name,
@@ -115,10 +116,23 @@ def _artifact(path: Path) -> tuple[str, dict[str, Any]]:
         "signatures": [vars(entry) for entry in manifest.signatures],
         "inputs": _interface_json(found.plan, found.plan.inputs),
         "outputs": _interface_json(found.plan, found.plan.outputs),
-        "externs": [{**vars(extern), "signature": extern.signature.to_json()} for extern in found.externs],
+        "externs": [_extern_json(extern) for extern in found.externs],
         "sections": sections,
     }
     return "\n".join(lines), facts
+
+
+def _extern_lines(record: ExternRecord, title: str) -> list[str]:
+    versions = "".join(f", {key} {value}" for key, value in record.signature.versions.items())
+    options = "".join(f", {key}={value}" for key, value in record.options.items())
+    indent = " " * (len(title) - len(title.lstrip()) + 2)
+    head = f"{title}: {record.vendor} on {record.device}, section {record.section}{versions}{options}"
+    return [head, *(indent + line for line in signature_lines(record.signature))]
+
+
+def _extern_json(record: ExternRecord) -> dict[str, Any]:
+    plain = {**vars(record), "signature": record.signature.to_json(), "options": dict(record.options)}
+    return {**plain, "alternatives": [_extern_json(one) for one in record.alternatives]}
 
 
 def signature_lines(signature: Signature) -> list[str]:

@@ -96,34 +96,44 @@ class Region:
     """The argument of ``--replace`` and ``--offload``.
 
     Attributes:
-        device: such as "atlas0".
-        file: the offline model's file; "" for ``--offload``.
+        device: such as "atlas0"; that of the first blob.
+        blobs: device and file of each offline model, in the order in which they are tried; none for ``--offload``.
         inputs: names of the tensors where the region begins.
         outputs: names of the tensors where it ends.
-        options: of the offline model or the vendor's compiler.
+        fallback: the vendor that runs the region where no blob can; None for nobody.
+        options: of the offline models or the vendor's compiler.
     """
 
     device: str
-    file: str
+    blobs: tuple[tuple[str, str], ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    fallback: str | None
     options: dict[str, str]
 
 
 def region(text: str, *, option: str, with_file: bool) -> Region:
-    """Return the region that ``DEVICE:FILE;inputs=a,b;outputs=c`` (or ``DEVICE;inputs=…;outputs=…``) names; the rest are options.
+    """Return the region that a text describes.
+
+    Args:
+        text: ``DEVICE:FILE;inputs=a,b;outputs=c``, with further blobs as ``DEVICE:FILE|DEVICE:FILE``; or, without files,
+            ``DEVICE;inputs=…;outputs=…``. ``fallback=VENDOR`` is the region's; the rest are options of the blobs or the compiler.
+        option: that it was given to.
+        with_file: which form it has.
 
     Raises:
         UsageError: it is not of that form.
     """
     form = "DEVICE:FILE;inputs=a,b;outputs=c" if with_file else "DEVICE;inputs=a,b;outputs=c"
     head, *fields = text.split(";")
-    device, _, file = head.partition(":") if with_file else (head, "", "")
+    pairs = [blob.partition(":")[::2] for blob in head.split("|")] if with_file else []
+    devices = [device for device, _ in pairs] if with_file else [head]
     given = dict(field.partition("=")[::2] for field in fields)
     names = {key: tuple(name for name in given.pop(key, "").split(",") if name) for key in ("inputs", "outputs")}
-    if not device or not all((*names.values(), *given.keys(), *given.values())) or (with_file and not file):
+    if not all((*devices, *(file for _, file in pairs), *names.values(), *given.keys(), *given.values())):
         raise UsageError(f"{option} '{text}' is not of the form {form}", hint=f"quote it for the shell: {option} '{form}'", code="LB1115")
-    return Region(device, file, names["inputs"], names["outputs"], given)
+    fallback = given.pop("fallback", None)
+    return Region(devices[0], tuple((device, file) for device, file in pairs), names["inputs"], names["outputs"], fallback, given)
 
 
 def shapes(texts: list[str]) -> dict[str, list[int | str]]:

@@ -30,10 +30,14 @@ def add(verbs: options.Verbs) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Do it."""
-    report = artifact.read(Path(arguments.artifact)).report
+    found = artifact.read(Path(arguments.artifact))
     if arguments.html:
-        write(report, Path(arguments.html), title=Path(arguments.artifact).name)
-    options.say(arguments, report.render(), report.to_json())
+        write(found.report, Path(arguments.html), title=Path(arguments.artifact).name)
+    several = [record for record in found.externs if record.alternatives]
+    blobs = {record.title: [f"{one.title}, {one.vendor} on {one.device}" for one in record.candidates] for record in several}
+    lines = [f"{name} has {len(listed)} blobs, of which the first runs that can: {'; '.join(listed)}" for name, listed in blobs.items()]
+    lines = ["", *lines, "the figures above are those of the first blobs"] if lines else []
+    options.say(arguments, "\n".join([found.report.render(), *lines]), {**found.report.to_json(), "blobs": blobs})
     return 0
 
 

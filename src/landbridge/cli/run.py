@@ -60,10 +60,11 @@ def execute(arguments: argparse.Namespace) -> int:
         arrays = _arrays(outputs)
         phases = session.phases()
         simulated = list(session.simulated)
+        choices = [choice.to_json() for choice in session.choices]
     if arguments.output:
         np.savez(arguments.output, **arrays)
     summary = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()}
-    data: dict[str, Any] = {"outputs": summary, "elapsed_ns": elapsed, "phases_ns": phases, "simulated": simulated}
+    data: dict[str, Any] = {"outputs": summary, "elapsed_ns": elapsed, "phases_ns": phases, "simulated": simulated, "choices": choices}
     lines = [f"{name}: {array.dtype} {render_shape(array.shape)}" for name, array in arrays.items()]
     if arguments.print_top:
         data["top"] = {name: _top(array, arguments.print_top) for name, array in arrays.items()}

@@ -20,7 +20,12 @@ def add(verbs: options.Verbs) -> None:
         lean=True,
     )
     parser.add_argument("artifact", metavar="ARTIFACT")
-    parser.add_argument("--model", required=True, metavar="NAME", help="the offline model, by the name that inspect shows, or its symbol")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="the offline model, or one of its blobs, by the name or the section that inspect shows",
+    )
     parser.add_argument("--blob", required=True, metavar="FILE", help="the new blob, of the same vendor")
     parser.add_argument("-o", "--output", metavar="OUT.lbr", help="where to write (default: over ARTIFACT)")
 

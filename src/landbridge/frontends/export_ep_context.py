@@ -72,6 +72,8 @@ def _problems(entry: ExternEntry, model: ExternModel) -> Iterator[str]:
         return
     if entry.device != Device(entry.device.kind):
         yield f"it runs on {entry.device}, a node does not say on which device"
+    if entry.alternatives:
+        yield f"it has {len(entry.alternatives)} further blobs, a node has one"
     if entry.options:
         yield f"it has the options {', '.join(f'{key}={value}' for key, value in entry.options.items())}"
     told = registry.vendor(entry.vendor).read_signature(model.data, {})

@@ -104,13 +104,28 @@ class RuntimeSubgraph(Module):
     vendor: ClassVar[str]
 
     def __init__(
-        self, data: bytes, *, device: str | None = None, signature: Signature | None = None, name: str = "", **options: str
+        self,
+        data: bytes,
+        *,
+        device: str | None = None,
+        signature: Signature | None = None,
+        name: str = "",
+        alternatives: Sequence[ExternModel] = (),
+        **options: str,
     ) -> None:
         """Take the blob as bytes.
 
+        Args:
+            data: the blob.
+            device: where it runs.
+            signature: what it expects and gives, where it does not tell itself.
+            name: what messages call it; the attribute that holds it by default.
+            alternatives: other blobs of its interface, tried in this order on a machine that cannot run it; of any vendor.
+            options: vendor-specific.
+
         Raises:
             UsageError: ``data`` is not bytes.
-            SignatureError: not a blob of this vendor, or its signature cannot be read and is not given.
+            SignatureError: not a blob of this vendor, its signature cannot be read and is not given, or an alternative has another one.
         """
         if not isinstance(data, bytes | bytearray | memoryview):
             hint = "read the file first: open(path, 'rb').read()" if isinstance(data, str) else ""
@@ -118,9 +133,9 @@ class RuntimeSubgraph(Module):
                 f"an offline model is given as bytes, not as {type(data).__name__}", at=type(self).__name__, hint=hint, code="LB1110"
             )
         self.name = name
-        self.model = ExternModel.from_bytes(
-            bytes(data), self.vendor, signature=signature, options=options, name=name or type(self).__name__
-        )
+        title = name or type(self).__name__
+        model = ExternModel.from_bytes(bytes(data), self.vendor, signature=signature, options=options, name=title)
+        self.model = model.with_alternatives(alternatives)
         self.device = device
 
     def forward(self, *inputs: Any) -> list[Any]:
@@ -166,6 +181,7 @@ class CambriconRuntimeSubgraph(RuntimeSubgraph):
         device: str | None = None,
         signature: Signature | None = None,
         name: str = "",
+        alternatives: Sequence[ExternModel] = (),
     ) -> None:
         """Take the blob as bytes.
 
@@ -178,7 +194,7 @@ class CambriconRuntimeSubgraph(RuntimeSubgraph):
             SignatureError: not a blob of this vendor, or its signature cannot be read and is not given.
         """
         options = {"symbol": symbol, "tensor_dim_mutable": "true" if tensor_dim_mutable else "false"}
-        super().__init__(data, device=device, signature=signature, name=name, **options)
+        super().__init__(data, device=device, signature=signature, name=name, alternatives=alternatives, **options)
 
 
 class MagicMindRuntimeSubgraph(RuntimeSubgraph):

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import onnx
-
-from landbridge.frontends.onnx.graph import OnnxGraph, ValueType, check_names
-from landbridge.frontends.onnx.values import DimNames
+from landbridge.frontends.onnx.graph import check_names
+from landbridge.frontends.region_model import region_model
 from landbridge.frontends.replace import Names, reopened, replace
-from landbridge.frontends.split import cut
 from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import ExternModel, Program
-from landbridge.ir.sizes import dims_in, dtype_of
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import UnsupportedError, UsageError
 from landbridge.runtime.vendors import registry
@@ -20,7 +16,13 @@ from landbridge.runtime.vendors import registry
 
 @one_at_a_time
 def offload(
-    model: Program, device: str | Device, *, inputs: Sequence[str], outputs: Sequence[str], options: Mapping[str, str] | None = None
+    model: Program,
+    device: str | Device,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    options: Mapping[str, str] | None = None,
+    fallback: str | None = None,
 ) -> Program:
     """Return the program with the region between named values compiled for a device.
 
@@ -30,6 +32,7 @@ def offload(
         inputs: the user's names of the values at which the region begins.
         outputs: the values that it gives.
         options: for the vendor's compiler and driver.
+        fallback: as for `landbridge.replace`.
 
     Raises:
         UnsupportedError: the program did not come from an ONNX model, or the vendor has no compiler here.
@@ -54,18 +57,9 @@ def offload(
     if vendor is None:
         kinds = ", ".join(dict.fromkeys(found.device_kind for found in registry.vendors().values()))
         raise UsageError(f"no vendor's offline models run on {where}", hint=f"kinds of devices with vendors: {kinds}", code="LB1103")
-    part = _region(model.source, names, inputs, outputs)
+    begin, end = ({name: names.find(name) for name in ends} for ends in (inputs, outputs))
+    part = region_model(model.source, names.info.model, begin, end)
     blob = vendor.compile(part.SerializeToString(deterministic=True), options or {})
     title = f"{'_'.join(outputs)} for {vendor.name}"
     extern = ExternModel.from_bytes(blob, vendor.name, options=options, name=title)
-    return replace(model, inputs=inputs, outputs=outputs, by=extern, device=where)
-
-
-def _region(source: bytes, names: Names, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the region as ONNX, with the types that the program's values have."""
-    variables = [names.find(name) for name in (*inputs, *outputs)]
-    dims = dims_in([variable.ty for variable in variables])
-    extents = DimNames(dims)
-    types = [ValueType(dtype_of(variable.ty), extents.shape(variable.ty)) for variable in variables]
-    graph = OnnxGraph(onnx.ModelProto.FromString(source), names.info.model, tuple(dims))
-    return cut(graph, inputs, outputs, dict(zip((*inputs, *outputs), types, strict=True)))
+    return replace(model, inputs=inputs, outputs=outputs, by=extern, device=where, fallback=fallback)

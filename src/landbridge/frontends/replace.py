@@ -17,6 +17,7 @@ from landbridge.frontends.onnx.from_onnx import import_graph
 from landbridge.frontends.onnx.graph import OnnxGraph, check_names, unknown_name
 from landbridge.frontends.onnx.prepare import prepare
 from landbridge.frontends.onnx.regions import in_order
+from landbridge.frontends.region_model import fallback_model
 from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.devices import VDevices
 from landbridge.ir.dtypes import convertible
@@ -36,9 +37,10 @@ def replace(
     *,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    by: ExternModel,
-    device: str | Device | None = None,
+    by: ExternModel | Sequence[ExternModel],
+    device: str | Device | Sequence[str | Device | None] | None = None,
     options: Mapping[str, str] | None = None,
+    fallback: str | None = None,
 ) -> Program:
     """Return the program with an offline model in the place of the region between named values.
 
@@ -48,32 +50,62 @@ def replace(
         model: the program.
         inputs: the user's names of the values that the offline model gets, in the order of its signature.
         outputs: the values that it gives in place of the region, in the order of its signature.
-        by: the offline model.
-        device: where it runs; the vendor's first device by default.
-        options: of the offline model, in addition to its own, such as ``{"gears": "split+pad"}`` (`landbridge.runtime.gears`).
+        by: the offline model; or several blobs of one interface, such as one for each chip: a session takes the first that can run
+            where it is loaded (`landbridge.runtime.choose`). Vendors, devices and gears of them may differ.
+        device: where it runs; the vendor's first device by default. For several blobs one that those of its kind run on, or one each.
+        options: of each of the blobs, in addition to its own, such as ``{"gears": "split+pad"}`` (`landbridge.runtime.gears`).
+        fallback: a vendor that compiles ONNX, such as "onnxruntime": the region itself, compiled by it, is the last of the blobs.
 
     Raises:
         ModelError: an unknown name, or a region that is not closed: something else leads into it, or a value inside it is needed
             outside and is not among ``outputs``.
-        SignatureError: number, dtypes or shapes are not those of the signature.
+        SignatureError: number, dtypes or shapes are not those of the signature, or blobs have not the same.
+        UnsupportedError: there is no such fallback.
         UsageError: ``device`` is not of the vendor's kind, an option has an unknown value, or an argument is of another type.
 
     Example:
         >>> backbone = lb.ExternModel.from_file("backbone.om")  # doctest: +SKIP
         >>> model = lb.replace(model, inputs=["pool1"], outputs=["feat"], by=backbone, device="atlas0")  # doctest: +SKIP
     """
-    if not isinstance(by, ExternModel):
-        raise UsageError(
-            f"by: expected an offline model, found {type(by).__name__}",
-            hint='lb.ExternModel.from_file("backbone.om"), or from_bytes',
-            code="LB1110",
-        )
     check_names(inputs, outputs)
-    where = Device(by.device_kind) if device is None else Device.parse(device)
+    first, where = _with_alternatives(_blobs(by), device, options or {})
     model = reopened(model, inputs, outputs)
-    if options:
-        by = with_fields(by, options={**by.options, **options})
-    return _replaced(model, inputs, outputs, by, where)
+    if fallback is not None:
+        names = Names.of(model)
+        begin, end = ({name: names.find(name) for name in ends} for ends in (inputs, outputs))
+        last = fallback_model(model.source, names.info.model, begin, end, first.signature, fallback)
+        first = first.with_alternatives([last])
+    return _replaced(model, inputs, outputs, first, where)
+
+
+def _blobs(by: Any) -> list[ExternModel]:
+    """Return the blobs that a caller gave.
+
+    Raises:
+        UsageError: something else is among them, or there is none.
+    """
+    given = list(by) if isinstance(by, list | tuple) else [by]
+    wrong = next((type(blob).__name__ for blob in given if not isinstance(blob, ExternModel)), None if given else "none")
+    if wrong is not None:
+        hint = 'lb.ExternModel.from_file("backbone.om"), or from_bytes'
+        raise UsageError(f"by: expected an offline model, found {wrong}", hint=hint, code="LB1110")
+    return given
+
+
+def _with_alternatives(
+    blobs: Sequence[ExternModel], device: str | Device | Sequence[str | Device | None] | None, options: Mapping[str, str]
+) -> tuple[ExternModel, Device]:
+    """Return the first blob with the others, and their own alternatives, behind it, and where it runs."""
+    given = [device] if device is None or isinstance(device, str | Device) else list(device)
+    if len(given) not in (1, len(blobs)):
+        raise UsageError(f"device: {len(given)} devices for {len(blobs)} blobs", hint="name one device, or one for each blob")
+    given += [None] * (len(blobs) - len(given))
+    where = Device(blobs[0].device_kind) if given[0] is None else Device.parse(given[0])
+    flat: list[ExternModel] = []
+    for blob, place in zip(blobs, given, strict=True):
+        flat += [blob if place is None else with_fields(blob, device=str(Device.parse(place))), *blob.alternatives]
+    first, *others = [with_fields(one, options={**one.options, **options}, alternatives=()) for one in flat]
+    return with_fields(first, device="").with_alternatives(others), where
 
 
 def reopened(model: Program, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
