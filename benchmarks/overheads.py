@@ -36,7 +36,8 @@ from landbridge.runtime import load  # noqa: E402
 from landbridge.runtime.artifact import ExternRecord, to_bytes  # noqa: E402
 from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, Vendor  # noqa: E402
 from landbridge.runtime.errors import UnsupportedError  # noqa: E402
-from landbridge.runtime.memory import Block, allocate_host  # noqa: E402
+from landbridge.runtime.heap import Block  # noqa: E402
+from landbridge.runtime.memory import allocate_host  # noqa: E402
 from landbridge.runtime.memory import empty as aligned_empty  # noqa: E402
 from landbridge.runtime.plan import Extern, Segment  # noqa: E402
 from landbridge.runtime.session import Session  # noqa: E402

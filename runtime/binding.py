@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from landbridge.runtime.check_plan import check_sizes, roots
 from landbridge.runtime.driver import TensorRef
-from landbridge.runtime.memory import Block, OpenDevice, allocate_host
+from landbridge.runtime.heap import Block
+from landbridge.runtime.memory import OpenDevice, allocate_host
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.overlap import Overlap, find_overlap
 from landbridge.runtime.plan import Copy, Extern
@@ -71,6 +72,7 @@ class Binding:
         self.groups: list[tuple[str, list[Call]]] = []
         self.overlap: Overlap | None = None
         self._homes: dict[int, Block] = {}
+        self._pinning = self._find_pinning()
         try:
             self._allocate()
             self._prepare()
@@ -180,7 +182,17 @@ class Binding:
 
     def _allocate_on(self, device: str, nbytes: int) -> Block:
         opened = self.opened.devices.get(device)
-        return allocate_host(nbytes) if opened is None else opened.allocate(nbytes)
+        if opened is not None:
+            return opened.allocate(nbytes)
+        return allocate_host(nbytes) if self._pinning is None else self._pinning.allocate_host(nbytes)
+
+    def _find_pinning(self) -> OpenDevice | None:
+        """Return the first device that pins memory of the host, of those that copies go to or come from."""
+        ends = (
+            self.plan.buffers[end].device for step in self.plan.steps if isinstance(step, Copy) for end in (step.source, step.destination)
+        )
+        devices = (self.opened.devices[device] for device in ends if device in self.opened.devices)
+        return next((device for device in devices if not device.host_memory and device.driver.pins), None)
 
     def _prepare(self) -> None:
         for index, step in enumerate(self.plan.steps):

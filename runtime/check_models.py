@@ -16,7 +16,8 @@ from landbridge.runtime import dtypes
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.errors import DeviceError
-from landbridge.runtime.memory import Block, OpenDevice, address_of, allocate_host, view
+from landbridge.runtime.heap import Block
+from landbridge.runtime.memory import OpenDevice, address_of, allocate_host, view
 from landbridge.runtime.plan import Extern
 from landbridge.runtime.steps import call_at, placed
 

@@ -88,10 +88,12 @@ class Driver(ABC):
 
     Attributes:
         simulated: a simulator answers in place of the hardware; reports and logs say so.
+        pins: it has `allocate_host`: memory of the host that the device reads and writes by itself.
         versions: what is installed, such as {"driver": …, "soc": …}; the keys match those of `Signature.versions` where both know it.
     """
 
     simulated: bool = False
+    pins: bool = False
     versions: Mapping[str, str]
 
     def free_nbytes(self) -> int | None:
@@ -110,9 +112,27 @@ class Driver(ABC):
     def free(self, address: int) -> None:
         """Give back what `allocate` returned."""
 
+    def allocate_host(self, nbytes: int) -> int:
+        """Return the address of ``nbytes`` > 0 fresh bytes of the host that are pinned for the device, aligned to 64.
+
+        Only drivers that say ``pins`` have this.
+
+        Raises:
+            DeviceError: there is no more of it.
+        """
+        raise UnsupportedError("this vendor pins no memory of the host")
+
+    def free_host(self, address: int) -> None:
+        """Give back what `allocate_host` returned."""
+        raise UnsupportedError("this vendor pins no memory of the host")
+
     @abstractmethod
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy from the host address ``source`` to the device address ``destination``; complete on return."""
+        """Copy from the host address ``source`` to the device address ``destination``; complete on return.
+
+        Other threads may copy the other way and run models meanwhile, on other memory: it is up to the driver to let the device do so at
+        the same time.
+        """
 
     @abstractmethod
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:

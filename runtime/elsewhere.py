@@ -12,7 +12,8 @@ from typing import Any
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.dtypes import nbytes_of
 from landbridge.runtime.errors import UnsupportedError
-from landbridge.runtime.memory import Block, OpenDevice, allocate_host
+from landbridge.runtime.heap import Block
+from landbridge.runtime.memory import OpenDevice, allocate_host
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import HostDriver
 

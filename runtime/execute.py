@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.dtypes import is_packed, unpack
 from landbridge.runtime.gate import Value
-from landbridge.runtime.memory import Block, DeviceTensor, OpenDevice, address_of, empty, view
+from landbridge.runtime.heap import Block
+from landbridge.runtime.memory import DeviceTensor, OpenDevice, address_of, empty, view
 from landbridge.runtime.opaque import copied
 from landbridge.runtime.plan import ALIGNMENT, Interface
 from landbridge.runtime.steps import COPY_IN, COPY_OUT, EXECUTE, HOST, Call

@@ -9,9 +9,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,28 +17,11 @@ from numpy.typing import NDArray
 from landbridge.runtime import dtypes
 from landbridge.runtime.device import Device
 from landbridge.runtime.driver import Driver, Vendor
-from landbridge.runtime.errors import DeviceError, SessionClosed
+from landbridge.runtime.errors import DeviceError, DeviceLost, SessionClosed
+from landbridge.runtime.heap import Block, Heap
 from landbridge.runtime.plan import ALIGNMENT
 
 _LOG = logging.getLogger(__name__)
-
-_SPARE = 4
-"""How many free blocks of one size a device keeps for the next run, so that addresses, and calls prepared on them, come again."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Memory.
-
-    Attributes:
-        address: of its first byte, on the device that it is on.
-        nbytes: how much may be used.
-        owner: gives it back when it is collected.
-    """
-
-    address: int
-    nbytes: int
-    owner: object
 
 
 def allocate_host(nbytes: int) -> Block:
@@ -99,10 +79,9 @@ class OpenDevice:
         self.name = name
         self.host_memory = host_memory
         self.closed = False
-        self._live: dict[int, tuple[int, int]] = {}
-        self._spare: dict[int, list[int]] = {}
-        self._returned: deque[int] = deque()
-        self._lock = threading.Lock()
+        self._memory = Heap(name, self.check_open, self._allocate, self._free)
+        self._pinned = Heap(name, self.check_open, self._allocate_host, self._free_host)
+        self._closing = threading.Lock()
 
     def open(self, vendor: Vendor, *, simulate: bool) -> None:
         """Open the driver.
@@ -118,40 +97,35 @@ class OpenDevice:
         Raises:
             DeviceError: out of memory.
         """
-        size = max(-(-nbytes // ALIGNMENT) * ALIGNMENT, ALIGNMENT)
-        with self._lock:
-            self.check_open()
-            self._take_back()
-            spare = self._spare.get(size)
-            address: int
-            self._live[address] = (address := spare.pop() if spare else self._fresh(size), size)
-        return Block(address, size, _Lease(self._returned, address))
+        return self._memory.allocate(nbytes)
 
-    def _fresh(self, size: int) -> int:
+    def allocate_host(self, nbytes: int) -> Block:
+        """Return memory of the host from which and to which the device copies fastest: pinned, where its driver has such memory.
+
+        Raises:
+            DeviceLost: the device is.
+        """
+        if not self.driver.pins:
+            return allocate_host(nbytes)
         try:
-            return self.driver.allocate(size)
-        except DeviceError:
-            if not any(self._spare.values()):
-                raise
-        self._free_spare()
-        return self.driver.allocate(size)
+            return self._pinned.allocate(nbytes)
+        except DeviceLost:
+            raise
+        except DeviceError as error:
+            _LOG.debug("%s: %d bytes of the host are not pinned: %s", self.name, nbytes, error)
+            return allocate_host(nbytes)
 
-    def _take_back(self) -> None:
-        """Make spare or free what was collected."""
-        while self._returned:
-            address = self._returned.popleft()
-            size = self._live[address][1]
-            spare = self._spare.setdefault(size, [])
-            if len(spare) < _SPARE:
-                spare.append(self._live.pop(address)[0])
-            else:
-                self.driver.free(self._live.pop(address)[0])
+    def _allocate(self, nbytes: int) -> int:
+        return self.driver.allocate(nbytes)
 
-    def _free_spare(self) -> None:
-        for addresses in list(self._spare.values()):
-            while addresses:
-                self.driver.free(addresses.pop())
-        self._spare.clear()
+    def _free(self, address: int) -> None:
+        self.driver.free(address)
+
+    def _allocate_host(self, nbytes: int) -> int:
+        return self.driver.allocate_host(nbytes)
+
+    def _free_host(self, address: int) -> None:
+        self.driver.free_host(address)
 
     def check_open(self) -> None:
         """Raise `SessionClosed` after `close`."""
@@ -174,36 +148,13 @@ class OpenDevice:
 
     def close(self) -> None:
         """Free all memory, tensors that callers still hold included, and the device. Idempotent; what cannot be freed is logged."""
-        with self._lock:
+        with self._closing:
             self.closed = True
             if "driver" not in vars(self):
                 return  # it was never opened
-            while self._live:
-                self._give_back(lambda: self._live.popitem()[0])
-            for addresses in self._spare.values():
-                while addresses:
-                    self._give_back(addresses.pop)
+            self._memory.close()
+            self._pinned.close()
             self.driver.close()
-
-    def _give_back(self, take: Callable[[], int]) -> None:
-        """Free the address that ``take`` takes out of where it is noted."""
-        try:
-            self.driver.free(take())
-        except DeviceError as error:
-            _LOG.warning("%s: memory cannot be given back: %s", self.name, error)
-
-
-class _Lease:
-    """Tells its device when a block is collected. No more than that: it may happen at any time, also while the vendor holds a lock."""
-
-    __slots__ = ("_address", "_returned")
-
-    def __init__(self, returned: deque[int], address: int) -> None:
-        self._address, self._returned = address, returned
-
-    def __del__(self) -> None:
-        if hasattr(self, "_returned"):  # else an interrupt came between its creation and its initialisation
-            self._returned.append(self._address)
 
 
 class DeviceTensor:

@@ -24,9 +24,10 @@ from landbridge.runtime.device import CPU
 from landbridge.runtime.driver import LoadedModel, Vendor
 from landbridge.runtime.elsewhere import BridgedModel, stand_in
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, DeviceError, UnsupportedError
+from landbridge.runtime.heap import Block
 from landbridge.runtime.host_library import HostLibrary, check_machine, load_host_library
 from landbridge.runtime.loader import Loader, Refused
-from landbridge.runtime.memory import Block, OpenDevice, address_of, empty
+from landbridge.runtime.memory import OpenDevice, address_of, empty
 from landbridge.runtime.plan import ALIGNMENT, Segment
 from landbridge.runtime.replay import ReplayDriver
 from landbridge.runtime.vendors import registry

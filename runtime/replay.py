@@ -25,7 +25,8 @@ from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import DeviceError
-from landbridge.runtime.memory import Block, OpenDevice, allocate_host, view
+from landbridge.runtime.heap import Block
+from landbridge.runtime.memory import OpenDevice, allocate_host, view
 from landbridge.runtime.plan import Extern
 from landbridge.runtime.save_file import save_file
 from landbridge.runtime.signature import Signature

@@ -12,7 +12,7 @@ import pytest
 from landbridge.runtime import load
 from landbridge.runtime.artifact import Artifact, ExternRecord, to_bytes
 from landbridge.runtime.errors import DeviceError
-from landbridge.runtime.memory import OpenDevice
+from landbridge.runtime.heap import Heap
 from landbridge.runtime.plan import Copy, Extern, Step
 from landbridge.runtime.session import Session
 from support.graph_shapes import SHAPES, Outputs
@@ -98,11 +98,11 @@ def test_the_enumeration_notices_a_leak(toys: Toys, monkeypatch: pytest.MonkeyPa
     """The positive control: a device that forgets a block when an allocation fails."""
     make, expected = SHAPES["a model alone"]
 
-    def leaky(self: OpenDevice, size: int) -> int:
-        self.driver.allocate(size)
-        return self.driver.allocate(size)
+    def leaky(self: Heap, size: int) -> int:
+        self._allocate(size)
+        return self._allocate(size)
 
-    monkeypatch.setattr(OpenDevice, "_fresh", leaky)
+    monkeypatch.setattr(Heap, "_fresh", leaky)
     with pytest.raises(AssertionError, match="closed with memory in use") as caught:
         attempt(to_bytes(make()), expected, lambda: None)
     for driver in toys["toy"].drivers:
@@ -148,7 +148,7 @@ def on_atlas() -> Artifact:
 
 GIVES_BACK = {
     *("aclrtFree", "aclDestroyDataBuffer", "aclmdlDestroyDataset", "aclmdlDestroyDesc", "aclmdlUnload", "aclmdlDestroyConfigHandle"),
-    *("aclrtDestroyContext", "aclrtResetDevice"),
+    *("aclrtDestroyContext", "aclrtResetDevice", "aclrtFreeHost", "aclrtDestroyStream"),
     "aclrtSetCurrentContext",  # before each of these
 }
 """What the vendor refuses to take back is lost, and not by us."""

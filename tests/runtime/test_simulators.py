@@ -21,13 +21,13 @@ from support.timing import least
 VENDORS = ("atlas", "cambricon")
 
 EXECUTE = {"atlas": "aclmdlExecute", "cambricon": "cnrtInvokeRuntimeContext"}
-COPY = {"atlas": "aclrtMemcpy", "cambricon": "cnrtMemcpy"}
+COPY = {"atlas": "aclrtMemcpyAsync", "cambricon": "cnrtMemcpy"}
 ALLOCATE = {"atlas": "aclrtMalloc", "cambricon": "cnrtMalloc"}
 SIZE = {"atlas": "aclmdlGetOutputSizeByIndex", "cambricon": "cnrtGetOutputDataSize"}
 DTYPE = {"atlas": "aclmdlGetOutputDataType", "cambricon": "cnrtGetOutputDataType"}
 LOST = {"atlas": 507015, "cambricon": 632032}
 KINDS = {
-    "atlas": ("bytes", "buffer", "model", "dataset", "context"),
+    "atlas": ("bytes", "buffer", "host", "stream", "model", "dataset", "context"),
     "cambricon": ("bytes", "buffer", "model", "function", "context", "queue"),
 }
 
@@ -184,6 +184,33 @@ def test_a_model_that_writes_too_much_is_found_by_a_check(sim: Machine) -> None:
 def test_a_function_does_wrong_only_what_it_can(sim: Machine, mode: str, function: str) -> None:
     name = {"malloc": ALLOCATE, "copy": COPY, "execute": EXECUTE}[function][sim.vendor]
     assert not sim.fault(name, 1, mode)
+
+
+# Pinned memory
+
+
+def test_what_is_copied_lies_in_pinned_memory_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    with machine("atlas", monkeypatch) as sim:
+        with session_on(sim) as session:
+            check(session)
+            assert sim.live("host", "stream") == {"host": 2, "stream": 2}, "the arena of the host, where the output is too, and the input"
+            assert sim.fault("aclrtMemcpy", 1, "fail")
+            check(session)  # which never comes there
+        assert sim.live(*KINDS["atlas"]) == {}
+
+
+@pytest.mark.parametrize("function", ["aclrtMallocHost", "aclrtCreateStream"])
+def test_without_pinned_memory_copies_wait(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    with machine("atlas", monkeypatch) as sim:
+        assert sim.fault(function, 1, "lasting")
+        with session_on(sim) as session:
+            check(session)
+            assert sim.live("host") == {}
+        assert sim.live(*KINDS["atlas"]) == {}
+        sim.reset()
+        assert sim.fault(function, 1, "sticky")
+        with session_on(sim) as session, pytest.raises(DeviceLost):
+            check(session)
 
 
 # How long things take

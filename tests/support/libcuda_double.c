@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, ILLEGAL_ADDRESS = 700 };
-enum { BLOCKS = 4096, TASKS = 4096, DEVICES = 2 };
+enum { BLOCKS = 4096, TASKS = 4096, DEVICES = 2, STREAMS = 64, PINNED = 256 };
 
 typedef struct {
     uint64_t address;
@@ -16,6 +16,7 @@ typedef struct {
 } Block;
 
 typedef struct {
+    void *stream;
     int kind;  // 0: to the device, 1: to the host, 2: on the device, 3: a function
     uint64_t device, device_source;
     void *host;
@@ -28,7 +29,9 @@ static const uint64_t FIRST = UINT64_C(0x10000000000000);
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Block blocks[BLOCKS];
 static Task tasks[TASKS];
-static int n_tasks, initialized, contexts, streams, fail_in, fail_code, pending_error;
+static char streams_made[STREAMS];  // a stream is an address in here
+static void *pinned[PINNED];
+static int n_tasks, n_pinned, initialized, contexts, streams, fail_in, fail_code, pending_error;
 static char fail_name[64];
 static uint64_t next_address;
 static size_t budget = (size_t)1 << 24, used;
@@ -40,6 +43,9 @@ void double_reset(void) {
     for (int i = 0; i < BLOCKS; i++) free(blocks[i].memory);
     memset(blocks, 0, sizeof blocks);
     memset(contexts_of, 0, sizeof contexts_of);
+    memset(streams_made, 0, sizeof streams_made);
+    for (int i = 0; i < PINNED; i++) free(pinned[i]), pinned[i] = NULL;
+    n_pinned = 0;
     n_tasks = initialized = contexts = streams = fail_in = pending_error = 0;
     used = 0, budget = (size_t)1 << 24;
     pthread_mutex_unlock(&lock);
@@ -57,7 +63,7 @@ void double_fail(const char *name, int k, int code) {
 void double_fail_on_stream(int code) { pending_error = code; }
 
 int double_live(void) {
-    int count = contexts + streams;
+    int count = contexts + streams + n_pinned;
     for (int i = 0; i < BLOCKS; i++) count += blocks[i].memory != NULL;
     return count;
 }
@@ -137,8 +143,14 @@ int cuMemFree_v2(uint64_t address) {
     return code;
 }
 
+static int is_stream(const void *stream) {
+    const char *place = stream;
+    return place >= streams_made && place < streams_made + STREAMS && *place;
+}
+
 static int enqueue(Task task, void *stream) {
-    if (stream != &streams) return INVALID_VALUE;
+    if (!is_stream(stream)) return INVALID_VALUE;
+    task.stream = stream;
     pthread_mutex_lock(&lock);
     int code = n_tasks == TASKS ? OUT_OF_MEMORY : OK;
     if (!code) tasks[n_tasks++] = task;
@@ -163,17 +175,42 @@ int cuLaunchHostFunc(void *stream, void (*function)(void *), void *argument) {
     CHECK(1);
     return enqueue((Task){.kind = 3, .function = function, .host = argument}, stream);
 }
-int cuStreamCreate(void **stream, unsigned flags) { CHECK(1); return flags > 1 ? INVALID_VALUE : (streams++, *stream = &streams, OK); }
-int cuStreamDestroy_v2(void *stream) { CHECK(1); return stream == &streams && streams ? (streams--, OK) : INVALID_VALUE; }
+int cuStreamCreate(void **stream, unsigned flags) {
+    CHECK(1);
+    if (flags > 1) return INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    int i = 0;
+    while (i < STREAMS && streams_made[i]) i++;
+    if (i < STREAMS) streams_made[i] = 1, streams++, *stream = &streams_made[i];
+    pthread_mutex_unlock(&lock);
+    return i < STREAMS ? OK : OUT_OF_MEMORY;
+}
+
+int cuStreamDestroy_v2(void *stream) {
+    CHECK(1);
+    if (!is_stream(stream)) return INVALID_VALUE;
+    *(char *)stream = 0, streams--;
+    return OK;
+}
+
+// Take the first task of a stream out of those that wait; 0 when there is none.
+static int take(void *stream, Task *task) {
+    for (int i = 0; i < n_tasks; i++) {
+        if (tasks[i].stream != stream) continue;
+        *task = tasks[i];
+        memmove(&tasks[i], &tasks[i + 1], (size_t)(--n_tasks - i) * sizeof *tasks);
+        return 1;
+    }
+    return 0;
+}
 
 int cuStreamSynchronize(void *stream) {
     CHECK(1);
-    if (stream != &streams) return INVALID_VALUE;
-    for (int done = 0;; done++) {
+    if (!is_stream(stream)) return INVALID_VALUE;
+    for (;;) {
+        Task task;
         pthread_mutex_lock(&lock);
-        if (done >= n_tasks) n_tasks = 0;
-        Task task = tasks[done];
-        int more = n_tasks > 0, bad = 0;
+        int more = take(stream, &task), bad = 0;
         if (more && task.kind < 3) {
             unsigned char *to = at(task.device, task.nbytes), *from = task.kind == 2 ? at(task.device_source, task.nbytes) : to;
             bad = !to || !from;
@@ -188,6 +225,27 @@ int cuStreamSynchronize(void *stream) {
     }
     int code = pending_error;
     return pending_error = 0, code;
+}
+
+int cuMemHostAlloc(void **address, size_t nbytes, unsigned flags) {
+    CHECK(1);
+    if (!nbytes || flags != 1) return INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    int i = 0;
+    while (i < PINNED && pinned[i]) i++;
+    if (i < PINNED) *address = pinned[i] = aligned_alloc(4096, (nbytes + 4095) / 4096 * 4096), n_pinned++;
+    pthread_mutex_unlock(&lock);
+    return i < PINNED ? OK : OUT_OF_MEMORY;
+}
+
+int cuMemFreeHost(void *address) {
+    CHECK(1);
+    pthread_mutex_lock(&lock);
+    int code = INVALID_VALUE;
+    for (int i = 0; i < PINNED; i++)
+        if (address && pinned[i] == address) free(address), pinned[i] = NULL, n_pinned--, code = OK;
+    pthread_mutex_unlock(&lock);
+    return code;
 }
 
 // What a kernel of the engine double does with memory: 0 on success.

@@ -23,9 +23,6 @@ from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.atlas.acl import (
-    DEVICE_TO_DEVICE,
-    DEVICE_TO_HOST,
-    HOST_TO_DEVICE,
     MEM_HUGE_FIRST,
     REPEAT_INITIALIZE,
     RUN_ON_DEVICE,
@@ -33,6 +30,7 @@ from landbridge.runtime.vendors.atlas.acl import (
     Acl,
     open_library,
 )
+from landbridge.runtime.vendors.atlas.copies import Copies
 from landbridge.runtime.vendors.atlas.format import SIMULATOR_PLATFORM
 from landbridge.runtime.vendors.atlas.model import AtlasModel
 
@@ -63,6 +61,7 @@ class AtlasDriver(Driver):
         self.acl = Acl(self._process.library, f"{self.device} (simulated)" if simulate else str(self.device))
         self._models: set[AtlasModel] = set()
         self._context: int | None = None
+        self._copies = Copies(self.acl, run_on_device=True)
         self._closing = threading.Lock()
         self._process.hold(self.acl, ordinal)
         self._holds = True
@@ -71,12 +70,12 @@ class AtlasDriver(Driver):
             self.acl.call("aclrtCreateContext", byref(context), ordinal)
             self._context = context.value
             self.run_on_device = _run_mode(self.acl) == RUN_ON_DEVICE
+            self._copies = Copies(self.acl, run_on_device=self.run_on_device)
             self.versions: Mapping[str, str] = _read_versions(self.acl)
         except BaseException:
             self.close()
             raise
-        kinds = (DEVICE_TO_DEVICE, DEVICE_TO_DEVICE) if self.run_on_device else (HOST_TO_DEVICE, DEVICE_TO_HOST)
-        self._copy_in_kind, self._copy_out_kind = kinds
+        self.pins = self._copies.pins
 
     def bind(self) -> None:
         """Make this driver's context current on the calling thread.
@@ -117,17 +116,23 @@ class AtlasDriver(Driver):
 
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the host to the device."""
-        if not nbytes:
-            return  # the vendor calls this a wrong parameter
         self.bind()
-        self.acl.call("aclrtMemcpy", destination, nbytes, source, nbytes, self._copy_in_kind)
+        self._copies.copy_in(destination, source, nbytes)
 
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the device to the host."""
-        if not nbytes:
-            return
         self.bind()
-        self.acl.call("aclrtMemcpy", destination, nbytes, source, nbytes, self._copy_out_kind)
+        self._copies.copy_out(destination, source, nbytes)
+
+    def allocate_host(self, nbytes: int) -> int:
+        """Return pinned memory of the host."""
+        self.bind()
+        return self._copies.allocate(nbytes)
+
+    def free_host(self, address: int) -> None:
+        """Give pinned memory back."""
+        self.bind()
+        self._copies.free(address)
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> AtlasModel:
         """Load an OM file; the option ``gears`` says how a batch may be spread over its gears (`landbridge.runtime.gears`)."""
@@ -142,6 +147,8 @@ class AtlasDriver(Driver):
             if self._context is not None:
                 for model in list(self._models):
                     model.close()
+                for stream in self._copies.streams():
+                    self.quietly("aclrtDestroyStream", stream)
                 self.quietly("aclrtDestroyContext", self._context)
                 self._context = None
             if self._holds:

@@ -26,6 +26,8 @@ kernel has failed, or the context is destroyed.
 Source: cuda.h, where their descriptions say that the process must be terminated, or that the context cannot be used.
 """
 _NON_BLOCKING = 1
+_PORTABLE = 1
+_STREAMS = 3
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _NAME_NBYTES = 256
 
@@ -45,6 +47,8 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
     "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
+    "cuMemHostAlloc": (c_void_p, c_size_t, c_uint),
+    "cuMemFreeHost": (c_void_p,),
     "cuStreamCreate": (c_void_p, c_uint),
     "cuStreamSynchronize": (c_void_p,),
     "cuStreamDestroy_v2": (c_void_p,),
@@ -63,7 +67,7 @@ class Cuda:
         name: such as "NVIDIA H200".
         capability: its compute capability, such as "9.0".
         driver_version: the newest CUDA that the driver supports, such as "13.0".
-        stream: on which everything is done, as an address.
+        stream: on which models run, as an address. Copies from and to the host have a stream each: they go on meanwhile.
     """
 
     def __init__(self, ordinal: int, at: str) -> None:
@@ -76,6 +80,7 @@ class Cuda:
         self._library = _load(at)
         self._closing = threading.Lock()
         self._context: int | None = None
+        self._streams: list[int] = []
         self._call("cuInit", 0)
         count, device = c_int(), c_int()
         self._call("cuDeviceGetCount", byref(count))
@@ -87,16 +92,19 @@ class Cuda:
         self._call("cuDeviceGet", byref(device), ordinal)
         self._device = device.value
         self.name, self.capability, self.driver_version = self._read_facts()
-        context, stream = c_void_p(), c_void_p()
+        context = c_void_p()
         self._call("cuDevicePrimaryCtxRetain", byref(context), self._device)
         self._context = context.value
         try:
             self.bind()
-            self._call("cuStreamCreate", byref(stream), _NON_BLOCKING)
+            for _ in range(_STREAMS):
+                stream = c_void_p()
+                self._call("cuStreamCreate", byref(stream), _NON_BLOCKING)
+                self._streams.append(stream.value or 0)
         except DeviceError:
-            self._release()
+            self.close()
             raise
-        self.stream: int = stream.value or 0
+        self.stream, self._in, self._out = self._streams
 
     def bind(self) -> None:
         """Make the context current on the calling thread.
@@ -148,15 +156,31 @@ class Cuda:
         """Copy from the host; complete on return."""
         if nbytes:
             self.bind()
-            self._call("cuMemcpyHtoDAsync_v2", destination, source, nbytes, self.stream)
-            self._call("cuStreamSynchronize", self.stream)
+            self._call("cuMemcpyHtoDAsync_v2", destination, source, nbytes, self._in)
+            self._call("cuStreamSynchronize", self._in)
 
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:
         """Copy to the host; complete on return."""
         if nbytes:
             self.bind()
-            self._call("cuMemcpyDtoHAsync_v2", destination, source, nbytes, self.stream)
-            self._call("cuStreamSynchronize", self.stream)
+            self._call("cuMemcpyDtoHAsync_v2", destination, source, nbytes, self._out)
+            self._call("cuStreamSynchronize", self._out)
+
+    def allocate_host(self, nbytes: int) -> int:
+        """Return the address of ``nbytes`` > 0 bytes of the host that every GPU reads and writes by itself, aligned to a page.
+
+        Raises:
+            DeviceError: the system pins no more.
+        """
+        self.bind()
+        address = c_void_p()
+        self._call("cuMemHostAlloc", byref(address), nbytes, _PORTABLE)
+        return address.value or 0
+
+    def free_host(self, address: int) -> None:
+        """Give back what `allocate_host` returned."""
+        self.bind()
+        self._call("cuMemFreeHost", address)
 
     def enqueue_copy(self, destination: int, source: int, nbytes: int) -> None:
         """Copy on the GPU, in the order of the stream; the context is current already."""
@@ -176,11 +200,13 @@ class Cuda:
         with self._closing:
             if self._context is None:
                 return
-            try:
-                self.bind()
-                self._call("cuStreamDestroy_v2", self.stream)
-            except DeviceError as error:
-                _log.warning("while closing: %s", error)
+            while self._streams:
+                try:
+                    self.bind()
+                    self._call("cuStreamDestroy_v2", self._streams.pop())
+                except DeviceError as error:
+                    _log.warning("while closing: %s", error)
+                    break
             self._release()
 
     def _release(self) -> None:

@@ -52,6 +52,8 @@ class TensorrtDriver(Driver):
         package: the name of the Python package in use.
     """
 
+    pins = True
+
     def __init__(self, ordinal: int) -> None:
         """Open GPU ``ordinal``.
 
@@ -94,6 +96,14 @@ class TensorrtDriver(Driver):
     def free(self, address: int) -> None:
         """Give device memory back."""
         self._cuda.free(address)
+
+    def allocate_host(self, nbytes: int) -> int:
+        """Return pinned memory of the host."""
+        return self._cuda.allocate_host(nbytes)
+
+    def free_host(self, address: int) -> None:
+        """Give pinned memory back."""
+        self._cuda.free_host(address)
 
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the host to the GPU."""

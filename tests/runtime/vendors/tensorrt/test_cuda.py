@@ -41,6 +41,37 @@ def test_bytes_go_there_and_back(gpu: Cuda) -> None:
     gpu.free(address)
 
 
+def test_pinned_memory_of_the_host(gpu: Cuda, double: CudaDouble) -> None:
+    before = double.live()
+    host, device = gpu.allocate_host(100), gpu.allocate(100)
+    assert host % 64 == 0
+    ctypes.memset(host, 7, 100)
+    gpu.copy_in(device, host, 100)
+    ctypes.memset(host, 0, 100)
+    gpu.copy_out(host, device, 100)
+    assert ctypes.string_at(host, 100) == b"\7" * 100
+    gpu.free(device)
+    gpu.free_host(host)
+    assert double.live() == before
+    with pytest.raises(DeviceError):
+        gpu.free_host(host)
+
+
+def test_copies_do_not_wait_for_a_model(gpu: Cuda) -> None:
+    """What waits on the stream of models is not done by a copy."""
+    source, target, out = gpu.allocate(64), gpu.allocate(64), np.zeros(64, np.uint8)
+    gpu.copy_in(source, np.full(64, 5, np.uint8).ctypes.data, 64)
+    gpu.copy_in(target, out.ctypes.data, 64)
+    gpu.enqueue_copy(target, source, 64)
+    gpu.copy_out(out.ctypes.data, target, 64)
+    assert not out.any()
+    gpu.synchronize()
+    gpu.copy_out(out.ctypes.data, target, 64)
+    assert (out == 5).all()
+    for address in (source, target):
+        gpu.free(address)
+
+
 def test_copies_on_the_gpu_wait_for_the_stream(gpu: Cuda) -> None:
     data = np.arange(16, dtype=np.uint8)
     first, second = gpu.allocate(16), gpu.allocate(16)
