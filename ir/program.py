@@ -56,6 +56,10 @@ class ExternModel:
         name: what the user calls it, such as the file's name.
         alternatives: other blobs with its ports, tried in this order on a machine that cannot run it.
         device: where it runs as an alternative of another; "" for the first device of its vendor.
+
+    Example:
+        >>> lb.ExternModel.from_file("digits/backbone.om").vendor
+        'atlas'
     """
 
     vendor: str
@@ -147,7 +151,12 @@ class ExternModel:
             SignatureError: one has other ports; everything that differs is named.
 
         Example:
-            >>> lb.ExternModel.from_file("for310.om").with_alternatives([lb.ExternModel.from_file("for910.om")])  # doctest: +SKIP
+            >>> from landbridge.simulators.ascend.make_om import make_om
+            >>> part = lb.split("digits/digits.onnx", inputs=["normalised"], outputs=["features"])
+            >>> blobs = [make_om(part, gears=(1, 8), soc=soc) for soc in ("Ascend310", "Ascend910")]
+            >>> first, second = (lb.ExternModel.from_bytes(blob, name="part.om") for blob in blobs)
+            >>> [one.name for one in first.with_alternatives([second]).alternatives]
+            ['part.om (2)']
         """
         taken, added = [self.name, *(one.name for one in self.alternatives)], list[ExternModel]()
         for one in (one for other in others for one in (other, *other.alternatives)):

@@ -166,8 +166,9 @@ class DeviceTensor:
         device: the name of the device.
 
     Example:
-        x = session.to_device(image, "atlas0")
-        features = session.run({"image": x})["features"]
+        >>> features = session.to_device(np.ones((4, 128), "float32"), "openvino0")
+        >>> features.dtype, features.shape
+        ('float32', (4, 128))
     """
 
     def __init__(self, device: OpenDevice, block: Block, address: int, dtype: str, shape: tuple[int, ...]) -> None:

@@ -68,8 +68,9 @@ def selftest(source: str | Path | Blob, *, simulate: Iterable[str] = (), trust: 
         ArtifactError, DeviceError: as `landbridge.load` and `Session.run`.
 
     Example:
-        found = landbridge.selftest("detector.lbr")
-        assert found.passed, found.first_region
+        >>> path = lb.compile(model, golden={"image": images}).save("tested.lbr")
+        >>> lb.selftest(path).passed
+        True
     """
     with load(source, simulate=simulate, trust=trust) as session:
         golden = session.artifact.golden

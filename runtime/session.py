@@ -87,8 +87,10 @@ def load(
         UsageError: an unknown name in ``simulate``, or ``trust`` is none of these.
 
     Example:
-        with load("detector.lbr", simulate=["atlas"]) as session:
-            outputs = session.run({"image": image})
+        >>> with lb.load("digits/digits.lbr", simulate=["atlas"]) as session:
+        ...     outputs = session.run({"image": images})
+        >>> outputs["digit"][:4].tolist()
+        [0, 4, 8, 2]
     """
     wanted = conditions(trust)
     artifact = from_bytes(source, trust=wanted) if isinstance(source, bytes | memoryview) else read(source, trust=wanted)
@@ -182,8 +184,8 @@ class Session:
             SessionClosed, DeviceError: the session takes no more runs.
 
         Example:
-            later = session.run_async({"image": image})
-            outputs = later.result()
+            >>> later = session.run_async({"image": images})
+            >>> outputs = later.result()
         """
         self._life.check()
         return self._life.workers.submit(lambda: self.run(inputs, deadline_s=deadline_s), self._life.leases.limit)
@@ -205,8 +207,10 @@ class Session:
             Exception: what `run` raises for a request, after the outputs of those before it; no further one has begun, none is under way.
 
         Example:
-            for outputs in session.stream({"image": frame} for frame in camera):
-                show(outputs["boxes"])
+            >>> for outputs in session.stream({"image": images[i : i + 4]} for i in (0, 4)):
+            ...     print(outputs["digit"])
+            [0 4 8 2]
+            [6 0 4 8]
         """
         self._life.check()
         wanted = self._life.leases.limit if depth is None else depth
@@ -260,8 +264,8 @@ class Session:
             InputError, DeviceError, SessionClosed: as `run`.
 
         Example:
-            outputs, trace = session.profile({"image": image})
-            trace.save("trace.json")  # open it in Perfetto
+            >>> outputs, trace = session.profile({"image": images})
+            >>> trace.save("trace.json")  # open it in Perfetto
         """
         spans: list[Span] = []
         outputs = self._run(inputs, Timed(spans))
@@ -274,9 +278,10 @@ class Session:
             InputError, DeviceError, SessionClosed: as `run`.
 
         Example:
-            outputs, boundaries = session.boundaries({"image": image})
-            for value in boundaries[0].inputs:
-                print(boundaries[0].model, value.name, value.array)
+            >>> outputs, boundaries = session.boundaries({"image": images})
+            >>> for value in boundaries[0].inputs:
+            ...     print(boundaries[0].model, value.name, value.array.shape)
+            backbone.om normalised (20, 1, 8, 8)
         """
         found: list[Boundary] = []
         outputs = self._run(inputs, Tapped(found))

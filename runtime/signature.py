@@ -83,6 +83,11 @@ class Signature:
         weight_nbytes: device memory its weights take, 0 where unknown.
         versions: such as {"soc": "Ascend310", "sdk": "1.11.z.0"}: what the blob was made by and for.
         origin: for each of these facts where it came from: "file", "sidecar", "caller", or "device": the vendor's software told it.
+
+    Example:
+        >>> signature = lb.ExternModel.from_file("digits/backbone.om").signature
+        >>> signature.inputs[0].dtype, signature.inputs[0].shape, signature.gears.batches
+        ('float16', ('batch', 1, 8, 8), (1, 2, 4, 8))
     """
 
     inputs: tuple[Port, ...]

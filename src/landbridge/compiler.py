@@ -89,6 +89,9 @@ def compile(
         PlacementError: in strict mode, what breaks the rules, each with the line to add.
         UnsupportedError: operators that cannot be compiled; all of them. Or there is no reference for ``golden``.
         InputError, ModelError: ``golden`` does not fit the model, or its reference cannot be run on it.
+
+    Example:
+        >>> path = lb.compile(model).save("host.lbr")
     """
     if mode not in ("auto", "strict"):
         raise UsageError(f"unknown mode '{mode}'", hint='"auto" or "strict"', code="LB1105")

@@ -243,9 +243,7 @@ class _Run:
             return 0, "".join(Path(name).read_text("utf-8") for name in words[1:]).splitlines()
         assert words[0] in ("landbridge", "python", "pytest"), f"the tests do not run {words[0]}"
         if words[:2] == ["landbridge", "demo"]:
-            status, text, kept = _demo(tuple(words[1:]))
-            shutil.copytree(kept.name, self.folder, dirs_exist_ok=True)
-            return status, text.splitlines()
+            return demo(tuple(words[1:]), self.folder)
         if self.site is None and words[0] != "pytest":
             status, out, err = _here(words)
         else:
@@ -293,6 +291,13 @@ def _python(words: list[str]) -> int:
     finally:
         sys.argv, sys.path[:] = arguments, path
     return 0
+
+
+def demo(words: tuple[str, ...], folder: Path) -> tuple[int, list[str]]:
+    """Do in ``folder`` what ``landbridge demo …`` does; return its exit status and what it prints."""
+    status, text, kept = _demo(words)
+    shutil.copytree(kept.name, folder, dirs_exist_ok=True)
+    return status, text.splitlines()
 
 
 @cache

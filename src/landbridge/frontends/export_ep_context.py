@@ -39,7 +39,11 @@ def export_ep_context(program: Program) -> Any:
         UnsupportedError: the program is not from ONNX, or an offline model is one that a node cannot describe; all of them are named.
 
     Example:
-        >>> model = lb.export_ep_context(lb.replace(model, inputs=["pool1"], outputs=["feat"], by=backbone))  # doctest: +SKIP
+        >>> backbone = lb.ExternModel.from_file("digits/backbone.om")
+        >>> edited = lb.replace(model, inputs=["normalised"], outputs=["features"], by=backbone)
+        >>> exported = lb.export_ep_context(edited)
+        >>> [node.name for node in exported.graph.node if node.op_type == "EPContext"]
+        ['backbone.om']
     """
     names = Names.of(program)
     if program.source is None:

@@ -53,6 +53,9 @@ class TensorSpec:
         shape: extents; a string names a dimension that the caller of the session chooses.
         dtype: such as "float32".
         device: where the caller puts it.
+
+    Example:
+        >>> image = lb.TensorSpec(("n", 8, 8, 1), "uint8")
     """
 
     shape: tuple[Dim, ...]
@@ -154,7 +157,7 @@ class AtlasRuntimeSubgraph(RuntimeSubgraph):
     """An Ascend ``.om`` file.
 
     Example:
-        >>> lb.AtlasRuntimeSubgraph(open("backbone.om", "rb").read())  # doctest: +SKIP
+        >>> backbone = lb.AtlasRuntimeSubgraph(open("digits/backbone.om", "rb").read(), device="atlas1")
     """
 
     vendor = "atlas"
@@ -242,6 +245,13 @@ def copy(x: Any, device: str) -> Any:
 
     Needed in ``mode="strict"`` only, as in ``mode="auto"`` the compiler inserts copies itself; but an output that is a copy stays on its
     device in either mode.
+
+    Example:
+        >>> class There(lb.nn.Module):
+        ...     def forward(self, x):
+        ...         return lb.copy(x, "atlas0")
+        >>> lb.compile(lb.from_module(There(), {"x": lb.TensorSpec((4,), "float32")})).report.copies[0].reason
+        "needed on atlas0 by output 'output'"
     """
     symbol = _COPY + str(Device.parse(device))
     call = relax.call_dps_packed(symbol, relax.Tuple([x._expr]), out_ty=[x._expr.ty])
@@ -249,7 +259,14 @@ def copy(x: Any, device: str) -> Any:
 
 
 def astype(x: Any, dtype: str) -> Any:
-    """Return ``x`` converted to ``dtype``, which happens on the CPU (R4)."""
+    """Return ``x`` converted to ``dtype``, which happens on the CPU (R4).
+
+    Example:
+        >>> class Half(lb.nn.Module):
+        ...     def forward(self, x):
+        ...         return lb.astype(x, "float16")
+        >>> program = lb.from_module(Half(), {"x": lb.TensorSpec((4,), "float32")})
+    """
     return relax_nn.op.astype(x, dtype)
 
 

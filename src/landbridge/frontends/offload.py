@@ -40,7 +40,7 @@ def offload(
         ModelError: as `landbridge.replace`.
 
     Example:
-        >>> model = lb.offload(model, "openvino0", inputs=["pool1"], outputs=["feat"])  # doctest: +SKIP
+        >>> edited = lb.offload(model, "openvino0", inputs=["features"], outputs=["logits"])
     """
     check_names(inputs, outputs)
     where = Device.parse(device)

@@ -64,8 +64,8 @@ def replace(
         UsageError: ``device`` is not of the vendor's kind, an option has an unknown value, or an argument is of another type.
 
     Example:
-        >>> backbone = lb.ExternModel.from_file("backbone.om")  # doctest: +SKIP
-        >>> model = lb.replace(model, inputs=["pool1"], outputs=["feat"], by=backbone, device="atlas0")  # doctest: +SKIP
+        >>> backbone = lb.ExternModel.from_file("digits/backbone.om")
+        >>> edited = lb.replace(model, inputs=["normalised"], outputs=["features"], by=backbone, device="atlas0")
     """
     check_names(inputs, outputs)
     first, where = _with_alternatives(_blobs(by), device, options or {})

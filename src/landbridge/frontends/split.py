@@ -32,7 +32,9 @@ def split(model: OnnxModel, *, inputs: Sequence[str], outputs: Sequence[str]) ->
         UnsupportedError: a value at its border is no tensor.
 
     Example:
-        >>> part = lb.split("detector.onnx", inputs=["pool1"], outputs=["feat"])  # doctest: +SKIP
+        >>> part = lb.split("digits/digits.onnx", inputs=["normalised"], outputs=["features"])
+        >>> [port.name for port in part.graph.input]
+        ['normalised']
     """
     proto, title = load(model)
     return cut(prepare(proto, title), inputs, outputs)

@@ -37,7 +37,7 @@ def from_onnx(
         SignatureError: an offline model in it (an EPContext node) cannot be called like this.
 
     Example:
-        >>> program = lb.from_onnx("detector.onnx", shapes={"image": (1, 3, 640, 640)})  # doctest: +SKIP
+        >>> model = lb.from_onnx("digits/digits.onnx", shapes={"image": (4, 8, 8, 1)})
     """
     proto, title = load(model, name)
     ep_context.embed(proto, title, Path(model).parent if isinstance(model, str | Path) else None)
