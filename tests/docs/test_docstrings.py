@@ -7,7 +7,6 @@ import inspect
 import re
 from contextlib import chdir
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
