@@ -1,24 +1,31 @@
 """Give every tensor its place in its device's arena.
 
-Tensors that do not live at the same time share memory. Those of known size are placed one by one, the largest first, into the
-smallest gap that takes them; those whose size depends on named dimensions share *slots*, each as large as its largest tensor,
-which are right for every value of the dimensions. Places are multiples of `ALIGNMENT`.
+Tensors that do not live at the same time share memory. Those of known size are placed one by one, each into the smallest gap that
+takes it: first in the order of their sizes, then, as long as the arena is larger than what lives at its fullest moment, in other
+orders, in each of which those that lay beyond that go earlier. Those whose size depends on named dimensions share *slots*, each as
+large as its largest tensor, which are right for every value of the dimensions. Places are multiples of `ALIGNMENT`.
 
-Source: greedy by size, Y. Pisarchyk and J. Lee, "Efficient Memory Management for Deep Neural Net Inference", MLSys 2020,
-https://arxiv.org/abs/2001.03288
+Sources: greedy by size, Y. Pisarchyk and J. Lee, "Efficient Memory Management for Deep Neural Net Inference", MLSys 2020,
+https://arxiv.org/abs/2001.03288; better orders, D. Joslin and D. Clements, "Squeaky Wheel Optimization", JAIR 10, 1999,
+https://arxiv.org/abs/1105.5454
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from landbridge.runtime import dims
 from landbridge.runtime.dims import Size
 
 ALIGNMENT = 64
 """What vectorised kernels may count on, in bytes."""
+
+_ROUNDS = 64
+_MOST_PAIRS = 4_000_000
+"""How many orders are tried at most, and how many pairs of tensors are looked at for it: about two seconds."""
 
 _SAMPLE = 16
 """The extent of every named dimension when symbolic sizes are compared. It decides who shares with whom, not what is right."""
@@ -66,17 +73,69 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[tuple[Size, ...], Size]:
 
 def _place_known(lifetimes: Sequence[Lifetime], indices: Sequence[int], offsets: dict[int, Size]) -> int:
     """Place the tensors of known size; return the size of what they take."""
-    placed: list[tuple[int, int, Lifetime]] = []
-    total = 0
-    for index in sorted(indices, key=lambda i: (-int(lifetimes[i].nbytes), lifetimes[i].first, i)):
+    known = [lifetimes[index] for index in indices]
+    sizes = [-(-int(lifetime.nbytes) // ALIGNMENT) * ALIGNMENT for lifetime in known]
+    neighbours = _neighbours(known)
+    fullest = _fullest(known, sizes)
+    order = sorted(range(len(known)), key=lambda i: (-sizes[i], known[i].first, i))
+    places = best = _place_in_order(order, sizes, neighbours)
+    rounds = min(_ROUNDS, _MOST_PAIRS // max(sum(map(len, neighbours)), 1))
+    while rounds > 0 and _end(best, sizes) > fullest:
+        order = _earlier(order, {i for i, place in enumerate(places) if place + sizes[i] > fullest})
+        places = _place_in_order(order, sizes, neighbours)
+        best = min(best, places, key=lambda found: _end(found, sizes))
+        rounds -= 1
+    offsets.update(zip(indices, best, strict=True))
+    return _end(best, sizes)
+
+
+def _neighbours(lifetimes: Sequence[Lifetime]) -> list[list[int]]:
+    """Return for each tensor those that it meets."""
+    found: list[list[int]] = [[] for _ in lifetimes]
+    living: list[int] = []
+    dead: list[int] = []
+    users_of_dead = 0
+    for index in sorted(range(len(lifetimes)), key=lambda i: lifetimes[i].first):
         lifetime = lifetimes[index]
-        nbytes = -(-int(lifetime.nbytes) // ALIGNMENT) * ALIGNMENT
-        taken = sorted((start, end) for start, end, other in placed if lifetime.meets(other))
-        offset = _smallest_gap(taken, nbytes)
-        placed.append((offset, offset + nbytes, lifetime))
-        offsets[index] = offset
-        total = max(total, offset + nbytes)
-    return total
+        ended = [other for other in living if lifetimes[other].last < lifetime.first]
+        for other in ended:
+            users_of_dead |= lifetimes[other].users
+        dead += ended
+        living = [other for other in living if lifetimes[other].last >= lifetime.first]
+        late = (other for other in dead if lifetimes[other].meets(lifetime)) if users_of_dead & ~lifetime.ended else ()
+        for other in (*living, *late):
+            found[index].append(other)
+            found[other].append(index)
+        living.append(index)
+    return found
+
+
+def _fullest(lifetimes: Sequence[Lifetime], sizes: Sequence[int]) -> int:
+    """Return how many bytes live at the moment when most do: no arena is smaller."""
+    changes: dict[int, int] = {}
+    for lifetime, size in zip(lifetimes, sizes, strict=True):
+        changes[lifetime.first] = changes.get(lifetime.first, 0) + size
+        changes[lifetime.last + 1] = changes.get(lifetime.last + 1, 0) - size
+    return max(accumulate(changes[moment] for moment in sorted(changes)), default=0)
+
+
+def _place_in_order(order: Sequence[int], sizes: Sequence[int], neighbours: Sequence[Sequence[int]]) -> list[int]:
+    """Return the place of each tensor when they are placed in this order."""
+    places = [-1] * len(sizes)
+    for index in order:
+        taken = sorted((places[other], places[other] + sizes[other]) for other in neighbours[index] if places[other] >= 0)
+        places[index] = _smallest_gap(taken, sizes[index])
+    return places
+
+
+def _end(places: Sequence[int], sizes: Sequence[int]) -> int:
+    return max((place + size for place, size in zip(places, sizes, strict=True)), default=0)
+
+
+def _earlier(order: Sequence[int], beyond: Collection[int]) -> list[int]:
+    """Return an order in which those that lay ``beyond`` come half as late."""
+    ranks = {index: (rank / 2 if index in beyond else rank, index not in beyond) for rank, index in enumerate(order)}
+    return sorted(order, key=ranks.__getitem__)
 
 
 def _smallest_gap(taken: Sequence[tuple[int, int]], nbytes: int) -> int:

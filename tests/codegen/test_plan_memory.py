@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from landbridge.codegen import plan_memory
 from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, largest, plan_arena
 from landbridge.runtime.dims import Size, evaluate
 
@@ -55,6 +57,19 @@ def test_no_value_of_the_dimensions_makes_tensors_overlap(lifetimes: list[Lifeti
 def test_an_arena_is_never_larger_than_everything_side_by_side(lifetimes: list[Lifetime]) -> None:
     _, total = plan_arena(lifetimes)
     assert total <= sum(-(-life.nbytes // ALIGNMENT) * ALIGNMENT for life in lifetimes)
+
+
+def test_another_order_is_found_where_the_largest_first_leaves_a_gap() -> None:
+    lifetimes = [Lifetime(512, 0, 3), Lifetime(320, 3, 5), Lifetime(640, 5, 8), Lifetime(192, 0, 3)]
+    assert plan_arena(lifetimes)[1] == 512 + 320 + 192  # what lives at moment 3; the largest first takes 128 more
+
+
+@settings(max_examples=60, deadline=None)
+@given(_lifetimes(_known), st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=30, max_size=30))
+def test_who_meets_whom_is_found_as_it_is_defined(lifetimes: list[Lifetime], steps: list[tuple[int, int]]) -> None:
+    lifetimes = [replace(life, users=users, ended=ended) for life, (users, ended) in zip(lifetimes, steps, strict=False)]
+    for index, (life, neighbours) in enumerate(zip(lifetimes, plan_memory._neighbours(lifetimes), strict=True)):
+        assert sorted(neighbours) == [other for other, one in enumerate(lifetimes) if other != index and life.meets(one)]
 
 
 def test_a_chain_needs_two_places() -> None:
