@@ -87,7 +87,8 @@ class _Assembler:
         self.models = models
         self.same = dict(lowered.same)
         self.stages = [replace(stage, nodes=tuple(self.without_aliases(stage.nodes, host_devices))) for stage in lowered.stages]
-        self.slack: dict[int, int] = {}
+        self.slack: dict[int, int] = {}  # rows beyond the tensor
+        self.reserved: dict[int, int] = {}  # bytes in all, where they are more than the tensor's
         self.buffers: list[Buffer] = []
         self.buffer_of: dict[int, int] = {}
         self.keys: dict[tuple[int, str, str, tuple[str, ...]], int] = {}
@@ -131,19 +132,24 @@ class _Assembler:
         return Assembled(plan, tuple(accesses), tuple(calls), self.buffer_of, self.constants.data())
 
     def note_slack(self) -> None:
+        """Note what models with gears touch beyond their tensors."""
         for stage in self.stages:
             for node in stage.nodes:
                 if node.kind != "extern":
                     continue
                 for signature, spread in self.models[node.symbol]:
-                    self.note_rows(node, signature, spread)
+                    self.note_model(node, signature, spread)
 
-    def note_rows(self, node: Node, signature: Signature, spread: gears.Spread) -> None:
+    def note_model(self, node: Node, signature: Signature, spread: gears.Spread) -> None:
+        """Note what one of the models that a call may run touches."""
         batches = signature.gears.batches if signature.gears is not None else ()
         rows = gears.slack_rows(batches, spread)
-        for index, port in zip((*node.inputs, *node.outputs), (*signature.inputs, *signature.outputs), strict=True):
-            if port.shape and port.shape[0] == BATCH:
+        ports = (*signature.inputs, *signature.outputs)
+        for index, port, nbytes in zip((*node.inputs, *node.outputs), ports, gears.reserved_nbytes(signature), strict=True):
+            if rows and port.shape and port.shape[0] == BATCH:
                 self.slack[index] = max(rows, self.slack.get(index, 0))
+            if nbytes:
+                self.reserved[index] = max(nbytes, self.reserved.get(index, 0))
 
     def buffer(self, index: int) -> int:
         """Return the buffer of a value, made when it is first asked for; values that differ in nothing share one."""
@@ -152,7 +158,7 @@ class _Assembler:
         value, root = self.values[index], self.root(index)
         key = (root, value.device, value.dtype, tuple(dims.render(size) for size in value.shape))
         found = self.keys.get(key)
-        if found is not None and self.slack.get(index, 0) == 0:
+        if found is not None and self.slack.get(index, 0) == self.reserved.get(index, 0) == 0:
             self.buffer_of[index] = found
             return found
         base = self.buffer(self.same[index]) if index in self.same else -1
@@ -169,7 +175,10 @@ class _Assembler:
                     "its shape depends on the data, so it cannot go to a device", at=f"'{value.name}' on {value.device}", code="LB2304"
                 )
             return replace(buffer, storage="late")
-        buffer = replace(buffer, nbytes=nbytes_of(value.dtype, value.shape, self.slack.get(index, 0)))
+        nbytes, reserved = nbytes_of(value.dtype, value.shape, self.slack.get(index, 0)), self.reserved.get(index, 0)
+        if reserved:
+            nbytes = max(nbytes, reserved) if isinstance(nbytes, int) else ["max", nbytes, reserved]
+        buffer = replace(buffer, nbytes=nbytes)
         if base >= 0:
             return replace(buffer, storage="alias", base=base)
         if value.constant is not None:

@@ -6,6 +6,7 @@ bytes must not overlap. What depends on named dimensions is evaluated at several
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,8 +151,14 @@ def _size_problems(plan: Plan, signatures: Mapping[str, Signature], padding: Col
 
 
 def _slack_problems(plan: Plan, step: Extern, signature: Signature, padded: bool, dims: Mapping[str, int]) -> Iterator[str]:
-    """Yield buffers that end before what a model with batch gears may touch: it works in whole gears, the last one included."""
-    batches = signature.gears.batches if signature.gears is not None else ()
+    """Yield buffers that end before what a model with gears may touch: it works in whole gears, the last one included."""
+    gears = signature.gears
+    batches = gears.batches if gears is not None else ()
+    if gears is not None and not batches:
+        for number, index in enumerate(step.outputs):
+            sizes = [math.prod(shapes[number]) * bits_of(plan.buffers[index].dtype) // 8 for shapes in gears.output_shapes]
+            if evaluate(plan.buffers[index].nbytes, dims) < max(sizes, default=0):
+                yield f"{_name(plan, index)} has no room for the largest gear of {step.model}: expected {max(sizes)} bytes"
     if not batches:
         return
     ports = zip((*step.inputs, *step.outputs), (*signature.inputs, *signature.outputs), strict=True)

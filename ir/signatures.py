@@ -23,7 +23,7 @@ from landbridge.ir.sizes import OPAQUE, dtype_of, equal_shapes, equal_sizes, ren
 from landbridge.runtime.dims import Size, render, render_shape
 from landbridge.runtime.dtypes import BITS
 from landbridge.runtime.errors import InputError
-from landbridge.runtime.gears import plan_gears, spread_of
+from landbridge.runtime.gears import gear_names, plan_gears, size_advice, size_text, spread_of
 from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.signature import Port
 
@@ -169,15 +169,12 @@ class _Call:
                     expected = f"a batch {what} {', '.join(map(str, gears.batches))}"
                     yield Mismatch(self.at, self.entry.name, name, port_name, "gears", expected, found, error.hint)
             return
-        distinct = list(dict.fromkeys(dim for _, dim in axes))
-        named = [dim for _, dim in axes] if len(gears.choices[0]) == len(axes) else distinct
+        named = gear_names(self.entry.signature)
         sizes = tuple(self.extents[dim] for dim in named)
         if all(isinstance(size, int) for size in sizes) and sizes not in gears.choices:
-            choices = ", ".join("x".join(map(str, choice)) for choice in gears.choices)
+            choices = ", ".join(map(size_text, gears.choices))
             expected = f"{render_shape(inputs[index].shape)} with one of its sizes {choices} for {', '.join(named)}"
-            yield Mismatch(
-                self.at, self.entry.name, name, port_name, "gears", expected, found, "resize to one of these sizes before the call"
-            )
+            yield Mismatch(self.at, self.entry.name, name, port_name, "gears", expected, found, size_advice(gears, sizes))
 
     def outputs(self, binding: Binding) -> Iterator[Mismatch]:
         """Yield results whose declared types are not the signature's."""

@@ -1,8 +1,9 @@
-"""Spread a batch over the batch sizes ("gears") that a model was compiled for.
+"""The sizes ("gears") that a model was compiled for: how a batch is spread over them, and which other size is one of them.
 
-A model with gears runs only at exactly these batches, so a call with another batch becomes one launch with rows that nobody asked
+A model with batch gears runs only at exactly these batches, so a call with another batch becomes one launch with rows that nobody asked
 for, or several launches, or both. What is allowed is a `Spread`, the option ``gears`` of an offline model; among all that is allowed
-a plan takes the fewest launches, then the fewest padded rows, then the larger gears first.
+a plan takes the fewest launches, then the fewest padded rows, then the larger gears first. Other gears (sizes of images, extents of any
+dimensions) are taken as they are: nothing is split or padded, and a size that is none of them is refused with those nearest to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+from landbridge.runtime.dtypes import nbytes_of
 from landbridge.runtime.errors import InputError, UsageError, did_you_mean
+from landbridge.runtime.signature import HEIGHT, WIDTH, Gears, Port, Signature
 
 Spread = Literal["exact", "pad", "split+pad"]
 """``exact``: launches whose gears add up to the batch. ``pad``: one launch, of a gear that is larger where need be. ``split+pad``: any
@@ -125,6 +128,65 @@ def slack_rows(gears: Iterable[int], spread: Spread) -> int:
     if not choices:
         return 0
     return choices[0] - 1 if spread != "exact" else choices[0] - choices[-1]
+
+
+def gear_names(signature: Signature) -> tuple[str, ...]:
+    """Return the named dimensions whose extents the numbers of a gear are, in their order; () for a model without gears."""
+    gears = signature.gears
+    if gears is None or not gears.choices:
+        return ()
+    everywhere = [dim for port in signature.inputs for dim in port.shape if isinstance(dim, str)]
+    distinct, width = dict.fromkeys(everywhere), len(gears.choices[0])
+    for names in ((HEIGHT, WIDTH), tuple(f"dim{index}" for index in range(width))):
+        if set(names) == set(distinct):
+            return names  # as the Ascend reader names them, in whatever order the inputs have them
+    return tuple(distinct) if len(distinct) == width else tuple(everywhere)
+
+
+def check_size(gears: Gears, size: tuple[int, ...], *, at: str = "") -> None:
+    """Check that ``size`` is one of the gears, which are not batches.
+
+    Raises:
+        InputError: it is none; the message names all of them and those nearest to it.
+    """
+    if size not in gears.choices:
+        listed = ", ".join(map(size_text, gears.choices))
+        text = f"size {size_text(size)} is none of those that this model was compiled for ({listed})"
+        raise InputError(text, at=at, hint=size_advice(gears, size), code="LB1208")
+
+
+def size_text(size: Iterable[int]) -> str:
+    """Return a gear as one writes it, such as ``224x320``."""
+    return "x".join(map(str, size))
+
+
+def size_advice(gears: Gears, size: tuple[int, ...]) -> str:
+    """Return what to do about a size that is no gear: the two gears that differ least from it, all extents added up."""
+    nearest = sorted(gears.choices, key=lambda choice: (sum(abs(a - b) for a, b in zip(choice, size, strict=False)), choice))[:2]
+    return f"resize to {' or '.join(map(size_text, nearest))}, or compile the model with other sizes"
+
+
+def reserved_nbytes(signature: Signature) -> tuple[int, ...]:
+    """Return for each input, then for each output, the bytes that it has in the gear in which it is largest.
+
+    The vendor writes as much, whatever gear is set. 0 for models without gears or with batch gears (see `slack_rows`), and where
+    the signature does not tell.
+    """
+    gears = signature.gears
+    if gears is None or gears.kind == "batch":
+        return (0,) * (len(signature.inputs) + len(signature.outputs))
+    names = gear_names(signature)
+    known = [dict(zip(names, choice, strict=False)) for choice in gears.choices]
+    found = [max(_port_nbytes(port, extents) for extents in known) for port in signature.inputs]
+    for index, port in enumerate(signature.outputs):
+        told = [nbytes_of(port.dtype, shapes[index]) for shapes in gears.output_shapes]
+        found.append(max(told or [_port_nbytes(port, extents) for extents in known]))
+    return tuple(found)
+
+
+def _port_nbytes(port: Port, extents: Mapping[str, int]) -> int:
+    shape = tuple(extents.get(dim, 0) if isinstance(dim, str) else dim for dim in port.shape)
+    return nbytes_of(port.dtype, shape)
 
 
 def _choices(gears: Iterable[int]) -> tuple[int, ...]:

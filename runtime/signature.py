@@ -56,10 +56,12 @@ class Gears:
     Attributes:
         kind: "batch" (one number a gear), "image" (height, width) or "dims" (all dynamic dims in order).
         choices: the gears in the order of the file.
+        output_shapes: for each gear the shapes of all outputs; empty where the file does not tell, and for "batch".
     """
 
     kind: str
     choices: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -69,6 +71,9 @@ class Gears:
 
 BATCH = "batch"
 """The name that readers give to the leading dimension of a model with batch gears."""
+
+HEIGHT, WIDTH = "height", "width"
+"""The names that readers give to an input's dynamic dimensions where the gears are image sizes."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Signature:
         return {
             "inputs": [_port_to_json(port) for port in self.inputs],
             "outputs": [_port_to_json(port) for port in self.outputs],
-            "gears": None if self.gears is None else {"kind": self.gears.kind, "choices": [list(c) for c in self.gears.choices]},
+            "gears": None if self.gears is None else _gears_to_json(self.gears),
             "workspace_nbytes": self.workspace_nbytes,
             "weight_nbytes": self.weight_nbytes,
             "versions": dict(self.versions),
@@ -121,12 +126,23 @@ class Signature:
         return Signature(
             inputs=tuple(_port_from_json(port) for port in data["inputs"]),
             outputs=tuple(_port_from_json(port) for port in data["outputs"]),
-            gears=None if gears is None else Gears(gears["kind"], tuple(tuple(int(n) for n in c) for c in gears["choices"])),
+            gears=None if gears is None else _gears_from_json(gears),
             workspace_nbytes=int(data["workspace_nbytes"]),
             weight_nbytes=int(data["weight_nbytes"]),
             versions=dict(data["versions"]),
             origin=dict(data["origin"]),
         )
+
+
+def _gears_to_json(gears: Gears) -> dict[str, Any]:
+    known = {"output_shapes": [[list(shape) for shape in shapes] for shapes in gears.output_shapes]} if gears.output_shapes else {}
+    return {"kind": gears.kind, "choices": [list(choice) for choice in gears.choices], **known}
+
+
+def _gears_from_json(data: Mapping[str, Any]) -> Gears:
+    choices = tuple(tuple(int(n) for n in choice) for choice in data["choices"])
+    shapes = tuple(tuple(tuple(int(n) for n in shape) for shape in shapes) for shapes in data.get("output_shapes", ()))
+    return Gears(str(data["kind"]), choices, shapes)
 
 
 def _port_to_json(port: Port) -> dict[str, Any]:

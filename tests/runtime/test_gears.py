@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landbridge.runtime.errors import InputError, UsageError
-from landbridge.runtime.gears import MAX_BATCH, GearPlan, Spread, nearest_batches, plan_gears, slack_rows, spread_of
+from landbridge.runtime.gears import (
+    MAX_BATCH,
+    GearPlan,
+    Spread,
+    check_size,
+    gear_names,
+    nearest_batches,
+    plan_gears,
+    reserved_nbytes,
+    slack_rows,
+    spread_of,
+)
+from landbridge.runtime.signature import Gears, Port, Signature
 
 MOST = 64
 """The largest batch that is compared with all there are."""
@@ -184,3 +196,45 @@ def test_rows_are_counted_in_words() -> None:
         "3 -> 4, 1 row padded",
         "2 -> 4, 2 rows padded",
     ]
+
+
+def sized(
+    kind: str, *shapes: tuple[int | str, ...], choices: tuple[tuple[int, ...], ...], outputs: tuple[int | str, ...] = ()
+) -> Signature:
+    ports = tuple(Port(f"in{index}", "float16", shape) for index, shape in enumerate(shapes))
+    return Signature(ports, (Port("out", "float32", outputs),), Gears(kind, choices))
+
+
+@pytest.mark.parametrize(
+    ("signature", "names"),
+    [
+        (Signature((), ()), ()),
+        (sized("batch", ("batch", 3), choices=((1,), (2,))), ("batch",)),
+        (sized("image", (1, "width", "height"), choices=((1, 2),)), ("height", "width")),
+        (sized("dims", ("dim1", 3), ("dim0", 3), choices=((1, 2),)), ("dim0", "dim1")),
+        (sized("dims", ("rows", "inner"), ("inner", 3), choices=((1, 2),)), ("rows", "inner")),
+        (sized("dims", ("b", "s"), ("b", "s"), choices=((1, 64, 1, 64),)), ("b", "s", "b", "s")),
+    ],
+)
+def test_the_dimensions_that_a_gear_is_of(signature: Signature, names: tuple[str, ...]) -> None:
+    assert gear_names(signature) == names
+
+
+def test_a_size_that_is_no_gear_is_refused_with_the_two_nearest() -> None:
+    gears = Gears("image", ((8, 8), (16, 12), (32, 24), (12, 16)))
+    check_size(gears, (32, 24))
+    with pytest.raises(InputError) as caught:
+        check_size(gears, (14, 14), at="input 'x'")
+    assert str(caught.value) == (
+        "input 'x': size 14x14 is none of those that this model was compiled for (8x8, 16x12, 32x24, 12x16)\n"
+        "  hint: resize to 12x16 or 16x12, or compile the model with other sizes"
+    )
+
+
+def test_memory_is_reserved_for_the_gear_in_which_each_port_is_largest() -> None:
+    choices = ((1, 16, 4), (3, 8, 16), (2, 32, 1))
+    signature = sized("dims", ("dim0", "dim1"), (5, "dim2"), choices=choices, outputs=("dim0", "dim2"))
+    assert reserved_nbytes(signature) == (2 * 64, 2 * 5 * 16, 4 * 48)
+    half = Signature(signature.inputs, (Port("out", "float32", ("out_dim0",)),), Gears("dims", choices, (((7,),), ((9,),), ((8,),))))
+    assert reserved_nbytes(half)[2] == 4 * 9
+    assert reserved_nbytes(sized("batch", ("batch", 3), choices=((1,), (2,)), outputs=("batch",))) == (0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,33 @@ from numpy.typing import NDArray
 
 from landbridge.runtime.driver import Driver, TensorRef
 from landbridge.runtime.dtypes import nbytes_of
+from landbridge.runtime.gears import reserved_nbytes
 from landbridge.runtime.signature import BATCH, Signature
 from landbridge.runtime.vendors.atlas import AtlasVendor
 
 
-def run_om(driver: Driver, blob: bytes, inputs: list[NDArray[Any]], batch: int = 0) -> list[NDArray[Any]]:
-    """Return the results of the model in ``blob``; ``batch`` is that of the gears, where it has any."""
+def run_om(
+    driver: Driver, blob: bytes, inputs: list[NDArray[Any]], batch: int = 0, outputs: Sequence[tuple[int, ...]] = ()
+) -> list[NDArray[Any]]:
+    """Return the results of the model in ``blob``.
+
+    Args:
+        batch: that of the gears, where it has batch gears.
+        outputs: the shapes of the results, where it has other gears.
+    """
     signature = AtlasVendor().read_signature(blob, {})
     model = driver.load(blob, signature, {})
-    slack = max(signature.gears.batches) if signature.gears else 0
+    slack = max(signature.gears.batches, default=0) if signature.gears else 0
+    shapes = outputs or [_fixed(port.shape, batch) for port in signature.outputs]
+    most = reserved_nbytes(signature)[len(signature.inputs) :]
     addresses: list[int] = []
     try:
         ins = [_place(driver, str(array.dtype), array.shape, slack, addresses) for array in inputs]
         for ref, array in zip(ins, inputs, strict=True):
             whole = np.ascontiguousarray(array)
             driver.copy_in(ref.address, whole.ctypes.data, whole.nbytes)
-        outs = [_place(driver, port.dtype, _fixed(port.shape, batch), slack, addresses) for port in signature.outputs]
+        ports = zip(signature.outputs, shapes, most, strict=True)
+        outs = [_place(driver, port.dtype, shape, slack, addresses, least) for port, shape, least in ports]
         call = model.prepare(ins, outs)
         call()
         call.close()
@@ -54,9 +65,9 @@ def _fixed(shape: tuple[Any, ...], batch: int) -> tuple[int, ...]:
     return tuple(batch if dim == BATCH else int(dim) for dim in shape)
 
 
-def _place(driver: Driver, dtype: str, shape: tuple[int, ...], slack: int, addresses: list[int]) -> TensorRef:
+def _place(driver: Driver, dtype: str, shape: tuple[int, ...], slack: int, addresses: list[int], least: int = 1) -> TensorRef:
     rows = max(shape[:1], default=1)
-    nbytes = max(nbytes_of(dtype, shape) // max(rows, 1) * (rows + slack), 1)
+    nbytes = max(nbytes_of(dtype, shape) // max(rows, 1) * (rows + slack), least, 1)
     addresses.append(driver.allocate(nbytes))
     return TensorRef(addresses[-1], nbytes, dtype, shape)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from landbridge.runtime.errors import SignatureError
-from landbridge.runtime.signature import BATCH, Aipp, Dim, Gears, Port, Signature
+from landbridge.runtime.signature import BATCH, HEIGHT, WIDTH, Aipp, Dim, Gears, Port, Signature
 from landbridge.runtime.vendors.atlas.format import (
     AIPP_FORMATS,
     AIPP_INPUT,
@@ -26,9 +26,6 @@ from landbridge.runtime.vendors.atlas.format import (
 from landbridge.runtime.vendors.atlas.graph import Graph, Operator, read_graph
 from landbridge.runtime.vendors.atlas.inout import InOut, Tensor, read_inout
 from landbridge.runtime.vendors.atlas.om import Container
-
-HEIGHT, WIDTH = "height", "width"
-"""The names of an input's dynamic dimensions where the gears are image sizes."""
 
 MAX_ELEMENTS = 1 << 48
 """More elements than any device holds: such a shape is damage."""
@@ -50,14 +47,12 @@ class Interface:
         inputs: with -1 where a gear decides.
         outputs: of the largest gear.
         gears: None for a model of one size.
-        output_shapes: for each gear the shapes of all outputs; empty where the file does not say.
         order: the names of inputs in the order in which "dims" gears name their dimensions; empty for that of `inputs`.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     gears: Gears | None
-    output_shapes: tuple[tuple[tuple[int, ...], ...], ...]
     order: tuple[str, ...]
 
 
@@ -73,8 +68,8 @@ def read_interface(container: Container, graph: Graph) -> Interface:
     if info.gears is not None:
         kind, choices = info.gears
         _check_choices(kind, choices)
-        gears = Gears(kind, choices)
-    return Interface(info.inputs, info.outputs, gears, _output_shapes(info, len(gears.choices) if gears else 0), info.order)
+        gears = Gears(kind, choices, _output_shapes(info, len(choices)))
+    return Interface(info.inputs, info.outputs, gears, info.order)
 
 
 def read_signature(container: Container) -> Signature:
@@ -94,12 +89,14 @@ def read_signature(container: Container) -> Signature:
     outputs = tuple(_output_port(index, tensor, interface, names) for index, tensor in enumerate(interface.outputs))
     if not outputs:
         raise SignatureError("the model has no outputs", hint=_DAMAGED, code="LB2103")
-    attributes = graph.attributes
+    attributes, gears = graph.attributes, interface.gears
+    if gears is not None and gears.kind == "batch":
+        gears = replace(gears, output_shapes=())  # the outputs' own dimensions say as much
     facts = ["inputs", "outputs", "gears", "workspace_nbytes", "weight_nbytes", "versions"]
     return Signature(
         inputs=inputs,
         outputs=outputs,
-        gears=interface.gears,
+        gears=gears,
         workspace_nbytes=max(attributes.integer("memory_size"), 0),
         weight_nbytes=max(attributes.integer("weight_size", len(container.partition(Partition.WEIGHTS_DATA) or b"")), 0),
         versions=read_versions(container, graph),
@@ -171,7 +168,7 @@ def _check_choices(kind: str, choices: _Choices) -> None:
 
 def _output_shapes(info: InOut, gears: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """Return for each gear the shapes of all outputs, read from rows of ``gear,output,dims…``."""
-    if not info.output_shapes or not gears:
+    if not info.output_shapes:
         return ()
     table: dict[tuple[int, int], tuple[int, ...]] = {}
     for row in info.output_shapes:
@@ -258,15 +255,15 @@ def _output_port(index: int, tensor: Tensor, interface: Interface, names: Mappin
     gears = interface.gears
     if gears is None:
         return _checked(Port(tensor.name, tensor.dtype, tensor.dims, tensor.layout))
-    if not interface.output_shapes:
+    if not gears.output_shapes:
         shape: list[Dim] = list(tensor.dims)
         if gears.kind == "batch" and tensor.dims[:1] in ((gears.batches[-1],), (-1,)):
             shape[0] = BATCH
         return _checked(Port(tensor.name, tensor.dtype, tuple(shape), tensor.layout))
-    if len({len(shapes[index]) for shapes in interface.output_shapes}) != 1:
+    if len({len(shapes[index]) for shapes in gears.output_shapes}) != 1:
         raise SignatureError(f"output '{tensor.name}' has another rank in each gear", hint=_DAMAGED, code="LB2103")
     dims: list[Dim] = []
-    for axis, extents in enumerate(zip(*(shapes[index] for shapes in interface.output_shapes), strict=True)):
+    for axis, extents in enumerate(zip(*(shapes[index] for shapes in gears.output_shapes), strict=True)):
         if gears.kind == "batch" and axis == 0 and extents == tuple(choice[0] for choice in gears.choices):
             dims.append(BATCH)
         elif len(set(extents)) == 1:

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import InputError, PlanError, UnsupportedError
-from landbridge.runtime.gears import GearPlan, Spread, plan_gears, spread_of
+from landbridge.runtime.gears import GearPlan, Spread, check_size, gear_names, plan_gears, spread_of
 from landbridge.runtime.signature import BATCH, Port, Signature
 from landbridge.runtime.vendors.atlas import acl as c
 from landbridge.runtime.vendors.atlas.description import Description, compare, read_description
 from landbridge.runtime.vendors.atlas.format import ITEM_NBYTES
-from landbridge.runtime.vendors.atlas.interface import HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from landbridge.runtime.vendors.atlas.driver import AtlasDriver
@@ -286,13 +285,10 @@ def _gear(signature: Signature, extents: dict[str, int]) -> tuple[int, ...]:
     gears = signature.gears
     if gears is None:
         return ()
-    names = (HEIGHT, WIDTH) if gears.kind == "image" else tuple(f"dim{index}" for index in range(len(gears.choices[0])))
+    names = gear_names(signature)
+    sized = next(port for port in signature.inputs if names[0] in port.shape)
     wanted = tuple(extents[name] for name in names)
-    if wanted not in gears.choices:
-        choices = ", ".join("x".join(map(str, choice)) for choice in gears.choices)
-        raise InputError(
-            f"size {'x'.join(map(str, wanted))}, expected one of {choices}", hint="resize the input to one of them", code="LB1208"
-        )
+    check_size(gears, wanted, at=f"input '{sized.name}'")
     if gears.kind == "image":
         return wanted
     return tuple(extents[dim] if isinstance(dim, str) else dim for port in signature.inputs for dim in port.shape)

@@ -21,6 +21,7 @@ from tvm.relax.frontend import nn as relax_nn
 from tvm.relax.frontend.nn.core import _attribute_finder
 
 from landbridge.frontends.names import NameTable
+from landbridge.frontends.output_types import output_types
 from landbridge.frontends.traced_error import explain
 from landbridge.ir.body import MAIN, Binding, Body, extern_symbol, is_extern
 from landbridge.ir.devices import VDevices
@@ -28,7 +29,7 @@ from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, Program, extern_entry
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.dtypes import BITS, is_dtype
-from landbridge.runtime.errors import ModelError, SignatureError, UsageError, did_you_mean
+from landbridge.runtime.errors import ModelError, UsageError, did_you_mean
 from landbridge.runtime.signature import Dim, Signature
 
 Tensor = relax_nn.Tensor
@@ -349,33 +350,6 @@ class _Trace:
             return CPU
         symbol = extern_symbol(value)
         return Device.parse(symbol.removeprefix(_COPY)) if symbol.startswith(_COPY) else self.calls[symbol][1]
-
-
-def output_types(signature: Signature, arguments: Sequence[Any], *, at: str) -> list[Any]:
-    """Return the Relax types of an offline model's outputs when it is called on ``arguments``.
-
-    Named dimensions take the extents that the arguments have. Mismatches are left to the signature check, which reports them
-    all, as long as the shapes of the outputs are known.
-
-    Raises:
-        SignatureError: a named dimension of an output is not that of any given input.
-    """
-    extents: dict[str, Any] = {}
-    for port, argument in zip(signature.inputs, arguments, strict=False):
-        shape = argument.ty.shape.values if argument.ty.shape is not None else ()
-        extents.update({dim: extent for dim, extent in zip(port.shape, shape, strict=False) if isinstance(dim, str)})
-    types = []
-    for port in signature.outputs:
-        unknown = [dim for dim in port.shape if isinstance(dim, str) and dim not in extents]
-        if unknown:
-            raise SignatureError(
-                f"output '{port.name}' has the dimension '{unknown[0]}', which no given input has",
-                at=at,
-                hint=f"the model takes {len(signature.inputs)} inputs, this call gives {len(arguments)}",
-                code="LB2108",
-            )
-        types.append(relax.TensorType([extents[dim] if isinstance(dim, str) else dim for dim in port.shape], port.dtype))
-    return types
 
 
 @one_at_a_time

@@ -9,7 +9,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from landbridge.frontends.nn import output_types
+from landbridge.frontends.output_types import output_types
 from landbridge.ir.body import Binding
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, ExternModel, ModuleInfo, extern_entry
 from landbridge.ir.signatures import call_mismatches

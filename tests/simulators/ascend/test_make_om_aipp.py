@@ -115,7 +115,7 @@ def test_image_sizes_are_those_of_the_source() -> None:
     signature = VENDOR.read_signature(blob, {})
     assert signature.inputs[0].shape == (1, "height", "width", 3)
     assert signature.outputs[0].shape == (1, 3, "height", "width")
-    assert signature.gears == Gears("image", ((4, 4), (8, 6)))
+    assert signature.gears == Gears("image", ((4, 4), (8, 6)), (((1, 3, 4, 4),), ((1, 3, 8, 6),)))
 
 
 def test_comments_and_several_blocks() -> None:

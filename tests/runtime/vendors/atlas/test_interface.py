@@ -137,7 +137,8 @@ def test_image_gears_name_height_and_width() -> None:
     moving = data("x", (1, 3, 32, 64), _mbatch_origin_input_dims=(1, 3, -1, -1))
     outputs = result((1, 5, 32, 64), _dynamic_output_dims=["0,0,1,5,16,32", "1,0,1,5,32,64"])
     signature = read(simple_file(moving, SELECTOR, switch((16, 32), (32, 64), kind=2), outputs))
-    assert signature.gears == Gears("image", ((16, 32), (32, 64)))
+    assert signature.gears == Gears("image", ((16, 32), (32, 64)), (((1, 5, 16, 32),), ((1, 5, 32, 64),)))
+    assert Signature.from_json(signature.to_json()) == signature
     assert signature.inputs[0].shape == (1, 3, "height", "width")
     assert signature.outputs[0].shape == (1, 5, "height", "width")
 

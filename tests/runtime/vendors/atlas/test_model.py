@@ -382,7 +382,10 @@ def test_a_size_that_is_no_gear_is_an_error(driver: AtlasDriver, device: OnDevic
     x = device.put(np.zeros((1, 2, 5, 6), np.float32))
     with pytest.raises(InputError) as caught:
         model.prepare([x], [x])
-    assert str(caught.value) == "size 5x6, expected one of 4x6, 8x6\n  hint: resize the input to one of them"
+    assert str(caught.value) == (
+        "input 'x': size 5x6 is none of those that this model was compiled for (4x6, 8x6)\n"
+        "  hint: resize to 4x6 or 8x6, or compile the model with other sizes"
+    )
 
 
 def test_a_model_made_here_runs_and_says_so(driver: AtlasDriver, device: OnDevice) -> None:
