@@ -14,7 +14,7 @@ from landbridge.codegen.check_plan import Access
 from landbridge.codegen.graph import Node
 from landbridge.codegen.kernel_calls import KernelCall, Scalar
 from landbridge.codegen.lower import Lowered, LoweredStage
-from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, largest, plan_arena
+from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, plan_arena
 from landbridge.ir.dtypes import bits_of
 from landbridge.runtime import dims, gears
 from landbridge.runtime.dims import Size
@@ -39,6 +39,9 @@ class Assembled:
         calls: for each step its kernels, empty for other steps.
         buffer_of: for each value that has one, its buffer.
         constants: the bytes of the section `CONSTANTS`.
+        lifetimes: for each buffer in an arena the first and the last moment at which it is used.
+        segments: for each stage that was lowered its segment, by the number of the step, or -1 where no kernel is left of it.
+        step_of: the step of each copy and each offline model; a copy in memory that both sides share has none.
     """
 
     plan: Plan
@@ -46,6 +49,9 @@ class Assembled:
     calls: tuple[tuple[KernelCall, ...], ...]
     buffer_of: dict[int, int]
     constants: bytes
+    lifetimes: dict[int, tuple[int, int]]
+    segments: tuple[int, ...]
+    step_of: dict[Node, int]
 
 
 Spreads = tuple[tuple[Signature, gears.Spread], ...]
@@ -115,21 +121,27 @@ class _Assembler:
         steps: list[Step] = []
         accesses: list[tuple[Access, ...]] = []
         calls: list[tuple[KernelCall, ...]] = []
+        segments: list[int] = []
+        step_of: dict[Node, int] = {}
         for stage in self.stages:
+            segments.append(len(steps) if stage.calls else -1)
             if stage.calls:
                 steps.append(self.segment(stage, sum(isinstance(step, Segment) for step in steps)))
                 accesses.append(tuple(self.access(call.inputs, call.outputs) for call in stage.calls))
                 calls.append(stage.calls)
             for node in stage.nodes:
+                step_of[node] = len(steps)
                 steps.append(self.device_step(node))
                 accesses.append((self.access(node.inputs, node.outputs),))
                 calls.append(())
         outputs = tuple(Interface(name, self.buffer(index)) for name, index in self.graph.outputs)
         steps = self.with_dependences(steps, accesses)
         self.settle_sizes()
-        arenas = self.place(steps, accesses, {interface.buffer for interface in outputs})
+        lifetimes = self.lifetimes(steps, accesses, {interface.buffer for interface in outputs})
+        arenas = self.place(steps, accesses, lifetimes)
         plan = Plan(self.graph.dims, tuple(self.buffers), tuple(steps), inputs, outputs, arenas)
-        return Assembled(plan, tuple(accesses), tuple(calls), self.buffer_of, self.constants.data())
+        known = tuple(accesses), tuple(calls), self.buffer_of, self.constants.data()
+        return Assembled(plan, *known, lifetimes, tuple(segments), step_of)
 
     def note_slack(self) -> None:
         """Note what models with gears touch beyond their tensors."""
@@ -234,12 +246,13 @@ class _Assembler:
         for index in reversed(range(len(self.buffers))):  # what shows a buffer is made after it
             base = self.buffers[index].base
             if base >= 0:
-                nbytes = largest([self.buffers[base].nbytes, self.buffers[index].nbytes])
+                nbytes = dims.largest([self.buffers[base].nbytes, self.buffers[index].nbytes])
                 self.buffers[base] = replace(self.buffers[base], nbytes=nbytes)
 
-    def place(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[str, Size]:
+    def place(
+        self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], lifetimes: Mapping[int, tuple[int, int]]
+    ) -> dict[str, Size]:
         """Give arena buffers their offsets; return the size of each arena."""
-        lifetimes = self.lifetimes(steps, accesses, outputs)
         users: dict[int, list[int]] = {}
         for number, moments in enumerate(accesses):
             for buffer in {buffer for access in moments for buffer in (*access.reads, *access.writes)}:

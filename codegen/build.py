@@ -9,6 +9,7 @@ from importlib import metadata
 from landbridge.codegen.assemble_plan import CONSTANTS, Assembled, assemble_plan
 from landbridge.codegen.check_plan import check_plan
 from landbridge.codegen.compile_kernels import compile_kernels
+from landbridge.codegen.describe import describe
 from landbridge.codegen.emit import SegmentSource, emit_segments
 from landbridge.codegen.graph import Graph, read_graph
 from landbridge.codegen.link import link_library
@@ -16,6 +17,7 @@ from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
 from landbridge.codegen.target import resolve_target
 from landbridge.ir.program import EXTERNS, ExternModel, Program, alternative_device, attribute
+from landbridge.runtime import description
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Target
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import SignatureError
@@ -44,7 +46,8 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     """
     host = resolve_target(target)
     graph = read_graph(program)
-    lowered = lower(graph, schedule_steps(graph), host.tvm)
+    stages = schedule_steps(graph)
+    lowered = lower(graph, stages, host.tvm)
     signatures = {symbol: extern.signature for symbol, extern in program.externs.items()}
     spreads = {
         symbol: tuple((one.signature, spread_of(one.options)) for one in (extern, *extern.alternatives))
@@ -61,6 +64,7 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
         sections[HOST_LIBRARY] = link_library(kernels.objects, emit_segments(sources, kernels.symbols), host)
     if any(buffer.section == CONSTANTS for buffer in assembled.plan.buffers):
         sections[CONSTANTS] = assembled.constants
+    sections[description.SECTION] = describe(program, graph, stages, assembled).to_bytes()
     externs = _externs(program, assembled, sections)
     record = host.record if sources else Target()
     return Artifact(name, _producer(), record, assembled.plan, externs, report or Report(), sections)

@@ -12,8 +12,7 @@ https://arxiv.org/abs/1105.5454
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -65,10 +64,10 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[tuple[Size, ...], Size]:
     slots = _share_slots(lifetimes, [index for index in range(len(lifetimes)) if index not in offsets])
     before: list[Size] = [total]
     for slot in slots:
-        offset = _sum(before)
+        offset = dims.total(before)
         offsets.update(dict.fromkeys(slot.members, offset))
-        before.append(_aligned(largest(lifetimes[index].nbytes for index in slot.members)))
-    return tuple(offsets[index] for index in range(len(lifetimes))), _sum(before)
+        before.append(_aligned(dims.largest(lifetimes[index].nbytes for index in slot.members)))
+    return tuple(offsets[index] for index in range(len(lifetimes))), dims.total(before)
 
 
 def _place_known(lifetimes: Sequence[Lifetime], indices: Sequence[int], offsets: dict[int, Size]) -> int:
@@ -170,47 +169,8 @@ def _share_slots(lifetimes: Sequence[Lifetime], indices: Sequence[int]) -> list[
     return slots
 
 
-def largest(sizes: Iterable[Size]) -> Size:
-    """Return the greatest of ``sizes``, whatever the dimensions (at least 0) are."""
-    multiples: dict[str, tuple[int, Size]] = {}
-    for size in sizes:
-        factor, rest = _factored(size)
-        key = json.dumps(rest)
-        multiples[key] = (max(factor, multiples.get(key, (0, rest))[0]), rest)
-    terms = [dims.product([rest, factor]) for factor, rest in multiples.values() if factor]
-    return _balanced("max", terms or [0])
-
-
-def _sum(sizes: Sequence[Size]) -> Size:
-    multiples: dict[str, tuple[int, Size]] = {}
-    for size in sizes:
-        factor, rest = _factored(size)
-        key = json.dumps(rest)
-        multiples[key] = (factor + multiples.get(key, (0, rest))[0], rest)
-    terms = [dims.product([rest, factor]) for factor, rest in multiples.values() if factor]
-    return _balanced("+", terms or [0])
-
-
 def _aligned(size: Size) -> Size:
     """Return ``size`` rounded up to a multiple of `ALIGNMENT`."""
-    if _factored(size)[0] % ALIGNMENT == 0:
+    if dims.factored(size)[0] % ALIGNMENT == 0:
         return size
     return ["*", ["//", ["+", size, ALIGNMENT - 1], ALIGNMENT], ALIGNMENT]
-
-
-def _factored(size: Size) -> tuple[int, Size]:
-    """Return ``size`` as a number times the rest."""
-    if isinstance(size, int):
-        return size, 1
-    if isinstance(size, str) or size[0] != "*":
-        return 1, size
-    (left, left_rest), (right, right_rest) = _factored(size[1]), _factored(size[2])
-    return left * right, dims.product([left_rest, right_rest])
-
-
-def _balanced(operator: str, terms: Sequence[Size]) -> Size:
-    """Return all ``terms`` joined by ``operator``, as flat as possible: readers of plans limit how deep a size may be."""
-    if len(terms) == 1:
-        return terms[0]
-    middle = len(terms) // 2
-    return [operator, _balanced(operator, terms[:middle]), _balanced(operator, terms[middle:])]

@@ -36,6 +36,8 @@ TOPOLOGY = "landbridge.topology"
 """Module attribute: `Topology.to_json`."""
 MODEL = "landbridge.model"
 """Module attribute: the name of the model, for messages, such as "detector.onnx"."""
+SOURCES = "landbridge.sources"
+"""Module attribute: for each value that a node of the user's model makes, by the user's name of it, [name of the node, its type]."""
 
 OPAQUE_TYPES = "landbridge.opaque"
 """Module attribute: by the user's name of each value that is no tensor of numbers, its dtype (`landbridge.runtime.opaque`)."""

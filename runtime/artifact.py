@@ -27,6 +27,7 @@ from landbridge.runtime.container import (
     lay_out,
     to_canonical_json,
 )
+from landbridge.runtime.device_memory import memory_of
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactError, PlanError
 from landbridge.runtime.fields import Field
 from landbridge.runtime.fit import port_differences
@@ -266,6 +267,7 @@ def _chunks(artifact: Artifact) -> Iterator[Blob]:
 
 def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, Any]:
     several = any(record.alternatives for record in artifact.externs)
+    report, later = artifact.report.to_manifest()
     return {
         "format": FORMAT,
         "format_version": list(FORMAT_VERSION),
@@ -275,9 +277,9 @@ def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, An
         "target": {**vars(artifact.target), "cpu_features": list(artifact.target.cpu_features)},
         "plan": artifact.plan.to_json(),
         "externs": [_extern_to_json(record, several=several) for record in artifact.externs],
-        "report": artifact.report.to_json(),
+        "report": report,
         "sections": [dict(vars(section)) for section in sections],
-        "x": {MEMBER: artifact.golden.to_json()} if artifact.golden else {},
+        "x": {**later, **({MEMBER: artifact.golden.to_json()} if artifact.golden else {})},
     }
 
 
@@ -304,13 +306,15 @@ def _parse(manifest: dict[str, Any], digest: str) -> Artifact:
     target = fields["target"].record("triple", "cpu", "cpu_features")
     more = fields["x"].mapping()
     several = ALTERNATIVES in fields["requires"].texts()
+    plan, externs = Plan.from_json(fields["plan"].value), tuple(_extern(entry, several=several) for entry in fields["externs"].items())
+    report = Report.from_manifest(fields["report"].value, fields["x"].value)
     return Artifact(
         name=fields["name"].text(),
         producer=fields["producer"].text_mapping(),
         target=Target(target["triple"].text(), target["cpu"].text(), target["cpu_features"].texts()),
-        plan=Plan.from_json(fields["plan"].value),
-        externs=tuple(_extern(entry, several=several) for entry in fields["externs"].items()),
-        report=Report.from_json(fields["report"].value),
+        plan=plan,
+        externs=externs,
+        report=replace(report, memory=memory_of(plan, externs)),
         sections={},
         golden=Golden.from_json(more[MEMBER]) if MEMBER in more else None,
         digest=digest,

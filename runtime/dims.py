@@ -6,7 +6,8 @@ operator is one of `OPERATORS`. That is plain data, so that it travels in a JSON
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from landbridge.runtime.errors import PlanError
@@ -68,6 +69,56 @@ def product(sizes: Iterable[Size]) -> Size:
     return result if known == 1 else ["*", result, known]
 
 
+def total(sizes: Iterable[Size]) -> Size:
+    """Return the sum of ``sizes``, multiples of the same size added up.
+
+    Example:
+        >>> render(total([["*", "n", 128], 8, ["*", "n", 256], "m", 32]))
+        'n*384+m+40'
+    """
+    multiples: dict[str, tuple[int, Size]] = {}
+    for size in sizes:
+        factor, rest = factored(size)
+        key = json.dumps(rest)
+        multiples[key] = (factor + multiples.get(key, (0, rest))[0], rest)
+    return _joined("+", multiples)
+
+
+def largest(sizes: Iterable[Size]) -> Size:
+    """Return the greatest of ``sizes``, whatever the dimensions (at least 0) are."""
+    multiples: dict[str, tuple[int, Size]] = {}
+    for size in sizes:
+        factor, rest = factored(size)
+        key = json.dumps(rest)
+        multiples[key] = (max(factor, multiples.get(key, (0, rest))[0]), rest)
+    return _joined("max", multiples)
+
+
+def factored(size: Size) -> tuple[int, Size]:
+    """Return ``size`` as a number times the rest."""
+    if isinstance(size, int):
+        return size, 1
+    if isinstance(size, str) or size[0] != "*":
+        return 1, size
+    (left, left_rest), (right, right_rest) = factored(size[1]), factored(size[2])
+    return left * right, product([left_rest, right_rest])
+
+
+def _joined(operator: str, multiples: Mapping[str, tuple[int, Size]]) -> Size:
+    """Return the multiples joined by ``operator``, what is known last."""
+    terms = [product([rest, factor]) for factor, rest in multiples.values() if factor]
+    terms.sort(key=lambda term: isinstance(term, int))
+    return _balanced(operator, terms or [0])
+
+
+def _balanced(operator: str, terms: Sequence[Size]) -> Size:
+    """Return all ``terms`` joined by ``operator``, as flat as possible: readers of plans limit how deep a size may be."""
+    if len(terms) == 1:
+        return terms[0]
+    middle = len(terms) // 2
+    return [operator, _balanced(operator, terms[:middle]), _balanced(operator, terms[middle:])]
+
+
 def names(size: Size) -> tuple[str, ...]:
     """Return the dimensions that ``size`` depends on, each once, in the order in which they appear."""
     if isinstance(size, int):
@@ -89,7 +140,7 @@ def render(size: Size) -> str:
     if operator in ("max", "min"):
         return f"{operator}({render(left)}, {render(right)})"
     strength = _STRENGTH.get(operator, 0)
-    return f"{_inside(left, strength)}{operator}{_inside(right, strength + 1)}"
+    return f"{_inside(left, strength)}{operator}{_inside(right, strength + (operator != '+'))}"
 
 
 def _inside(size: Size, strength: int) -> str:

@@ -97,6 +97,14 @@ LB1117 An artifact has nothing to test itself with.
 Cause: it was compiled without --golden.
 Fix: compile it again with --golden in.npz, or compare it with its model by landbridge verify.
 
+LB1118 A file of costs is not one.
+Cause: it was not written by landbridge bench --write-costs, or was changed by hand; the message has what is wrong.
+Fix: docs/cli.md has the form of the file, or write it anew.
+
+LB1119 A trace cannot be shown with this artifact.
+Cause: the file is no trace of a run, or another artifact was profiled.
+Fix: landbridge run ARTIFACT --profile trace.json with this artifact.
+
 LB1200 An input does not fit.
 Cause: see the message; nothing has run.
 Fix: landbridge inspect ARTIFACT lists the inputs.
@@ -278,8 +286,12 @@ Cause: operators that cannot be compiled run in ONNX Runtime; the hint has them 
 Fix: replace the operators by others, install what the reason names, or leave the option out.
 
 LB2206 A device needs more memory than --memory-budget allows.
-Cause: the arena, and weights and workspace of its offline models; of gears, the largest counts.
+Cause: the arena, constants, copies of inputs, and weights and workspace of its offline models; of gears, the largest counts.
 Fix: a smaller batch or largest gear, or a larger budget.
+
+LB2207 A value is converted for an offline model, and --fail-on-device-cast allows none.
+Cause: the offline model was made with another element type than the program has there.
+Fix: re-make the offline model with the program's element type, or leave the option out.
 
 LB2300 This cannot be done here.
 Cause: a valid request that this build, target or vendor does not support.

@@ -92,7 +92,8 @@ class OpenArtifact:
         try:
             _check_interfaces(artifact)
             self.library = _open_library(artifact)
-            self.constants = {name: _host_copy(data) for name, data in artifact.sections.items() if name.startswith("const/")}
+            used = dict.fromkeys(buffer.section for buffer in artifact.plan.buffers if buffer.storage == "constant")
+            self.constants = {name: _host_copy(artifact.sections[name]) for name in used}
             _check_devices(artifact)
             for name in simulate:
                 registry.vendor(name)

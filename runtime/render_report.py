@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from landbridge.runtime.dims import Size, render, render_shape
+from landbridge.runtime.device_memory import DeviceMemory
+from landbridge.runtime.dims import Size, evaluate, names, render, render_shape
 from landbridge.runtime.report import Cast, Crossing, Report
 
 
-def render_report(report: Report) -> str:
-    """Return the report as text: crossings, casts, fallbacks, launches, memory."""
+def render_report(report: Report, budgets: Mapping[str, int], dims: Mapping[str, int]) -> str:
+    """Return the report as text: crossings, casts, fallbacks, launches, memory; the arguments are those of `Report.render`."""
     parts = [_copies(report), _casts(report), _fallbacks(report)]
     if report.launches:
         parts.append(_section("launches", [f"  {name}: {text}" for name, text in report.launches.items()]))
-    if report.peak_nbytes:
-        rows = [(f"  {device}", render(size)) for device, size in report.peak_nbytes.items()]
-        parts.append(_section("peak memory in bytes", table(rows)))
+    if report.memory:
+        at = ", ".join(f"{name}={extent}" for name, extent in dims.items())
+        parts.append(_section(f"memory in bytes{f' for {at}' if at else ''}", table(_memory(report.memory, budgets, dims))))
     if report.dims:
         parts.append(f"sizes depend on: {', '.join(report.dims)}")
     return "\n\n".join(parts)
@@ -39,7 +40,7 @@ def _copies(report: Report) -> str:
         )
         for copy in report.copies
     ]
-    return "\n".join([title, *table([head, *rows]), *_remedies(report.copies), f"  {_totals(report.copies)}"])
+    return "\n".join([title, *table([head, *rows]), *_remedies(report.copies), f"  {_totals(report)}"])
 
 
 def _remark(copy: Crossing) -> str:
@@ -47,26 +48,10 @@ def _remark(copy: Crossing) -> str:
     return f" ({'; '.join(remarks)})" if remarks else ""
 
 
-def _totals(copies: Sequence[Crossing]) -> str:
+def _totals(report: Report) -> str:
     """Return how many bytes cross in a run and at load."""
-    moving = [copy.nbytes for copy in copies if not copy.aliased and not copy.once]
-    text = f"{_sum(moving)} bytes cross in a run"
-    once = [copy.nbytes for copy in copies if copy.once and not copy.aliased]
-    return text + (f", {_sum(once)} at load" if once else "")
-
-
-def _sum(sizes: Sequence[Size]) -> str:
-    """Return a sum as one reads it, multiples of the same size added up: ``n*384 + 40``."""
-    known, multiples = 0, dict[str, tuple[Size, int]]()
-    for size in sizes:
-        if isinstance(size, int):
-            known += size
-            continue
-        multiple = not isinstance(size, str) and size[0] == "*" and isinstance(size[2], int)
-        factor, count = (size[1], size[2]) if multiple else (size, 1)
-        multiples[render(factor)] = (factor, multiples.get(render(factor), (factor, 0))[1] + count)
-    terms = [render(["*", factor, count] if count != 1 else factor) for factor, count in multiples.values()]
-    return " + ".join([*terms, *([str(known)] if known or not terms else [])])
+    text = f"{render(report.run_nbytes)} bytes cross in a run"
+    return text + (f", {render(report.load_nbytes)} at load" if report.load_nbytes != 0 else "")
 
 
 def _casts(report: Report) -> str:
@@ -74,9 +59,17 @@ def _casts(report: Report) -> str:
     title = f"{count} cast{'' if count == 1 else 's'}"
     if not report.casts:
         return title
-    head = ("  value", "from -> to", "bytes", "between", "reason")
+    head = ("  value", "from -> to", "shape", "bytes", "direction", "between", "reason")
     rows = [
-        (f"  {cast.value}", f"{cast.source} -> {cast.destination}", render(cast.nbytes), f"{cast.producer} -> {cast.consumer}", cast.reason)
+        (
+            f"  {cast.value}",
+            f"{cast.source} -> {cast.destination}",
+            render_shape(cast.shape),
+            render(cast.nbytes),
+            cast.direction,
+            f"{cast.producer} -> {cast.consumer}",
+            cast.reason,
+        )
         for cast in report.casts
     ]
     return "\n".join([title, *table([head, *rows]), *_remedies(report.casts)])
@@ -95,6 +88,23 @@ def _fallbacks(report: Report) -> str:
     head = ("  value", "run by", "operators", "reason")
     rows = [(f"  {entry.value}", entry.vendor, ", ".join(entry.nodes), entry.reason) for entry in report.fallbacks]
     return "\n".join([title, *table([head, *rows])])
+
+
+PARTS = ("arena", "constants", "weights", "workspace", "staging")
+"""What a device's memory is for; a column each."""
+
+
+def _memory(memory: Sequence[DeviceMemory], budgets: Mapping[str, int], dims: Mapping[str, int]) -> list[tuple[str, ...]]:
+    def told(size: Size) -> str:
+        return str(evaluate(size, dims)) if set(names(size)) <= set(dims) else render(size)
+
+    budget = ("budget",) if budgets else ()
+    rows: list[tuple[str, ...]] = [("  device", *PARTS, "total", *budget, "largest gear")]
+    for device in memory:
+        parts = [told(getattr(device, part)) for part in PARTS]
+        allowed = (str(budgets.get(device.device, "")),) if budgets else ()
+        rows.append((f"  {device.device}", *parts, told(device.total), *allowed, ", ".join(device.gears)))
+    return rows
 
 
 def _section(title: str, lines: Sequence[str]) -> str:

@@ -5,10 +5,14 @@ Plain data, kept in the artifact, so that ``landbridge report`` works where ther
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from landbridge.runtime import dims
+from landbridge.runtime.device_memory import DeviceMemory
 from landbridge.runtime.dims import Size
+from landbridge.runtime.errors import ArtifactCorrupt
 from landbridge.runtime.fields import Field
 
 
@@ -58,6 +62,9 @@ class Cast:
         consumer: as in `Crossing`.
         reason: why, and why it is where it is.
         remedy: what the user could change so that it need not be; "" where no rule knows.
+        shape: sizes over named dimensions.
+        direction: "into atlas0" or "out of atlas0" where it is there because an offline model has another element type than the
+            program, "cpu" where the program itself converts. Artifacts of format 1.0 have neither shape nor direction.
     """
 
     value: str
@@ -68,6 +75,8 @@ class Cast:
     consumer: str
     reason: str
     remedy: str = ""
+    shape: tuple[Size, ...] = ()
+    direction: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,9 +105,10 @@ class Report:
         casts: every conversion.
         fallbacks: every region that is not native.
         minimum_copies: the least number of crossings that the rules allow for this program; equals ``len(copies)``.
-        peak_nbytes: by device, the arena, and the offline models' weights and workspace where their files tell.
+        peak_nbytes: by device, the total of ``memory``.
         dims: the named dimensions that sizes refer to.
         launches: by offline-model call, how its batch is split over gears where that is known: "20 -> 8+8+4, nothing padded".
+        memory: of each device, by what it is for. It follows from the rest of an artifact, and is not in its manifest.
     """
 
     copies: tuple[Crossing, ...] = ()
@@ -108,40 +118,71 @@ class Report:
     peak_nbytes: dict[str, Size] = field(default_factory=dict)
     dims: tuple[str, ...] = ()
     launches: dict[str, str] = field(default_factory=dict)
+    memory: tuple[DeviceMemory, ...] = field(default=(), compare=False)
+
+    @property
+    def run_nbytes(self) -> Size:
+        """Bytes that cross in each run; copies in memory that both sides share move none."""
+        return dims.total(copy.nbytes for copy in self.copies if not copy.aliased and not copy.once)
+
+    @property
+    def load_nbytes(self) -> Size:
+        """Bytes that cross once, when the model is loaded."""
+        return dims.total(copy.nbytes for copy in self.copies if not copy.aliased and copy.once)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data that `from_json` reads back to an equal one."""
+        """Return the report as plain data."""
         return {
             "copies": [_record(entry) for entry in self.copies],
             "casts": [_record(entry) for entry in self.casts],
             "fallbacks": [_record(entry) for entry in self.fallbacks],
             "minimum_copies": self.minimum_copies,
+            "run_nbytes": _plain(self.run_nbytes),
+            "load_nbytes": _plain(self.load_nbytes),
+            "memory": [{**_record(entry), "total": _plain(entry.total)} for entry in self.memory],
             "peak_nbytes": {device: _plain(size) for device, size in self.peak_nbytes.items()},
             "dims": list(self.dims),
             "launches": dict(self.launches),
         }
 
-    def render(self) -> str:
-        """Return the report as text, as ``landbridge report`` prints it."""
-        from landbridge.runtime.render_report import render_report  # noqa: PLC0415 - it is written in terms of this module's types
+    def to_manifest(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what an artifact keeps of it, which `from_manifest` reads back: what format 1.0 knows, and what has come since."""
+        data = self.to_json()
+        kept = {name: data[name] for name in _MEMBERS}
+        more = [[cast.pop(name) for name in ("shape", "direction")] for cast in data["casts"]]
+        return kept, {_CASTS: more} if more else {}
 
-        return render_report(self)
-
-    @staticmethod
-    def from_json(data: Any, path: str = "report") -> Report:
-        """Return the report that `to_json` wrote.
+    def render(self, *, budgets: Mapping[str, int] | None = None, dims: Mapping[str, int] | None = None) -> str:
+        """Return the report as text, as ``landbridge report`` prints it.
 
         Args:
+            budgets: bytes that devices have, against which their memory is put.
+            dims: extents of named dimensions; memory is told for these.
+        """
+        from landbridge.runtime.render_report import render_report  # noqa: PLC0415 - it is written in terms of this module's types
+
+        return render_report(self, budgets or {}, dims or {})
+
+    @staticmethod
+    def from_manifest(data: Any, later: Mapping[str, Any] | None = None, path: str = "report") -> Report:
+        """Return the report that `to_manifest` wrote; its ``memory`` is left open.
+
+        Args:
+            later: what has come since format 1.0.
             path: what errors call the report.
 
         Raises:
             ArtifactCorrupt: naming the field that is wrong.
             ArtifactLimit: naming the field that is too large.
         """
-        fields = Field(data, path).record("copies", "casts", "fallbacks", "minimum_copies", "peak_nbytes", "dims", "launches")
+        fields = Field(data, path).record(*_MEMBERS)
+        casts = fields["casts"].items()
+        more = Field((later or {}).get(_CASTS, [[[], ""]] * len(casts)), f"x.{_CASTS}").items()
+        if len(more) != len(casts):
+            raise ArtifactCorrupt(f"{len(more)} entries for {len(casts)} casts", at=f"x.{_CASTS}")
         return Report(
             copies=tuple(_crossing(item) for item in fields["copies"].items()),
-            casts=tuple(_cast(item) for item in fields["casts"].items()),
+            casts=tuple(_cast(item, extra) for item, extra in zip(casts, more, strict=True)),
             fallbacks=tuple(_fallback(item) for item in fields["fallbacks"].items()),
             minimum_copies=fields["minimum_copies"].integer(),
             peak_nbytes={device: size.size() for device, size in fields["peak_nbytes"].mapping().items()},
@@ -150,7 +191,12 @@ class Report:
         )
 
 
-def _record(entry: Crossing | Cast | Fallback) -> dict[str, Any]:
+_MEMBERS = ("copies", "casts", "fallbacks", "minimum_copies", "peak_nbytes", "dims", "launches")
+_CASTS = "casts"
+"""In the member ``x`` of a manifest: shape and direction of each cast."""
+
+
+def _record(entry: Crossing | Cast | Fallback | DeviceMemory) -> dict[str, Any]:
     return {name: _plain(value) for name, value in vars(entry).items()}
 
 
@@ -173,9 +219,16 @@ def _crossing(field: Field) -> Crossing:
     )
 
 
-def _cast(field: Field) -> Cast:
-    members = field.record(*_CAST_TEXTS, "nbytes")
-    return Cast(nbytes=members["nbytes"].size(), **{name: members[name].text() for name in _CAST_TEXTS})
+def _cast(field: Field, more: Field) -> Cast:
+    members, extra = field.record(*_CAST_TEXTS, "nbytes"), more.items(limit=2)
+    if len(extra) != 2:
+        more.fail(f"{len(extra)} elements, expected shape and direction")
+    return Cast(
+        nbytes=members["nbytes"].size(),
+        shape=tuple(extent.size() for extent in extra[0].items()),
+        direction=extra[1].text(),
+        **{name: members[name].text() for name in _CAST_TEXTS},
+    )
 
 
 def _fallback(field: Field) -> Fallback:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from landbridge.runtime import artifact as artifacts
 from landbridge.runtime.artifact import Artifact, ExternRecord
+from landbridge.runtime.device_memory import memory_of
 from landbridge.runtime.dims import Size, render
 from landbridge.runtime.errors import SignatureError, UsageError, UserError, did_you_mean
 from landbridge.runtime.fit import gear_kind_difference, misfits, port_differences
@@ -166,20 +167,11 @@ def _exchanged(old: Artifact, places: Sequence[_Place], data: bytes, signature: 
         ]
         externs.append(replace(blobs[0], alternatives=tuple(blobs[1:])))
     symbols = {symbol for symbol, number in changed if number == 0}
-    devices = dict.fromkeys(place.call.device for place in places)
-    peak = {**old.report.peak_nbytes, **{device: _peak(old.plan, externs, device) for device in devices}}
+    memory = memory_of(old.plan, externs)
+    peak = {device.device: device.total for device in memory}
     launches = {**old.report.launches, **dict(_launches(old.plan, externs, symbols))}
-    report = replace(old.report, peak_nbytes=peak, launches=launches)
+    report = replace(old.report, peak_nbytes=peak, launches=launches, memory=memory)
     return replace(old, externs=tuple(externs), sections={**old.sections, section: data}, report=report, digest="")
-
-
-def _peak(plan: Plan, externs: Sequence[ExternRecord], device: str) -> Size:
-    """Return the arena of a device, and what the files of its offline models say of weights and workspace: each is loaded with its own."""
-    here = [record for record in externs if record.device == device]
-    loaded = {(record.vendor, record.section, *sorted(record.options.items())): record.signature for record in here}
-    models = sum(signature.weight_nbytes + signature.workspace_nbytes for signature in loaded.values())
-    arena = plan.arenas.get(device, 0)
-    return arena + models if isinstance(arena, int) else ["+", arena, models]
 
 
 def _launches(plan: Plan, externs: Sequence[ExternRecord], symbols: set[str]) -> Iterator[tuple[str, str]]:

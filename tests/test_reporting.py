@@ -91,8 +91,20 @@ def test_an_inserted_cast_says_how_many_bytes_it_saves() -> None:
             "input",
             "net.blob",
             f"net.blob expects float16; converted on the CPU before the copy, so that {NBYTES // 2} bytes cross and not {NBYTES}",
+            shape=(2, 3),
+            direction="into atlas0",
         ),
-        Cast("a", NBYTES // 2, "float16", "float32", "net.blob", "output 'out0'", "the model converts here; conversions run on the CPU"),
+        Cast(
+            "a",
+            NBYTES // 2,
+            "float16",
+            "float32",
+            "net.blob",
+            "output 'out0'",
+            "the model converts here; conversions run on the CPU",
+            shape=(2, 3),
+            direction="cpu",
+        ),
     )
 
 

@@ -106,7 +106,7 @@ def compile(
     verify(placed, phase="placed")
     title = name or attribute(placed.module, MODEL, "model")
     artifact = codegen.build(placed, target, name=title)
-    artifact = replace(artifact, report=make_report(placed, artifact.plan))
+    artifact = replace(artifact, report=make_report(placed, artifact.plan, artifact.externs))
     if golden is not None:
         artifact = with_golden(artifact, placed, golden, golden_reference)
     return Compiled(artifact, placed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,21 +15,25 @@ from landbridge.ir.program import DERIVED, EXTERNS, NAMES, OUTPUTS, Program, att
 from landbridge.ir.sizes import dtype_of, nbytes_of, shape_of
 from landbridge.remedies import Remedies
 from landbridge.runtime import gears
+from landbridge.runtime.artifact import ExternRecord
 from landbridge.runtime.device import CPU, Device
-from landbridge.runtime.dims import Size, render
+from landbridge.runtime.device_memory import memory_of
+from landbridge.runtime.dims import render
 from landbridge.runtime.plan import Plan
 from landbridge.runtime.report import Cast, Crossing, Report
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
 
 
-def make_report(program: Program, plan: Plan) -> Report:
+def make_report(program: Program, plan: Plan, externs: Sequence[ExternRecord] = ()) -> Report:
     """Return what the compiler did.
 
     Args:
         program: placed and verified.
         plan: what codegen made of it, for the memory.
+        externs: the offline models of the plan, as an artifact has them.
     """
+    memory = memory_of(plan, externs)
     facts = _Facts(program, Body.of(program.module))
     crossings = tuple(facts.crossing(binding) for binding in facts.body.bindings if is_copy(binding.value))
     return Report(
@@ -36,9 +41,10 @@ def make_report(program: Program, plan: Plan) -> Report:
         casts=tuple(facts.cast(binding) for binding in facts.body.bindings if is_cast(binding.value)),
         fallbacks=tuple(program.fallbacks.values()),
         minimum_copies=facts.minimum_copies(),
-        peak_nbytes=facts.peak_nbytes(plan),
+        peak_nbytes={device.device: device.total for device in memory},
         dims=plan.dims,
         launches=facts.launches(),
+        memory=memory,
     )
 
 
@@ -154,7 +160,19 @@ class _Facts:
             consumer=", ".join(dict.fromkeys(name for name, _ in self.consumers(binding.var))),
             reason=self.cast_reason(binding, root),
             remedy=self.remedies.cast(binding),
+            shape=shape_of(binding.var.ty) or (),
+            direction=self.cast_direction(binding, root),
         )
+
+    def cast_direction(self, binding: Binding, root: Any) -> str:
+        """For the sake of which device a conversion is there; "cpu" where the program itself converts."""
+        if DERIVED in str(binding.var.name):
+            return _towards("into", (device for _, device in self.consumers(binding.var)))
+        return _towards("out of", [_place(root)]) if self.keeps_name(binding, root) else str(CPU)
+
+    def keeps_name(self, binding: Binding, root: Any) -> bool:
+        """Whether a conversion gives back the type that the program has for what an offline model makes."""
+        return not is_constant(root) and str(root.name).split(DERIVED)[0] == str(binding.var.name)
 
     def cast_reason(self, binding: Binding, root: Any) -> str:
         """Why a conversion is there, and which copy is the cheaper for it."""
@@ -164,7 +182,7 @@ class _Facts:
             saved = f" before the copy, so that {after} bytes cross and not {before}" if narrowed else ""
             readers = ", ".join(dict.fromkeys(name for name, _ in self.consumers(binding.var)))
             return f"{readers} expects {dtype_of(binding.var.ty)}; converted on the CPU{saved}"
-        if not is_constant(root) and str(root.name).split(DERIVED)[0] == str(binding.var.name):
+        if self.keeps_name(binding, root):
             copied = not root.same_as(operands(binding.value)[0])
             saved = f" after the copy, so that {before} bytes cross and not {after}" if copied else ""
             change = f"{self.producer(root)} gives {dtype_of(root.ty)}, the model goes on with {dtype_of(binding.var.ty)}"
@@ -204,17 +222,11 @@ class _Facts:
             found[str(entry["name"])] = planned
         return found
 
-    def peak_nbytes(self, plan: Plan) -> dict[str, Size]:
-        """By device: the arena, and what the files of its offline models say of weights and workspace: each is loaded with its own."""
-        peak: dict[str, Size] = {"cpu": 0, **plan.arenas}
-        for device in {entry["device"]: None for entry in self.externs.values()}:
-            here = [entry for entry in self.externs.values() if entry["device"] == device]
-            loaded = {(e["vendor"], e["digest"], *sorted(e.get("options", {}).items())): Signature.from_json(e["signature"]) for e in here}
-            models = sum(signature.weight_nbytes + signature.workspace_nbytes for signature in loaded.values())
-            arena = peak.get(device, 0)
-            peak[device] = arena + models if isinstance(arena, int) else ["+", arena, models]
-        return peak
-
 
 def _place(value: Any) -> Device:
     return device_of(value) or CPU
+
+
+def _towards(way: str, devices: Iterable[Device]) -> str:
+    named = [str(device) for device in dict.fromkeys(devices) if device != CPU]
+    return f"{way} {', '.join(named)}" if named else str(CPU)

@@ -10,6 +10,7 @@ from tvm.relax import op
 from landbridge.codegen import build
 from landbridge.codegen.assemble_plan import CONSTANTS
 from landbridge.ir.program import ExternModel
+from landbridge.runtime import description
 from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.plan import Buffer, Copy, Extern, Plan, Segment
 from support.host_library import HostRun
@@ -141,7 +142,7 @@ def test_constants_start_at_multiples_of_64() -> None:
 def test_inputs_and_constants_can_be_outputs() -> None:
     artifact = _built(lambda emit, x: [x, emit(op.reshape(x, (4, 3))), relax.const(7.0)], {}, outputs=["same", "seen", "seven"])
     assert artifact.plan.steps == ()
-    assert list(artifact.sections) == [CONSTANTS]
+    assert list(artifact.sections) == [CONSTANTS, description.SECTION]
     assert artifact.target.triple == ""  # there is no host library
     found = HostRun(artifact)(x=X)
     np.testing.assert_array_equal(found["same"], X)

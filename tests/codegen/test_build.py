@@ -8,6 +8,7 @@ from tvm.relax import op
 
 from landbridge.codegen import build
 from landbridge.ir.program import Program
+from landbridge.runtime import description
 from landbridge.runtime.artifact import HOST_LIBRARY, to_bytes
 from landbridge.runtime.errors import UsageError
 from landbridge.runtime.report import Report
@@ -25,7 +26,7 @@ def test_an_artifact_says_what_made_it(program: Program) -> None:
     assert artifact.name == "model.onnx"
     assert artifact.producer["apache-tvm"] == metadata.version("apache-tvm")
     assert artifact.report == Report()
-    assert list(artifact.sections) == [HOST_LIBRARY]
+    assert list(artifact.sections) == [HOST_LIBRARY, description.SECTION]
 
 
 def test_the_report_goes_into_the_artifact(program: Program) -> None:

@@ -3,12 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landbridge.codegen import plan_memory
-from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, largest, plan_arena
+from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, plan_arena
 from landbridge.runtime.dims import Size, evaluate
 
 _known = st.integers(0, 5000)
@@ -103,20 +102,6 @@ def test_the_size_of_many_slots_is_not_deep() -> None:
 
 def _depth(size: Size) -> int:
     return 0 if isinstance(size, int | str) else 1 + max(_depth(size[1]), _depth(size[2]))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([3, 5], 5),
-        ([["*", "n", 8], ["*", ["*", "n", 2], 5]], ["*", "n", 10]),
-        ([["*", "n", 8], "n"], ["*", "n", 8]),
-        ([["*", "n", 8], 100], ["max", ["*", "n", 8], 100]),
-        ([0, 0], 0),
-    ],
-)
-def test_the_largest_of_sizes_is_folded_as_far_as_it_is_known(sizes: list[Size], expected: Size) -> None:
-    assert largest(sizes) == expected
 
 
 def test_tensors_of_steps_that_may_run_together_have_places_of_their_own() -> None:

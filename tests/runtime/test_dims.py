@@ -46,6 +46,36 @@ def test_parentheses_stand_only_where_they_are_needed() -> None:
     assert dims.render_shape((1, ["*", "n", 2])) == "[1, n*2]"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([3, 5], 5),
+        ([["*", "n", 8], ["*", ["*", "n", 2], 5]], ["*", "n", 10]),
+        ([["*", "n", 8], "n"], ["*", "n", 8]),
+        ([["*", "n", 8], 100], ["max", ["*", "n", 8], 100]),
+        ([0, 0], 0),
+    ],
+)
+def test_the_largest_of_sizes_is_folded_as_far_as_it_is_known(sizes: list[Any], expected: Any) -> None:
+    assert dims.largest(sizes) == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([["*", "n", 128], 8, ["*", "n", 256], "m", ["*", ["+", "n", 7], 4], 32], "n*384+m+(n+7)*4+40"),
+        ([], "0"),
+        ([3], "3"),
+        (["n", "n"], "n*2"),
+        ([0, 0], "0"),
+    ],
+)
+def test_multiples_of_a_size_are_added_up(sizes: list[Any], expected: str) -> None:
+    found = dims.total(sizes)
+    assert dims.render(found) == expected
+    assert dims.evaluate(found, EXTENTS) == sum(dims.evaluate(size, EXTENTS) for size in sizes)
+
+
 def test_names_are_each_said_once() -> None:
     assert dims.names(["+", ["*", "n", "m"], ["max", "n", 4]]) == ("n", "m")
 

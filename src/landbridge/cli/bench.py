@@ -9,10 +9,11 @@ from typing import Any
 
 from landbridge.advice import advise
 from landbridge.cli import inputs, options
+from landbridge.costs import Costs, add_measured
 from landbridge.latency import Crowd, Effort, Measured, Spread, crowd, measure, streamed
 from landbridge.runtime.errors import UsageError
 from landbridge.runtime.render_report import table
-from landbridge.runtime.session import load
+from landbridge.runtime.session import Session, load
 
 
 def add(verbs: options.Verbs) -> None:
@@ -33,6 +34,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="measure N callers at once as well")
     parser.add_argument("--stream", action="store_true", help="measure session.stream as well, with as many requests under way")
     parser.add_argument("--reference", metavar="MODEL.onnx", help="let ONNX Runtime, on the CPU, take turns with the artifact")
+    parser.add_argument("--write-costs", metavar="COSTS.json", help="add what was measured to a file for 'landbridge report --cost'")
     options.add_simulate(parser)
 
 
@@ -70,6 +72,8 @@ def execute(arguments: argparse.Namespace) -> int:
         measured = measure(session, given, effort, warm_up=arguments.warm_up, other=other)
         many = crowd(lambda: session.run(given), arguments.concurrency, effort) if arguments.concurrency > 1 else None
         flow = streamed(session, given, effort) if arguments.stream else None
+        if arguments.write_costs:
+            _write_costs(Path(arguments.write_costs), session, given, measured)
         advice = advise(measured, session.artifact, given, session.plan_text(given), session.simulated)
         found = Found(measured, many, flow, by, advice, list(session.simulated))
     data = {
@@ -83,6 +87,13 @@ def execute(arguments: argparse.Namespace) -> int:
     }
     options.say(arguments, _text(arguments, found), data)
     return 0
+
+
+def _write_costs(path: Path, session: Session, given: dict[str, Any], measured: Measured) -> None:
+    """Add what was measured to the costs in a file, where there is one."""
+    costs = Costs.load(path) if path.exists() else Costs()
+    add_measured(costs, session, given, measured)
+    costs.save(path)
 
 
 def _effort(arguments: argparse.Namespace) -> Effort:

@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from landbridge.cli import inputs, options
-from landbridge.cli.gates import Gates
+from landbridge.cli import gates, inputs, options
 from landbridge.cli.progress import Progress
-from landbridge.cli.report import check_name
-from landbridge.cli.report import write as write_report
+from landbridge.cli.report import Told, add_cost, check_name
 from landbridge.runtime.errors import UsageError, did_you_mean
 
 _COUNTED = {"copies": "crossings", "casts": "casts", "fallbacks": "fallback regions"}
@@ -46,20 +44,8 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--golden-reference", metavar="MODEL.onnx", help="the model to take for that, where MODEL has offline models in it already"
     )
-    gates = parser.add_argument_group("to fail in CI, where the artifact is not written then")
-    gates.add_argument("--max-copies", type=int, metavar="N", help="fail when more values cross than this")
-    gates.add_argument("--max-copy-bytes", type=int, metavar="N", help="fail when more bytes cross in a run than this")
-    gates.add_argument("--fail-on-fallback", action="store_true", help="fail when a region is not native code")
-    gates.add_argument(
-        "--memory-budget",
-        action="append",
-        default=[],
-        metavar="DEVICE=SIZE",
-        help="fail when a device needs more memory than this, such as atlas0=1GiB; --dim tells the extents that are open",
-    )
-    gates.add_argument(
-        "--dim", action="append", default=[], metavar="NAME=N", help="largest extent of a named dimension, for --memory-budget"
-    )
+    add_cost(parser)
+    gates.add(parser, title="to fail in CI, where the artifact is not written then")
     passes = parser.add_argument_group("to see inside")
     passes.add_argument("--dump-ir", metavar="DIR", help="write the IR after every pass")
     passes.add_argument("--print-after", action="append", default=[], metavar="PASS", help="print the IR after a pass to standard error")
@@ -97,7 +83,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from landbridge.passes.observers import StopAfter
 
     links = [tuple(text.split("-", 1)) for text in arguments.link] or None
-    gates = Gates.parse(arguments)
+    limits = gates.Gates.parse(arguments)
     for path in arguments.report:
         check_name(Path(path))
     with options.working(arguments, f"reading {arguments.model}") as progress:
@@ -120,14 +106,15 @@ def execute(arguments: argparse.Namespace) -> int:
             golden_reference=arguments.golden_reference,
         )
     _tell_times(times)
-    gates.check(compiled.report)
+    limits.check(compiled.report)
     output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)
+    told = Told.of(compiled.artifact, output.name, limits, arguments.cost)
     compiled.save(output)
     for path in arguments.report:
-        write_report(compiled.report, Path(path), title=output.name)
+        told.write(Path(path))
     counts = ", ".join(f"{len(getattr(compiled.report, kind))} {label}" for kind, label in _COUNTED.items())
     summary = f"{output}: {output.stat().st_size} bytes, {counts}"
-    options.say(arguments, summary, {"artifact": str(output), "nbytes": output.stat().st_size, "report": compiled.report.to_json()})
+    options.say(arguments, summary, {"artifact": str(output), "nbytes": output.stat().st_size, "report": told.to_json()})
     return 0
 
 

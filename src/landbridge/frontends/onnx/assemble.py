@@ -14,7 +14,7 @@ from landbridge.frontends.onnx.graph import Node, between
 from landbridge.frontends.onnx.regions import Edges, closure, in_order, merge
 from landbridge.ir.body import Body
 from landbridge.ir.devices import VDevices
-from landbridge.ir.program import EXTERNS, MODEL, NAMES, OPAQUE_TYPES, OUTPUTS, ExternModel, Program, extern_entry
+from landbridge.ir.program import EXTERNS, MODEL, NAMES, OPAQUE_TYPES, OUTPUTS, SOURCES, ExternModel, Program, extern_entry
 from landbridge.runtime.device import CPU
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.report import Fallback
@@ -75,6 +75,7 @@ class Assembly:
             NAMES: self._values.table.names,
             ALIASES: {name: str(self._values.variables[name].name) for name in self._values.alias},
             OUTPUTS: [[name, ""] for name in self._graph.outputs],
+            SOURCES: {name: [unit.node.name, unit.node.type] for unit in units if unit.node is not None for name in unit.makes},
             OPAQUE_TYPES: {name: found.opaque for name, found in self._values.opaque.items()},
             MODEL: self._graph.title,
         }
