@@ -42,7 +42,8 @@ def large_model(operators: int) -> Any:
         if block % EVERY == 1:
             nodes.append(node("Sigmoid", value, f"/stage{block}/gate"))
             value = f"/stage{block}/gate"
-    constants = {"weight": weight, "bias": np.full(WIDE, 0.01, np.float32)}
+    bias: np.ndarray[Any, Any] = np.full(WIDE, 0.01, np.float32)
+    constants: dict[str, np.ndarray[Any, Any]] = {"weight": weight, "bias": bias}
     program = lb.from_onnx(small_model(nodes, {"image": ("float32", ("n", WIDE))}, {value: ("float32", ("n", WIDE))}, constants))
     blob = lb.ExternModel.from_bytes(offline_block(), name="gate.om")
     for block in range(1, operators // BLOCK, EVERY):
