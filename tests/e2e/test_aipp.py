@@ -13,7 +13,6 @@ from onnx import parser
 import landbridge as lb
 from landbridge.ir.program import Program
 from landbridge.runtime.errors import PlacementError, SignatureError
-from landbridge.runtime.render_report import render_report
 from landbridge.simulators.ascend.make_om import make_om
 from support.aipp_reference import config_text, preprocess, raw_shape
 from support.ge_graph import GeGraph, Value
@@ -73,7 +72,7 @@ def test_the_report_says_that_the_axes_are_permuted(tmp_path: Path) -> None:
     _, report = run(program, tmp_path, pictures(1, 3, 8, 6))
     assert report.copies[0].producer == "input"
     assert report.copies[0].reason == "needed on atlas0 by backbone.om; its axes are permuted to NHWC on the CPU"
-    assert "its axes are permuted to NHWC on the CPU" in render_report(report)
+    assert "its axes are permuted to NHWC on the CPU" in report.render()
 
 
 @pytest.mark.parametrize("batch", [1, 5])
