@@ -1,8 +1,8 @@
 """Give every tensor its place in its device's arena.
 
 Tensors that do not live at the same time share memory. Those of known size are placed one by one, each into the smallest gap that
-takes it: first in the order of their sizes, then, as long as the arena is larger than what lives at its fullest moment, in other
-orders, in each of which those that lay beyond that go earlier. Those whose size depends on named dimensions share *slots*, each as
+takes it: the largest first, then, while the arena is larger than what lives at its fullest moment, in other orders, in each of which
+those that lay beyond that go earlier. Those whose size depends on named dimensions share *slots*, each as
 large as its largest tensor, which are right for every value of the dimensions. Places are multiples of `ALIGNMENT`.
 
 Sources: greedy by size, Y. Pisarchyk and J. Lee, "Efficient Memory Management for Deep Neural Net Inference", MLSys 2020,
@@ -22,7 +22,7 @@ from landbridge.runtime.dims import Size
 ALIGNMENT = 64
 """What vectorised kernels may count on, in bytes."""
 
-_ROUNDS = 64
+_ROUNDS = 32
 _MOST_PAIRS = 4_000_000
 """How many orders are tried at most, and how many pairs of tensors are looked at for it: about two seconds."""
 
@@ -76,14 +76,18 @@ def _place_known(lifetimes: Sequence[Lifetime], indices: Sequence[int], offsets:
     sizes = [-(-int(lifetime.nbytes) // ALIGNMENT) * ALIGNMENT for lifetime in known]
     neighbours = _neighbours(known)
     fullest = _fullest(known, sizes)
-    order = sorted(range(len(known)), key=lambda i: (-sizes[i], known[i].first, i))
-    places = best = _place_in_order(order, sizes, neighbours)
+    by_size = sorted(range(len(known)), key=lambda i: (-sizes[i], known[i].first, i))
+    by_area = sorted(by_size, key=lambda i: -sizes[i] * (known[i].last - known[i].first + 1))
+    best = _place_in_order(by_size, sizes, neighbours)
     rounds = min(_ROUNDS, _MOST_PAIRS // max(sum(map(len, neighbours)), 1))
-    while rounds > 0 and _end(best, sizes) > fullest:
-        order = _earlier(order, {i for i, place in enumerate(places) if place + sizes[i] > fullest})
-        places = _place_in_order(order, sizes, neighbours)
-        best = min(best, places, key=lambda found: _end(found, sizes))
-        rounds -= 1
+    for start in (by_size, by_area):
+        order = start
+        for _ in range(rounds):
+            if _end(best, sizes) <= fullest:
+                break
+            places = _place_in_order(order, sizes, neighbours)
+            best = min(best, places, key=lambda found: _end(found, sizes))
+            order = _earlier(order, {i for i, place in enumerate(places) if place + sizes[i] > fullest})
     offsets.update(zip(indices, best, strict=True))
     return _end(best, sizes)
 
