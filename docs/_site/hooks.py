@@ -11,17 +11,16 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
 
-TOP = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+TOP = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "readme.md"}
 """Files at the top of the project, and the pages that they are."""
 
 _LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the files at the top of the project as pages; the README is not one, `index.md` is its story."""
+    """Add the files at the top of the project as pages."""
     for name, page in TOP.items():
-        if files.get_file_from_path(page) is None:
-            files.append(File.generated(config, page, content=(ROOT / name).read_text("utf-8")))
+        files.append(File.generated(config, page, content=(ROOT / name).read_text("utf-8")))
     return files
 
 
