@@ -170,6 +170,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "sim_live": (I64, [STR]),
     "sim_reset": (None, []),
     "sim_fault": (INT, [STR, INT, STR]),
+    "sim_misuse": (STR, []),
+    "sim_speed": (INT, [STR, C.c_double, C.c_double]),
 }
 
 

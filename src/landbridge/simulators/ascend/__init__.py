@@ -6,6 +6,9 @@ something to the k-th call from now; ``common/control.c`` has the modes: failure
 hangs until ``void sim_release(void)``, delays, wrong answers, writing nothing or too much), and ``int sim_speed(const char *what, double
 latency_s, double bytes_per_s)`` (how long "copy in", "copy out" and "execute" take).
 
+``const char *sim_misuse(void)`` tells the first rule of the interface that its caller broke since it was asked last: the simulator is
+always strict, and says with an error what a device may answer with damage.
+
 Environment, read by ``aclInit``: ``LANDBRIDGE_SIM_ATLAS_MEMORY``
 (bytes per device, with an optional K, M or G) and ``LANDBRIDGE_SIM_ATLAS_SOC`` (the name of the chip).
 """

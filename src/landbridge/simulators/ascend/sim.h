@@ -26,6 +26,9 @@ aclError sim_enter(const char *function, int needs);
 /* Store the text of a failure of the current API call on this thread; returns `code`. */
 aclError fail(aclError code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Keep that the caller broke a rule of the interface; fail() does by itself, but for codes that have other causes too. */
+void note_misuse(const char *reason);
+
 #define ENTER(needs, result)                                              \
     do {                                                                  \
         if (sim_enter(__func__, (needs)) != ACL_SUCCESS) return (result); \

@@ -37,10 +37,54 @@ static const char *message_head(aclError code) {
     return "E19999: Inner Error!";
 }
 
+/* --- misuse --------------------------------------------------------------------------------------------------------------- */
+
+static char misuse_text[MESSAGE];
+
+/* Whether a code says that the caller broke a rule. Not: a file that is damaged, a device or memory that is not there. */
+static bool is_misuse(aclError code) {
+    static const aclError CODES[] = {ACL_ERROR_INVALID_PARAM,
+                                     ACL_ERROR_UNINITIALIZE,
+                                     ACL_ERROR_MODEL_INPUT_NOT_MATCH,
+                                     ACL_ERROR_MODEL_OUTPUT_NOT_MATCH,
+                                     ACL_ERROR_MODEL_NOT_DYNAMIC,
+                                     ACL_ERROR_REPEAT_FINALIZE,
+                                     ACL_ERROR_RT_PARAM_INVALID,
+                                     ACL_ERROR_RT_INVALID_DEVICEID,
+                                     ACL_ERROR_RT_CONTEXT_NULL,
+                                     ACL_ERROR_RT_STREAM_CONTEXT,
+                                     ACL_ERROR_RT_MODEL_CONTEXT,
+                                     ACL_ERROR_GE_EXEC_MODEL_ID_INVALID,
+                                     ACL_ERROR_GE_EXEC_MODEL_ADDR_INVALID,
+                                     ACL_ERROR_GE_DYNAMIC_INPUT_LENGTH_INVALID,
+                                     ACL_ERROR_GE_DYNAMIC_BATCH_SIZE_INVALID};
+    for (size_t i = 0; i < sizeof CODES / sizeof *CODES; i++)
+        if (CODES[i] == code) return true;
+    return false;
+}
+
+/* Asking whether a model has an input of some name is no misuse: that is how gears are found. */
+static bool only_asks(const char *function) { return strstr(function, "IndexByName") != NULL; }
+
+void note_misuse(const char *reason) {
+    LOCKED;
+    if (misuse_text[0] == '\0') snprintf(misuse_text, sizeof misuse_text, "%s: %s", mine.function ? mine.function : "acl", reason);
+}
+
+/* The first rule that the caller broke since this was asked last, "" where it broke none; sim_reset does not forget it. */
+API const char *sim_misuse(void) {
+    static _Thread_local char text[MESSAGE];
+    LOCKED;
+    memcpy(text, misuse_text, sizeof text);
+    misuse_text[0] = '\0';
+    return text;
+}
+
 int sim_report(int code, const char *format, va_list arguments) {
     char reason[MESSAGE - 256];
     vsnprintf(reason, sizeof reason, format, arguments);
     const char *function = mine.function ? mine.function : "acl";
+    if (is_misuse(code) && !only_asks(function)) note_misuse(reason);
     snprintf(mine.text[mine.count++ % MESSAGES], MESSAGE, "%s Reason: %s\n        [FUNC:%s][ERROR:%d]\n", message_head(code), reason,
              function, code);
     return code;

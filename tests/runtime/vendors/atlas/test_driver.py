@@ -19,6 +19,7 @@ from landbridge.runtime.vendors.atlas import AtlasVendor, acl
 from landbridge.runtime.vendors.atlas.driver import AtlasDriver
 from support.atlas_device import OnDevice, Simulator
 from support.om_data import om_data_dir
+from support.strict import broken
 
 VENDOR = AtlasVendor()
 SOURCES = str(Path(__file__).resolve().parents[4] / "src")
@@ -109,6 +110,7 @@ def test_a_closed_driver_says_so(driver: AtlasDriver) -> None:
         driver.allocate(8)
 
 
+@pytest.mark.misuse
 def test_an_error_has_code_name_and_the_vendors_words(driver: AtlasDriver, simulator: Simulator) -> None:
     with pytest.raises(DeviceError) as caught:
         driver.free(12345)
@@ -116,6 +118,7 @@ def test_an_error_has_code_name_and_the_vendors_words(driver: AtlasDriver, simul
     assert str(caught.value).startswith(
         "atlas0 (simulated): aclrtFree failed with error 107000 (RT_PARAM_INVALID): EE1001: The argument is invalid."
     )
+    assert broken().startswith("aclrtFree: devPtr 0x3039 was not returned by aclrtMalloc"), "no test would notice a broken rule"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +220,7 @@ def test_a_function_that_is_missing_is_an_error_where_it_is_needed(simulator: Si
     assert str(caught.value) == "atlas0: this release of libascendcl.so has no aclmdlExecute\n  hint: install a newer CANN or Ascend driver"
 
 
+@pytest.mark.misuse
 def test_a_process_on_the_device_loads_from_device_memory(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     real = ctypes.CDLL(str(registry.simulator("atlas")))
     copies: list[int] = []
