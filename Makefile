@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-long test-models lint conformance bench clean
+.PHONY: help setup demo test test-long test-models lint conformance bench screenshots clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,9 @@ bench: setup ## Measure compile time, loads, overheads, sessions, the demo, and 
 	$(BIN)/python benchmarks/overheads.py
 	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/host.py
+
+screenshots: setup ## Write the pictures of pages in docs/images; needs Chromium and its driver
+	PYTHONPATH=src:tests $(BIN)/python -m support.screenshots
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) $(VENV)-torch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

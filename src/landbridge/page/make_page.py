@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ _FOLDER = Path(__file__).parent
 
 _SCRIPTS = ("sizes.js", "drawing.js", "layout.js", "graph.js", "details.js", "memory.js", "timeline.js", "tables.js", "main.js")
 """In the order in which they stand in the page; each uses those before it."""
+
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+"""A place in the template; all are filled in one go, so that what is filled in is not read again."""
 
 
 def make_page(
@@ -52,13 +56,7 @@ def make_page(
         "script": "\n".join(_text(name) for name in _SCRIPTS),
         "data": _for_script(data),
     }
-    page = _text("page.html")
-    for name, text in parts.items():
-        before, mark, after = page.partition("{{" + name + "}}")
-        if name == "title":
-            after = after.replace(mark, text)
-        page = before + text + after
-    return page
+    return _PLACE.sub(lambda place: parts[place[1]], _text("page.html"))
 
 
 def _text(name: str) -> str:

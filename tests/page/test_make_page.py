@@ -1,0 +1,65 @@
+"""The page as a file: whole, self-contained, and of this artifact."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import landbridge as lb
+from landbridge.page import make_page
+from landbridge.runtime import artifact as artifacts
+from landbridge.runtime.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def data_of(html: str) -> Any:
+    return json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[0])
+
+
+def test_it_asks_for_nothing_and_runs_nothing_of_the_users(compiled: lb.Compiled) -> None:
+    html = make_page(compiled.artifact, title="</title><script>alert(1)</script>")
+    assert not re.findall(r"(?:src|href|url|action)\s*[=(]", html)
+    assert "://" not in html
+    assert html.count("<script") == html.count("</script>") == 2
+    assert "<b>clean</b>" not in html
+    assert data_of(html)["title"] == "</title><script>alert(1)</script>"
+    assert "{{" not in html.replace("{{title}}", "")
+
+
+def test_text_in_braces_is_the_users_and_not_a_place_in_the_page(compiled: lb.Compiled) -> None:
+    html = make_page(compiled.artifact, title="{{data}}{{script}}")
+    assert data_of(html)["title"] == "{{data}}{{script}}"
+    assert html.count('"use strict";') == 1
+
+
+def test_the_same_artifact_gives_the_same_page(compiled: lb.Compiled) -> None:
+    assert make_page(compiled.artifact, title="x") == make_page(compiled.artifact, title="x")
+
+
+def test_crossings_and_conversions_lead_to_their_operators(compiled: lb.Compiled) -> None:
+    data = data_of(make_page(compiled.artifact, title="x"))
+    tables = {table["name"]: table for table in data["tables"]}
+    kinds = {name: [data["operators"][o][0] for o in tables[name]["operators"]] for name in ("crossings", "casts", "models")}
+    assert kinds == {"crossings": ["copy", "copy"], "casts": ["cast", "cast"], "models": ["extern"]}
+    assert all(len(row) == len(table["columns"]) for table in data["tables"] for row in table["rows"])
+
+
+@pytest.mark.parametrize("name", ["atlas", "host", "onnxruntime"])
+def test_an_artifact_without_a_description_is_shown_by_its_plan(name: str) -> None:
+    artifact = artifacts.read(ROOT / f"tests/golden/1.0/{name}.lbr")
+    data = data_of(make_page(artifact, title=name))
+    assert [kind for kind, *_ in data["operators"]] == [{"segment": "host"}.get(step.kind, step.kind) for step in artifact.plan.steps]
+    assert [entry[0] for entry in data["inputs"]] == ["image"]
+
+
+@pytest.mark.parametrize(
+    "trace", [{}, [], {"traceEvents": [], "otherData": {"digest": "00"}}, {"traceEvents": 3, "otherData": {"digest": ""}}]
+)
+def test_what_is_no_trace_of_it_is_refused(compiled: lb.Compiled, trace: Any) -> None:
+    with pytest.raises(UsageError, match="trace"):
+        make_page(compiled.artifact, title="x", trace=trace)
