@@ -8,5 +8,6 @@ kernels, `schedules` makes these fast, `compile_kernels` compiles what was not c
 from landbridge.codegen.build import build
 from landbridge.codegen.lower import unlowerable
 from landbridge.codegen.target import HostTarget, resolve_target
+from landbridge.codegen.trial import host_operators, try_operators
 
-__all__ = ["build", "unlowerable", "HostTarget", "resolve_target"]
+__all__ = ["build", "host_operators", "try_operators", "unlowerable", "HostTarget", "resolve_target"]

@@ -7,6 +7,7 @@ So a model of which one constant or one layer was changed costs the compilation 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -23,6 +24,8 @@ import tvm_ffi
 
 from landbridge.codegen.object_cache import ObjectCache
 from landbridge.codegen.schedules import schedule_kernels
+
+_LOG = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 
@@ -55,7 +58,8 @@ def compile_kernels(kernels: tvm.IRModule, target: Any) -> CompiledKernels:
     missing = [symbol for symbol in chosen if symbol not in found]
     scheduled = {symbol: _schedule(chosen[symbol], symbol, target) for symbol in missing}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:  # LLVM works without the interpreter's lock
-        made = dict(zip(missing, pool.map(lambda symbol: _compile(scheduled[symbol], target), missing), strict=True))
+        compiled = pool.map(lambda symbol: _compile(scheduled[symbol], _plain(chosen[symbol], symbol), target), missing)
+        made = dict(zip(missing, compiled, strict=True))
     for symbol, data in made.items():
         store.put(symbol, data)
     if made:
@@ -104,10 +108,26 @@ def _tools() -> str:
 
 
 def _schedule(function: Any, symbol: str, target: Any) -> tvm.IRModule:
-    return schedule_kernels(tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)}), target)
+    return schedule_kernels(_plain(function, symbol), target)
 
 
-def _compile(module: tvm.IRModule, target: Any) -> bytes:
+def _plain(function: Any, symbol: str) -> tvm.IRModule:
+    return tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)})
+
+
+def _compile(scheduled: tvm.IRModule, plain: tvm.IRModule, target: Any) -> bytes:
+    """Return the object of a scheduled kernel; of the kernel with no schedule where TVM fails on the loops of the scheduled one.
+
+    It does on joined loops over extents such as ``samples // 5 - 1``, which its analysis of regions does not divide.
+    """
+    try:
+        return _object(scheduled, target)
+    except tvm.error.InternalError as error:
+        _LOG.debug("compiled with no schedule: %s", error)
+        return _object(plain, target)
+
+
+def _object(module: tvm.IRModule, target: Any) -> bytes:
     with tempfile.TemporaryDirectory(prefix="landbridge-") as folder, tvm.transform.PassContext(opt_level=3):
         file = Path(folder, "kernel.o")
         tvm.tirx.build(module, target=target).write_to_file(str(file))

@@ -90,6 +90,22 @@ def record_calls(folder: str | Path, artifact: Artifact, boundaries: Iterable[Bo
     return count
 
 
+def stand_in(folder: str | Path, artifact: Artifact) -> None:
+    """Make a recording of no call, with which an artifact can be opened where its devices are not.
+
+    Args:
+        artifact: with the bytes of its sections.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for record in artifact.externs:
+        home = _home(Path(folder), hashlib.sha256(artifact.sections[record.section]).hexdigest(), record.options)
+        home.mkdir(parents=True, exist_ok=True)
+        facts = {"name": record.name or record.symbol, "device": record.device, "simulated": True}
+        (home / _FACTS).write_bytes(json.dumps(facts).encode())
+
+
 def _is_simulated(home: Path) -> bool:
     """Return whether a simulator had a part in what is recorded already of a model."""
     try:

@@ -271,8 +271,13 @@ class Session:
         outputs = self._run(inputs, Timed(spans))
         return outputs, Trace(self.artifact, tuple(spans), tuple(self.simulated))
 
-    def boundaries(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Boundary, ...]]:
+    def boundaries(self, inputs: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], tuple[Boundary, ...]]:
         """Run once; return the outputs, and what each offline model was given and gave.
+
+        Args:
+            inputs: as `run` takes them.
+            given: values, by the user's names, that the offline models on devices give in place of being called, each with all of its
+                outputs; for sessions on a recording (``load(…, replay=folder)``), where a device's memory is the host's.
 
         Raises:
             InputError, DeviceError, SessionClosed: as `run`.
@@ -284,7 +289,7 @@ class Session:
             backbone.om normalised (20, 1, 8, 8)
         """
         found: list[Boundary] = []
-        outputs = self._run(inputs, Tapped(found))
+        outputs = self._run(inputs, Tapped(found, given or {}))
         return outputs, tuple(found)
 
     def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from landbridge import codegen, passes
+from landbridge import passes
+from landbridge.apart import build_apart, check_apart
+from landbridge.checking.regions import LEVELS, Checked, Level
+from landbridge.frontends.replace import without_native
 from landbridge.golden import Inputs, with_golden
 from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import MODEL, TOPOLOGY, Program, attribute
@@ -15,7 +18,7 @@ from landbridge.ir.topology import Topology
 from landbridge.ir.verify import verify
 from landbridge.reporting import make_report
 from landbridge.runtime.artifact import Artifact, to_bytes, write
-from landbridge.runtime.errors import UsageError
+from landbridge.runtime.errors import BugError, UsageError
 from landbridge.runtime.report import Report
 from landbridge.runtime.session import Session, load
 
@@ -29,10 +32,12 @@ class Compiled:
     Attributes:
         artifact: what `save` writes.
         program: the program after placement, as it was compiled.
+        checked: what the check of its native code found.
     """
 
     artifact: Artifact
     program: Program
+    checked: Checked = field(default_factory=Checked)
 
     @property
     def report(self) -> Report:
@@ -66,11 +71,16 @@ def compile(
     topology: Topology | Iterable[tuple[str, str]] | None = None,
     *,
     name: str | None = None,
+    check: Level = "fast",
     observers: tuple[Any, ...] = (),
     golden: Inputs | Sequence[Inputs] | None = None,
     golden_reference: str | Path | None = None,
 ) -> Compiled:
     """Compile a program into an artifact.
+
+    What is native code is compared with what the ONNX model means, on made-up inputs; what differs beyond rounding goes to the fallback,
+    with the reason in the report (`landbridge.checking`). TVM and LLVM work in a forked child: operators on which they crash go to the
+    fallback too.
 
     Args:
         model: from `landbridge.from_onnx` or `landbridge.from_module`, perhaps edited.
@@ -78,13 +88,15 @@ def compile(
         mode: "auto" inserts copies and casts; "strict" inserts nothing and reports what is missing.
         topology: the links between devices, as pairs of names; a star around the CPU by default.
         name: what to call the model; what the front end calls it by default.
+        check: "fast" checks every native region on two sets of inputs, "full" each operator by itself as well, "off" nothing. A program
+            that did not come from ONNX has nothing to be compared with.
         observers: of the pass pipeline (`landbridge.passes.base`).
         golden: the inputs of a run, or of several, that are kept in the artifact with what the ONNX model makes of them, for
             `landbridge.selftest`.
         golden_reference: the ONNX model to take for that; by default the one that the program came from.
 
     Raises:
-        UsageError: an unknown mode, target or device.
+        UsageError: an unknown mode, check, target or device.
         SignatureError: calls that do not match the offline models; all of them.
         PlacementError: in strict mode, what breaks the rules, each with the line to add.
         UnsupportedError: operators that cannot be compiled; all of them. Or there is no reference for ``golden``.
@@ -102,11 +114,26 @@ def compile(
     if topology is not None:
         links = topology if isinstance(topology, Topology) else Topology.from_links(topology)
         model = model.with_module(model.module.with_attr(TOPOLOGY, links.to_json()))
-    placed = passes.place_program(model, mode=mode, observers=observers)
-    verify(placed, phase="placed")
-    title = name or attribute(placed.module, MODEL, "model")
-    artifact = codegen.build(placed, target, name=title)
-    artifact = replace(artifact, report=make_report(placed, artifact.plan, artifact.externs))
+    if check not in LEVELS:
+        raise UsageError(f"unknown check '{check}'", hint=" or ".join(f'"{level}"' for level in LEVELS))
+    compiled = _compiled(model, target, mode, name or attribute(model.module, MODEL, "model"), check, observers)
     if golden is not None:
-        artifact = with_golden(artifact, placed, golden, golden_reference)
-    return Compiled(artifact, placed)
+        compiled = replace(compiled, artifact=with_golden(compiled.artifact, compiled.program, golden, golden_reference))
+    return compiled
+
+
+def _compiled(model: Program, target: str | None, mode: Mode, title: str, check: Level, observers: tuple[Any, ...]) -> Compiled:
+    """Compile the program as often as it takes until nothing in it is known not to compile or to be wrong."""
+    while True:
+        placed = passes.place_program(model, mode=mode, observers=observers)
+        verify(placed, phase="placed")
+        artifact, refused = build_apart(placed, target, title)
+        if artifact is not None:
+            checked = check_apart(placed, artifact, check)
+            refused = checked.refused
+            if not refused:
+                return Compiled(replace(artifact, report=make_report(placed, artifact.plan, artifact.externs)), placed, checked)
+        again = without_native(model, refused)
+        if again is model:
+            raise BugError(f"native code is wrong and cannot be done without: {'; '.join(refused.values())}", at=title)
+        model = again

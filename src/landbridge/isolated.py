@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import logging
 import multiprocessing
 import os
@@ -35,6 +36,8 @@ SILENCE_S = 300.0
 """Seconds without a word from a child after which it counts as hung."""
 
 _PR_SET_PDEATHSIG = 1
+
+_in_child = False
 
 Send = Callable[[Any], None]
 """Hands what was found to the parent; anything that can be pickled."""
@@ -69,8 +72,8 @@ class _ChildTraceback(Exception):
 
 
 def isolating() -> bool:
-    """Return whether `isolated` does its work in a child."""
-    return os.environ.get(ISOLATE) != "0"
+    """Return whether `isolated` does its work in a child; what is such a child itself has none."""
+    return not _in_child and os.environ.get(ISOLATE) != "0"
 
 
 def isolated(work: Callable[[Send], None], silence_s: float = SILENCE_S) -> Ended:
@@ -106,6 +109,9 @@ def _fork() -> int:
 
 def _be_child(work: Callable[[Send], None], writer: Connection, log: IO[bytes]) -> None:
     """Do the work and end the process; none of the parent's clean-up is the child's."""
+    global _in_child
+    _in_child = True
+    gc.freeze()  # the parent's garbage stays: its destructors may wait for threads that are not here
     try:
         with contextlib.suppress(AttributeError):  # only Linux has it
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from landbridge.frontends.onnx.load import load
+from landbridge.frontends.onnx.load import OnnxModel, load
 from landbridge.runtime.errors import ModelError, did_you_mean
 
 Array = NDArray[Any]
@@ -26,12 +25,13 @@ class Reference:
         names: of all values that can be asked for.
     """
 
-    def __init__(self, model: str | Path | bytes, name: str | None = None) -> None:
+    def __init__(self, model: OnnxModel, name: str | None = None, *, by: str | None = None) -> None:
         """Read the model.
 
         Args:
-            model: its path, or its bytes.
+            model: its path, its bytes, or a `ModelProto`.
             name: what to call it; by default what the file is called.
+            by: who is to compute; ONNX Runtime where it is installed.
 
         Raises:
             ModelError: it cannot be read or is not valid.
@@ -42,7 +42,7 @@ class Reference:
         self._inputs = {value.name for value in graph.input} - constants
         self._made = {name for node in graph.node for name in node.output if name}
         self.names = frozenset(self._made | self._inputs)
-        self.by = "onnxruntime" if _onnxruntime() else "onnx"
+        self.by = by or ("onnxruntime" if _onnxruntime() else "onnx")
 
     def run(self, inputs: Mapping[str, Array], wanted: Iterable[str]) -> dict[str, Array]:
         """Return the ``wanted`` values by name.
@@ -74,7 +74,7 @@ class Reference:
         outputs = [value.name for value in model.graph.output]
         names = outputs if wanted is None else list(wanted)
         model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs)
-        runtime = _onnxruntime()
+        runtime = _onnxruntime() if self.by == "onnxruntime" else None
         if runtime is None:
             evaluator = _guarded(lambda: onnx.reference.ReferenceEvaluator(model), self.title)
             return lambda inputs: _guarded(lambda: evaluator.run(names, inputs), self.title)

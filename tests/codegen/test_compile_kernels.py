@@ -13,6 +13,7 @@ from tvm import te
 import landbridge as lb
 from landbridge.codegen.compile_kernels import compile_kernels
 from landbridge.codegen.target import resolve_target
+from landbridge.isolated import ISOLATE
 from landbridge.runtime.artifact import HOST_LIBRARY
 from landbridge.runtime.cache_folder import CACHE
 from support.run_onnx import assert_same, reference
@@ -34,6 +35,7 @@ def _model(weights: dict[str, Any], *, between: str = "") -> Any:
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An empty cache; the list has the symbol of each kernel that is compiled."""
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(ISOLATE, "0")
     made: list[str] = []
     schedule = compiling._schedule
 
@@ -136,6 +138,18 @@ def test_equal_kernels_are_one_object() -> None:
     found = compile_kernels(kernels, resolve_target().tvm)
     assert len(found.objects) == 1
     assert found.symbols["add"] == found.symbols["add1"]
+
+
+def test_a_kernel_whose_schedule_tvm_fails_on_is_compiled_without() -> None:
+    """TVM fails on joined loops over extents like these: ``(samples - 10) // 5 + 1``."""
+    weights = {"w": _random.standard_normal((32, 1, 10)).astype("float32")}
+    model = small_model(
+        [node("Conv", "x w", "y", strides=[5])], {"x": ("float32", ("n", 1, "samples"))}, {"y": ("float32", ("n", 32, None))}, weights
+    )
+    compiled = lb.compile(lb.from_onnx(model))
+    assert not compiled.report.fallbacks
+    x = _random.standard_normal((2, 1, 47)).astype("float32")
+    assert_same(compiled.load().run({"x": x}), reference(model, {"x": x}))
 
 
 def test_no_kernels_are_no_objects() -> None:

@@ -29,6 +29,12 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--mode", choices=("auto", "strict"), default="auto", help="strict inserts no copies and casts, and reports those missing"
     )
+    parser.add_argument(
+        "--check",
+        choices=("off", "fast", "full"),
+        default="fast",
+        help="compare native code with the model on made-up inputs: every region, or (full) every operator; what differs runs elsewhere",
+    )
     add_regions(parser)
     parser.add_argument(
         "--link", action="append", default=[], metavar="cpu-DEVICE", help="allow data to cross here, and only over links given so"

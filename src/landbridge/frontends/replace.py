@@ -12,7 +12,7 @@ from tvm import relax
 
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline, without_device
-from landbridge.frontends.onnx.assemble import ALIASES
+from landbridge.frontends.onnx.assemble import ALIASES, NATIVE_ONLY, REFUSED, Border
 from landbridge.frontends.onnx.from_onnx import import_graph
 from landbridge.frontends.onnx.graph import OnnxGraph, check_names, unknown_name
 from landbridge.frontends.onnx.prepare import prepare
@@ -22,7 +22,7 @@ from landbridge.ir.body import Binding, Body, extern_symbol, is_extern, operands
 from landbridge.ir.devices import VDevices
 from landbridge.ir.dtypes import convertible
 from landbridge.ir.one_at_a_time import one_at_a_time
-from landbridge.ir.program import DERIVED, EXTERNS, ExternModel, ModuleInfo, Program, attribute, extern_device
+from landbridge.ir.program import DERIVED, EXTERNS, TOPOLOGY, ExternModel, ModuleInfo, Program, attribute, extern_device
 from landbridge.ir.sizes import dtype_of, render_type
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import ModelError, SignatureError, UsageError
@@ -119,11 +119,40 @@ def reopened(model: Program, inputs: Sequence[str], outputs: Sequence[str]) -> P
     graph = prepare(onnx.ModelProto.FromString(model.source), names.info.model)
     if not all(name in graph.producer or name in graph.inputs for name in (*inputs, *outputs)):
         return model
-    edits = attribute(model.module, EDITS, [])
-    program = import_graph(graph, borders=[*((given, results) for _, given, results in edits), (inputs, outputs)])
+    return _again(model, graph, [(inputs, outputs)], {})
+
+
+def without_native(model: Program, refused: Mapping[str, str]) -> Program:
+    """Return ``model``, imported again with more operators in fallback regions; ``model`` itself where none of them is in its source.
+
+    Args:
+        refused: by one of its outputs each operator that shall not be native, with the reason.
+
+    Raises:
+        UnsupportedError: they cannot run in a fallback region, or the program was imported without one.
+    """
+    if model.source is None:
+        return model
+    graph = prepare(onnx.ModelProto.FromString(model.source), ModuleInfo.of(model.module).model)
+    before = attribute(model.module, REFUSED, {})
+    more = {name: reason for name, reason in refused.items() if name in graph.producer and name not in before}
+    return _again(model, graph, [], more) if more else model
+
+
+def _again(model: Program, graph: OnnxGraph, borders: Sequence[Border], refused: Mapping[str, str]) -> Program:
+    """Return the program of a graph with the regions of ``model`` replaced again and its operators kept from native code."""
+    attributes = ModuleInfo.of(model.module).attributes
+    edits = attributes.get(EDITS, [])
+    program = import_graph(
+        graph,
+        fallback=not attributes.get(NATIVE_ONLY, False),
+        borders=[*((given, results) for _, given, results in edits), *borders],
+        refused={**attributes.get(REFUSED, {}), **refused},
+    )
     for symbol, given, results in edits:
         program = _replaced(program, given, results, model.externs[symbol], extern_device(model.module, symbol))
-    return program
+    kept = {TOPOLOGY: attributes[TOPOLOGY]} if TOPOLOGY in attributes else {}
+    return program.with_module(program.module.with_attrs(kept)) if kept else program
 
 
 def _replaced(model: Program, inputs: Sequence[str], outputs: Sequence[str], by: ExternModel, where: Device) -> Program:

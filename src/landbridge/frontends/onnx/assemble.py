@@ -22,6 +22,11 @@ from landbridge.runtime.report import Fallback
 ALIASES = "landbridge.aliases"
 """Module attribute: for each further name that a value has in the user's model, the identifier of its variable."""
 
+REFUSED = "landbridge.refused"
+"""Module attribute: by an output the operators that must not be native, with the reason, beside those that cannot be."""
+
+NATIVE_ONLY = "landbridge.native_only"
+"""Module attribute: whether fallback regions are not allowed."""
 
 Border = tuple[Sequence[str], Sequence[str]]
 """The inputs and outputs of a region, by the user's names."""
@@ -78,6 +83,8 @@ class Assembly:
             SOURCES: {name: [unit.node.name, unit.node.type] for unit in units if unit.node is not None for name in unit.makes},
             OPAQUE_TYPES: {name: found.opaque for name, found in self._values.opaque.items()},
             MODEL: self._graph.title,
+            REFUSED: dict(self._build.refused),
+            NATIVE_ONLY: not fallback,
         }
         return Program(module.with_attrs(attributes), externs, self._graph.model.SerializeToString(deterministic=True), fallbacks)
 

@@ -5,7 +5,7 @@ What comes out are `Unit`s; `landbridge.frontends.onnx.assemble` makes a program
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,10 +92,12 @@ class Build:
         problems: nodes for which there is no way to run them, with the reason.
         functions: TensorIR functions that the units call.
         symbols: hands out names of offline models.
+        refused: by one of its outputs each operator that must not be native whatever it is, with the reason.
     """
 
-    def __init__(self, graph: OnnxGraph) -> None:
+    def __init__(self, graph: OnnxGraph, refused: Mapping[str, str] | None = None) -> None:
         self.graph = graph
+        self.refused = refused or {}
         self.values = Values(graph)
         self.units: list[Unit] = []
         self.problems: list[tuple[Node, str]] = []
@@ -125,7 +127,8 @@ class Build:
             return
         if self.values.fold(node) or self.values.follow(node):
             return
-        reason, cause, types = refusal(node, self.values), "", None
+        told = next((self.refused[name] for name in node.makes if name in self.refused), "")
+        reason, cause, types = told or refusal(node, self.values), "", None
         if not reason:
             reason, cause = self._input_problem(node)
         if not reason:

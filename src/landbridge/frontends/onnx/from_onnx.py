@@ -44,16 +44,19 @@ def from_onnx(
     return import_graph(prepare(proto, title, shapes), fallback=fallback)
 
 
-def import_graph(graph: OnnxGraph, *, fallback: bool = True, borders: Sequence[Border] = ()) -> Program:
+def import_graph(
+    graph: OnnxGraph, *, fallback: bool = True, borders: Sequence[Border] = (), refused: Mapping[str, str] | None = None
+) -> Program:
     """Return the program of a prepared graph.
 
     Args:
         borders: the inputs and outputs of regions; no fallback region has operators of both sides of one.
+        refused: by one of its outputs each operator that must not be native, with the reason.
 
     Raises:
         UnsupportedError, SignatureError: as `from_onnx`.
     """
-    build = Build(graph)
+    build = Build(graph, refused or {})
     params = [build.values.declare(value, graph.type_of(value)) for value in graph.inputs]
     outputs = build.walk()
     return Assembly(build, borders).program(params, outputs, fallback=fallback)
