@@ -110,7 +110,7 @@ def find_library(places: Sequence[str]) -> Software | None:
             ctypes.CDLL(place)
         except OSError:
             continue
-        return Software(Path(place).name, "", place if "/" in place else _loaded_from(place))
+        return Software(Path(place).name, "", place if "/" in place else loaded_from(place))
     return None
 
 
@@ -125,7 +125,7 @@ def find_package(name: str) -> Software | None:
     return Software(name, found.version, str(found.locate_file("")))
 
 
-def _loaded_from(name: str) -> str:
+def loaded_from(name: str) -> str:
     """Return the path of a loaded library, or its name where the system does not tell."""
     try:
         lines = _MAPS.read_text(encoding="utf-8", errors="replace").splitlines()

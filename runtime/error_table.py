@@ -481,6 +481,10 @@ LB4017 None of the blobs of an offline model can run here.
 Cause: each is listed with its own reason: another chip or version, a missing library or device, no memory.
 Fix: mend one of these, or compile with a blob for this machine, or with fallback=onnxruntime, which runs the region on the CPU.
 
+LB4018 An offline model cannot run here, for several reasons.
+Cause: each is listed: another chip or release than it was made for, functions that the installed library lacks.
+Fix: follow the fix of each; landbridge doctor ARTIFACT lists what is installed.
+
 LB4100 A device is lost.
 Cause: it failed in such a way that nothing more can be done with it in this process.
 Fix: end the process and start it again; if it comes back, see the vendor's logs.

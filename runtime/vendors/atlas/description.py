@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from ctypes import byref, c_size_t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.gears import gear_names
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors.atlas.acl import SUCCESS, Acl, IODims
 from landbridge.runtime.vendors.atlas.format import GE_DTYPES, GEAR_INPUT, ITEM_NBYTES
@@ -37,11 +38,13 @@ class Description:
         inputs: in the vendor's order, the hidden one included.
         outputs: in the vendor's order.
         gear_index: which input selects the gear, None for a model of one size.
+        tells_sources: the dims of an input with preprocessing are those of its source image; old libraries tell the network's.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     gear_index: int | None
+    tells_sources: bool = True
 
     @property
     def user_inputs(self) -> tuple[Tensor, ...]:
@@ -55,7 +58,8 @@ def read_description(acl: Acl, handle: int) -> Description:
     Raises:
         DeviceError: the vendor's library fails.
     """
-    input_dims = "aclmdlGetInputDimsV2" if acl.has("aclmdlGetInputDimsV2") else "aclmdlGetInputDims"
+    tells_sources = acl.has("aclmdlGetInputDimsV2")
+    input_dims = "aclmdlGetInputDimsV2" if tells_sources else "aclmdlGetInputDims"
     inputs = tuple(
         Tensor(
             name=(acl.get("aclmdlGetInputNameByIndex", handle, index) or b"").decode("utf-8", "replace"),
@@ -84,7 +88,7 @@ def read_description(acl: Acl, handle: int) -> Description:
         raise DeviceError(
             "the vendor's library does not tell the sizes of the model", at=acl.at, vendor_text=acl.recent_text(), code="LB4008"
         )
-    return Description(inputs, outputs, found.value if has_gears else None)
+    return Description(inputs, outputs, found.value if has_gears else None, tells_sources)
 
 
 def compare(description: Description, signature: Signature, at: str) -> None:
@@ -93,8 +97,12 @@ def compare(description: Description, signature: Signature, at: str) -> None:
     Raises:
         DeviceError: it is not; the message has every difference.
     """
+    inputs = description.user_inputs
+    if not description.tells_sources and len(inputs) == len(signature.inputs):
+        pairs = zip(inputs, signature.inputs, strict=True)
+        inputs = tuple(_with_source(tensor, port, signature) if port.aipp else tensor for tensor, port in pairs)
     differences = [
-        *_compare("input", description.user_inputs, signature.inputs),
+        *_compare("input", inputs, signature.inputs),
         *_compare("output", description.outputs, signature.outputs),
     ]
     if (description.gear_index is None) != (signature.gears is None):
@@ -118,6 +126,15 @@ def _compare(kind: str, tensors: tuple[Tensor, ...], ports: tuple[Port, ...]) ->
         for needed in (math.prod(tensor.dims) * ITEM_NBYTES[port.dtype],)
         if kind == "output" and min(tensor.dims, default=1) > 0 and tensor.nbytes != needed
     ]
+
+
+def _with_source(tensor: Tensor, port: Port, signature: Signature) -> Tensor:
+    """Return an input with the source image's dims, where its bytes are just those of the source image in the largest gear."""
+    names, gears = gear_names(signature), signature.gears
+    known = [dict(zip(names, choice, strict=False)) for choice in gears.choices] if gears is not None else [{}]
+    most = max(math.prod(extents.get(dim, 0) if isinstance(dim, str) else dim for dim in port.shape) for extents in known)
+    fits = tensor.nbytes == most * ITEM_NBYTES[port.dtype]
+    return replace(tensor, dims=tuple(-1 if isinstance(dim, str) else dim for dim in port.shape)) if fits else tensor
 
 
 def _fits(kind: str, dims: tuple[int, ...], port: Port) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import logging
-import re
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -30,13 +29,11 @@ from landbridge.runtime.vendors.atlas.acl import (
     Acl,
     open_library,
 )
+from landbridge.runtime.vendors.atlas.checks import installed_cann, misfits
 from landbridge.runtime.vendors.atlas.copies import Copies
-from landbridge.runtime.vendors.atlas.format import SIMULATOR_PLATFORM
 from landbridge.runtime.vendors.atlas.model import AtlasModel
 
 _log = logging.getLogger(__name__)
-
-_SOC = re.compile(r"ascend(\d+)([a-z]?)", re.IGNORECASE)
 
 
 class AtlasDriver(Driver):
@@ -71,7 +68,7 @@ class AtlasDriver(Driver):
             self._context = context.value
             self.run_on_device = _run_mode(self.acl) == RUN_ON_DEVICE
             self._copies = Copies(self.acl, run_on_device=self.run_on_device)
-            self.versions: Mapping[str, str] = _read_versions(self.acl)
+            self.versions: Mapping[str, str] = _read_versions(self.acl, str(getattr(self._process.library, "_name", "")))
         except BaseException:
             self.close()
             raise
@@ -136,7 +133,7 @@ class AtlasDriver(Driver):
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> AtlasModel:
         """Load an OM file; the option ``gears`` says how a batch may be spread over its gears (`landbridge.runtime.gears`)."""
-        self._check_versions(signature)
+        self._check(signature)
         model = AtlasModel(self, blob, signature, options)
         self._models.add(model)
         return model
@@ -180,20 +177,19 @@ class AtlasDriver(Driver):
         _log.debug("free memory is unknown: %s", acl_text)
         return None
 
-    def _check_versions(self, signature: Signature) -> None:
-        if signature.versions.get("platform", "").startswith(SIMULATOR_PLATFORM) and not self.simulated:
-            raise DeviceError(
-                "this offline model was made by Landbridge for its simulator; a real device cannot run it",
-                at=self.acl.at,
-                hint=f"compile the model with ATC: atc --soc_version={self.versions.get('soc', '...')}",
-                code="LB4006",
-            )
-        built, here = signature.versions.get("soc", ""), self.versions.get("soc", "")
-        if built and here and _soc_family(built) != _soc_family(here):
-            hint = f"compile the model again: atc --soc_version={here}"
-            raise DeviceError(
-                f"the offline model was compiled for {built}, this device is {here}", at=self.acl.at, hint=hint, code="LB4004"
-            )
+    def _check(self, signature: Signature) -> None:
+        """Check that what is installed can run a model.
+
+        Raises:
+            DeviceError: it cannot; the message has every reason.
+        """
+        found = list(misfits(signature, self.versions, self.acl, simulated=self.simulated))
+        if len(found) == 1:
+            raise found[0].within(self.acl.at)
+        if found:
+            lines = [f"{number}. {misfit.message}\n     fix: {misfit.hint}" for number, misfit in enumerate(found, 1)]
+            text = f"{len(found)} reasons why this offline model cannot run here:\n  " + "\n  ".join(lines)
+            raise DeviceError(text, at=self.acl.at, code="LB4018")
 
 
 class _Process:
@@ -264,8 +260,8 @@ def _run_mode(acl: Acl) -> int:
     return mode.value
 
 
-def _read_versions(acl: Acl) -> dict[str, str]:
-    versions = {}
+def _read_versions(acl: Acl, library: str) -> dict[str, str]:
+    versions = {"cann": installed_cann(library)}
     if acl.has("aclrtGetSocName"):
         soc: bytes | None = acl.get("aclrtGetSocName")
         versions["soc"] = (soc or b"").decode("utf-8", "replace")
@@ -274,9 +270,3 @@ def _read_versions(acl: Acl) -> dict[str, str]:
         acl.call("aclrtGetVersion", *(byref(part) for part in parts))
         versions["acl"] = ".".join(str(part.value) for part in parts)
     return {key: text for key, text in versions.items() if text}
-
-
-def _soc_family(soc: str) -> str:
-    """Return what must be equal for a model to run: ``Ascend310P3`` and ``Ascend310P1`` are both "310p"."""
-    match = _SOC.match(soc)
-    return f"{match[1]}{match[2]}".lower() if match else soc.lower()
