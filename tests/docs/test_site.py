@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import landbridge
+from support.browser import browser, console, open_page, requests, unavailable
 from support.pages import PAGES, ROOT
 
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=[\"']?(https?:)?//|@import|url\([\"']?(?:https?:)?//")
@@ -43,6 +44,30 @@ def test_every_public_name_has_its_place_in_the_reference(site: Path) -> None:
     missing = [name for name in landbridge.__all__ if f'id="landbridge.{name}"' not in reference]
     assert missing == ["nn", "errors", "__version__"], "these are modules and a string, told of in words"
     assert all(f"lb.{name}" in reference for name in missing)
+
+
+@pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+def test_opened_as_files_the_pages_fit_their_window_ask_for_nothing_and_can_be_searched(site: Path) -> None:
+    for width in (1280, 400):
+        with browser(width) as driver:
+            for name in ("index", "tutorial", "architecture", "how-to/from-megengine", "reference/running"):
+                open_page(driver, site / f"{name}.html")
+                assert driver.execute_script("return document.documentElement.scrollWidth") <= width, name
+            driver.get(f"{(site / 'how-to/float16.html').as_uri()}?q=gears")
+            driver.set_script_timeout(30)
+            found = driver.execute_async_script(
+                """
+                const done = arguments[0]
+                const look = () => {
+                  const items = [...document.querySelectorAll(".md-search-result__item a")].map(a => a.href)
+                  items.length ? done(items) : setTimeout(look, 50)
+                }
+                look()
+                """
+            )
+            assert any("dynamic-batch.html" in address for address in found)
+            assert [address for address in requests(driver) if address.startswith(("http:", "https:", "ws:", "wss:"))] == []
+            assert console(driver) == []
 
 
 def test_what_is_loaded_from_elsewhere_would_be_seen() -> None:
