@@ -16,7 +16,10 @@ from typing import Any
 
 import tvm
 
+from landbridge.ir.body import Body
+from landbridge.ir.sizes import render_type
 from landbridge.ir.topology import Topology
+from landbridge.runtime import notebook
 from landbridge.runtime.device import Device
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import ModelError, SignatureError, UsageError
@@ -71,6 +74,13 @@ class ExternModel:
     name: str = "offline model"
     alternatives: tuple[ExternModel, ...] = ()
     device: str = ""
+
+    def __repr__(self) -> str:
+        return f"ExternModel('{self.name}', {self.vendor}, {len(self.data)} bytes, {self.signature!r})"
+
+    def _repr_html_(self) -> str:
+        about = notebook.title(f"{self.name}: {self.vendor}, {len(self.data)} bytes, sha256:{self.digest[:16]}")
+        return about + self.signature._repr_html_()
 
     @staticmethod
     def from_bytes(
@@ -212,12 +222,45 @@ class Program:
         externs: the offline models by symbol; the module's attribute `EXTERNS` lists the same symbols.
         source: the serialised ONNX model it came from, or None; `landbridge.offload` and ``split`` cut regions out of it.
         fallbacks: the regions that are run by a general interpreter, by symbol, with the reason.
+
+    Example:
+        >>> model = lb.from_onnx("digits/digits.onnx")
+        >>> model
+        Program('digits.onnx', image: uint8 [n, 8, 8, 1] -> probabilities, digit, 29 operators)
     """
 
     module: tvm.IRModule
     externs: Mapping[str, ExternModel] = field(default_factory=dict)
     source: bytes | None = None
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        info, body = ModuleInfo.of(self.module), Body.of(self.module)
+        takes = ", ".join(f"{info.user_name(param)}: {render_type(param.ty)}" for param in body.params)
+        models = ", ".join(f"{entry.name} on {entry.device}" for entry in info.externs.values())
+        held = f"; offline models: {models}" if models else ""
+        return f"Program('{info.model}', {takes} -> {', '.join(self._outputs())}, {len(body.bindings)} operators{held})"
+
+    def _repr_html_(self) -> str:
+        info, body = ModuleInfo.of(self.module), Body.of(self.module)
+        ends = [("input", info.user_name(param), render_type(param.ty)) for param in body.params]
+        ends += [("output", name, render_type(output.ty)) for name, output in zip(self._outputs(), body.outputs, strict=True)]
+        models = [(entry.name, f"{entry.vendor} on {entry.device}", repr(entry.signature)) for entry in info.externs.values()]
+        fallbacks = [(region.value, region.vendor, ", ".join(region.nodes), region.reason) for region in self.fallbacks.values()]
+        return "".join(
+            [
+                notebook.title(f"{info.model or 'program'}: {len(body.bindings)} operators"),
+                notebook.table("inputs and outputs", ("", "name", "type"), ends),
+                notebook.table("offline models", ("name", "runs on", "signature"), models),
+                notebook.table("fallbacks", ("value", "run by", "operators", "reason"), fallbacks),
+            ]
+        )
+
+    def _outputs(self) -> list[str]:
+        """Return the user's names of the outputs."""
+        info, outputs = ModuleInfo.of(self.module), Body.of(self.module).outputs
+        named = [wish.name for wish in info.outputs]
+        return named or [info.user_name(output) if hasattr(output, "name") else "constant" for output in outputs]
 
     def with_module(self, module: tvm.IRModule) -> Program:
         """Return this program with another module."""

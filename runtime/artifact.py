@@ -129,6 +129,11 @@ class Artifact:
     digest: str = field(default="", compare=False)
     section_digests: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    def __repr__(self) -> str:
+        nbytes = sum(len(data) for data in self.sections.values())
+        held = f", {len(self.sections)} sections of {nbytes} bytes" if self.sections else ""
+        return f"Artifact('{self.name}', {len(self.plan.steps)} steps{held})"
+
 
 @dataclass(frozen=True)
 class Manifest:

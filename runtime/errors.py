@@ -9,6 +9,14 @@ Every error has a code that stays the same from release to release, such as LB12
 whatever has none of its own; where an error is raised, ``code=`` names a closer one.
 
 This file imports only the standard library; it is public as ``landbridge.errors``.
+
+Example:
+    >>> try:
+    ...     session.run({"image": images.astype("float32")})
+    ... except lb.errors.InputError as error:
+    ...     print(error.code, error)
+    LB1203 input 'image': float32 [20, 8, 8, 1], expected uint8 [n, 8, 8, 1]
+      hint: convert it: array.astype("uint8")
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from landbridge.runtime import notebook
 from landbridge.runtime.device_memory import DeviceMemory
 from landbridge.runtime.dims import Size, evaluate, names, render, render_shape
 from landbridge.runtime.report import Cast, Crossing, Report
@@ -23,8 +24,7 @@ def render_report(report: Report, budgets: Mapping[str, int], dims: Mapping[str,
 
 
 def _copies(report: Report) -> str:
-    count = len(report.copies)
-    title = f"{count} crossing{'' if count == 1 else 's'}, the minimum is {report.minimum_copies}"
+    title = f"{_counted(len(report.copies), 'crossing')}, the minimum is {report.minimum_copies}"
     if not report.copies:
         return title
     head = ("  value", "dtype", "shape", "bytes", "direction", "from -> to", "reason")
@@ -55,8 +55,7 @@ def _totals(report: Report) -> str:
 
 
 def _casts(report: Report) -> str:
-    count = len(report.casts)
-    title = f"{count} cast{'' if count == 1 else 's'}"
+    title = _counted(len(report.casts), "cast")
     if not report.casts:
         return title
     head = ("  value", "from -> to", "shape", "bytes", "direction", "between", "reason")
@@ -81,8 +80,7 @@ def _remedies(entries: Sequence[Crossing | Cast]) -> list[str]:
 
 
 def _fallbacks(report: Report) -> str:
-    count = len(report.fallbacks)
-    title = f"{count} fallback{'' if count == 1 else 's'}"
+    title = _counted(len(report.fallbacks), "fallback")
     if not report.fallbacks:
         return f"{title}: every host operator is native code"
     head = ("  value", "run by", "operators", "reason")
@@ -105,6 +103,44 @@ def _memory(memory: Sequence[DeviceMemory], budgets: Mapping[str, int], dims: Ma
         allowed = (str(budgets.get(device.device, "")),) if budgets else ()
         rows.append((f"  {device.device}", *parts, told(device.total), *allowed, ", ".join(device.gears)))
     return rows
+
+
+def report_to_html(report: Report) -> str:
+    """Return the report as tables of HTML, as notebooks show it."""
+    crossing = f"{_counted(len(report.copies), 'crossing')}, the minimum is {report.minimum_copies}; {_totals(report)}"
+    copies = [
+        (
+            c.value,
+            f"{c.dtype} {render_shape(c.shape)}",
+            render(c.nbytes),
+            f"{c.source} → {c.destination}",
+            f"{c.producer} → {c.consumer}",
+            c.reason + _remark(c),
+            c.remedy,
+        )
+        for c in report.copies
+    ]
+    casts = [
+        (c.value, f"{c.source} → {c.destination}", render_shape(c.shape), render(c.nbytes), c.direction, c.reason, c.remedy)
+        for c in report.casts
+    ]
+    fallbacks = [(f.value, f.vendor, ", ".join(f.nodes), f.reason) for f in report.fallbacks]
+    memory = [(m.device, *(render(getattr(m, part)) for part in PARTS), render(m.total)) for m in report.memory]
+    between = ("value", "type", "bytes", "direction", "from → to", "reason", "what would spare it")
+    return "".join(
+        [
+            notebook.title(crossing),
+            notebook.table("crossings", between, copies),
+            notebook.table("casts", ("value", "from → to", "shape", "bytes", "direction", "reason", "what would spare it"), casts),
+            notebook.table("fallbacks", ("value", "run by", "operators", "reason"), fallbacks),
+            notebook.table("launches", ("offline model", "batches"), report.launches.items()),
+            notebook.table("memory in bytes", ("device", *PARTS, "total"), memory),
+        ]
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _section(title: str, lines: Sequence[str]) -> str:

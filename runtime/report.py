@@ -130,6 +130,15 @@ class Report:
         """Bytes that cross once, when the model is loaded."""
         return dims.total(copy.nbytes for copy in self.copies if not copy.aliased and copy.once)
 
+    def __repr__(self) -> str:
+        counts = (f"{len(self.copies)} crossings of at least {self.minimum_copies}", f"{len(self.casts)} casts")
+        return f"Report({', '.join(counts)}, {len(self.fallbacks)} fallbacks; {dims.render(self.run_nbytes)} bytes cross in a run)"
+
+    def _repr_html_(self) -> str:
+        from landbridge.runtime.render_report import report_to_html  # noqa: PLC0415 - as in `render`
+
+        return report_to_html(self)
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         return {

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.runtime import dtypes
+from landbridge.runtime import dtypes, notebook
 from landbridge.runtime.artifact import Artifact, from_bytes, read
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.bound import BoundRun
@@ -110,6 +110,13 @@ class Session:
         inputs: what `run` takes.
         outputs: what it returns.
         simulated: names of the vendors that a simulator or a recording stands in for.
+
+    Example:
+        >>> with lb.load("digits/digits.lbr", simulate=["atlas"]) as session:
+        ...     print(session.inputs[0].name, session.inputs[0])
+        ...     session.run({"image": images[:3]})["digit"].shape
+        image uint8 [n, 8, 8, 1]
+        (3,)
     """
 
     def __init__(
@@ -482,7 +489,20 @@ class Session:
 
     def __repr__(self) -> str:
         simulated = f", simulated: {', '.join(self.simulated)}" if self.simulated else ""
-        return f"Session('{self.artifact.name}'{simulated})"
+        takes, gives = (", ".join(f"{info.name}: {info}" for info in infos) for infos in (self.inputs, self.outputs))
+        return f"Session('{self.artifact.name}', {self.state}, {takes} -> {gives}{simulated})"
+
+    def _repr_html_(self) -> str:
+        ends = [(kind, info.name, str(info)) for kind, infos in (("input", self.inputs), ("output", self.outputs)) for info in infos]
+        models = [(one.name or one.symbol, f"{one.vendor} on {one.device}", repr(one.signature)) for one in self.artifact.externs]
+        simulated = f", simulated: {', '.join(self.simulated)}" if self.simulated else ""
+        return "".join(
+            [
+                notebook.title(f"{self.artifact.name}: {self.state}{simulated}"),
+                notebook.table("inputs and outputs", ("", "name", "type"), ends),
+                notebook.table("offline models", ("name", "runs on", "signature"), models),
+            ]
+        )
 
     def _order(self, dims: Mapping[str, int], at: str) -> tuple[int, ...]:
         """Return extents in the plan's order."""

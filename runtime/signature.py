@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from landbridge.runtime import notebook
+
 Dim = int | str
 """A fixed extent, or the name of a dimension whose extent the caller chooses; equal names have equal extents."""
 
@@ -40,6 +42,10 @@ class Port:
         shape: as the caller must give it (the AIPP *source* shape where there is AIPP).
         layout: "NCHW", "NHWC", "ND" …; "ND" where the file does not say.
         aipp: the preprocessing inside the model, or None.
+
+    Example:
+        >>> print(lb.Port("image", "float16", ("batch", 3, 224, 224), layout="NCHW"))
+        float16 [batch, 3, 224, 224] NCHW
     """
 
     name: str
@@ -47,6 +53,11 @@ class Port:
     shape: tuple[Dim, ...]
     layout: str = "ND"
     aipp: Aipp | None = None
+
+    def __str__(self) -> str:
+        layout = "" if self.layout == "ND" else f" {self.layout}"
+        image = f", {self.aipp.mode} AIPP from {self.aipp.source_format}" if self.aipp else ""
+        return f"{self.dtype} [{', '.join(map(str, self.shape))}]{layout}{image}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,11 @@ class Gears:
         kind: "batch" (one number a gear), "image" (height, width) or "dims" (all dynamic dims in order).
         choices: the gears in the order of the file.
         output_shapes: for each gear the shapes of all outputs; empty where the file does not tell, and for "batch".
+
+    Example:
+        >>> gears = lb.Gears("batch", ((1,), (4,), (8,)))
+        >>> gears.batches, str(gears)
+        ((1, 4, 8), 'batch gears 1, 4, 8')
     """
 
     kind: str
@@ -67,6 +83,9 @@ class Gears:
     def batches(self) -> tuple[int, ...]:
         """The batch sizes, ascending; empty for other kinds."""
         return tuple(sorted(choice[0] for choice in self.choices)) if self.kind == "batch" else ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} gears {', '.join('x'.join(map(str, choice)) for choice in self.choices)}"
 
 
 BATCH = "batch"
@@ -102,6 +121,17 @@ class Signature:
     weight_nbytes: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        takes, gives = (", ".join(f"{port.name}: {port}" for port in ports) for ports in (self.inputs, self.outputs))
+        return f"Signature({takes} -> {gives}{f'; {self.gears}' if self.gears else ''})"
+
+    def _repr_html_(self) -> str:
+        ports = [(kind, port.name, str(port)) for kind, found in (("input", self.inputs), ("output", self.outputs)) for port in found]
+        facts = {"gears": str(self.gears) if self.gears else "", "workspace": f"{self.workspace_nbytes or ''}"}
+        facts |= {"weights": f"{self.weight_nbytes or ''}", **self.versions}
+        told = [(name, text, self.origin.get(name, "")) for name, text in facts.items() if text]
+        return notebook.table("signature", ("", "name", "type"), ports) + notebook.table("facts", ("", "", "from"), told)
 
     def to_json(self) -> dict[str, Any]:
         """Return the signature as plain data that `from_json` reads back to an equal one."""

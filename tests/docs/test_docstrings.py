@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import landbridge as lb
+from support.iree_modules import add, vmfb
 from support.pages import ROOT, demo
+from support.tflite_models import dense
 
 REFERENCE = sorted((ROOT / "docs/reference").glob("*.md"))
 
@@ -43,6 +45,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("examples")
     demo(("demo", "--keep", "digits"), folder)
     model = lb.from_onnx(folder / "digits/digits.onnx")
+    (folder / "net.tflite").write_bytes(dense(np.ones((4, 2), np.float32), {"x": (1, 4)}, ("y", (1, 2))))
+    (folder / "net.vmfb").write_bytes(vmfb(add()))
     session = lb.load(folder / "digits/digits.lbr", simulate=["atlas"])
     images = np.load(folder / "digits/images.npz")["image"]
     return {"lb": lb, "np": np, "model": model, "compiled": lb.compile(model), "session": session, "images": images, "folder": folder}
@@ -50,16 +54,27 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", documented())
 def test_the_examples_of(name: str, names: dict[str, Any]) -> None:
+    _run_examples(documented()[name], name, names)
+
+
+def test_the_example_of_the_module_api(names: dict[str, Any]) -> None:
+    _run_examples(lb.nn, "landbridge.nn", names, recurse=False)
+
+
+def _run_examples(thing: Any, name: str, names: dict[str, Any], *, recurse: bool = True) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
     told: list[str] = []
-    thing = documented()[name]
     home = thing if inspect.ismodule(thing) else import_module(thing.__module__)
     with chdir(names["folder"]):
-        for test in doctest.DocTestFinder().find(thing, name, globs={**vars(home), **names}):
+        for test in doctest.DocTestFinder(recurse=recurse).find(thing, name, globs={**vars(home), **names}):
             runner.run(test, out=told.append)
             skipped = any(doctest.SKIP in example.options for example in test.examples)
             assert not skipped or test.name in NOT_RUN
     assert not told, "".join(told)
+
+
+def test_every_public_name_has_an_example() -> None:
+    assert [name for name in lb.__all__ if name != "__version__" and ">>>" not in (inspect.getdoc(getattr(lb, name)) or "")] == []
 
 
 def test_an_example_is_a_dialogue() -> None:

@@ -5,6 +5,15 @@ keeps what it did. Everything of ``tvm.relax.frontend.nn`` is here under the sam
 
 An offline model keeps its weights inside its blob: such a module has no loose weights to hand out, and asking for them is an
 error (R7). It is saved whole, as a compiled artifact.
+
+Example:
+    >>> class Net(lb.nn.Module):
+    ...     def __init__(self):
+    ...         self.backbone = lb.AtlasRuntimeSubgraph(open("digits/backbone.om", "rb").read(), name="backbone.om")
+    ...     def forward(self, x):
+    ...         return lb.nn.softmax(self.backbone(x)[0], axis=1)
+    >>> lb.from_module(Net(), {"x": lb.TensorSpec(("n", 1, 8, 8), "float32")})
+    Program('Net', x: float32 [n, 1, 8, 8] -> output, 2 operators; offline models: backbone.om on atlas0)
 """
 
 from __future__ import annotations
@@ -206,37 +215,66 @@ class MagicMindRuntimeSubgraph(RuntimeSubgraph):
 
     What it expects is asked of the vendor's Python package, where that is installed (a card is not needed), unless ``signature``
     says so: ``lb.ExternModel.from_file`` reads it from a sidecar beside the file.
+
+    Example:
+        >>> told = lb.Signature((lb.Port("x", "float32", (1, 4)),), (lb.Port("y", "float32", (1, 4)),))
+        >>> net = lb.MagicMindRuntimeSubgraph(b"the bytes of net.mm", signature=told, name="net.mm")
     """
 
     vendor = "magicmind"
 
 
 class OpenvinoRuntimeSubgraph(RuntimeSubgraph):
-    """A blob that OpenVINO exported."""
+    """A blob that OpenVINO exported.
+
+    Example:
+        >>> def head(x):  # the same without a file: OpenVINO compiles the region
+        ...     return lb.offload(x, "openvino0", inputs=["features"], outputs=["logits"])
+        >>> blob = next(iter(head(model).externs.values()))
+        >>> lb.OpenvinoRuntimeSubgraph(blob.data).vendor
+        'openvino'
+    """
 
     vendor = "openvino"
 
 
 class OnnxruntimeRuntimeSubgraph(RuntimeSubgraph):
-    """A serialised ONNX model that ONNX Runtime runs on the CPU."""
+    """A serialised ONNX model that ONNX Runtime runs on the CPU.
+
+    Example:
+        >>> digits = lb.OnnxruntimeRuntimeSubgraph(open("digits/digits.onnx", "rb").read())
+    """
 
     vendor = "onnxruntime"
 
 
 class TensorrtRuntimeSubgraph(RuntimeSubgraph):
-    """A TensorRT plan, which does not tell its signature: give ``signature``, such as ``landbridge capture`` finds."""
+    """A TensorRT plan, which does not tell its signature: give ``signature``, such as ``landbridge capture`` finds.
+
+    Example:
+        >>> told = lb.Signature((lb.Port("x", "float32", (1, 4)),), (lb.Port("y", "float32", (1, 4)),))
+        >>> engine = lb.TensorrtRuntimeSubgraph(b"ftrt and the rest of net.plan", signature=told)
+    """
 
     vendor = "tensorrt"
 
 
 class LitertRuntimeSubgraph(RuntimeSubgraph):
-    """A LiteRT model (.tflite)."""
+    """A LiteRT model (.tflite).
+
+    Example:
+        >>> net = lb.LitertRuntimeSubgraph(open("net.tflite", "rb").read())
+    """
 
     vendor = "litert"
 
 
 class IreeRuntimeSubgraph(RuntimeSubgraph):
-    """A module that IREE compiled for a CPU (.vmfb)."""
+    """A module that IREE compiled for a CPU (.vmfb).
+
+    Example:
+        >>> net = lb.IreeRuntimeSubgraph(open("net.vmfb", "rb").read())
+    """
 
     vendor = "iree"
 
