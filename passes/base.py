@@ -144,7 +144,7 @@ class Pipeline:
         ran = f"after {', '.join(before)}" if before else "the first of the pipeline"
         return PassError(
             f"pass {step.name} failed ({ran}): {type(error).__name__}: {error}",
-            hint=f"this is a bug of Landbridge; replay it with landbridge.passes.run_reproducer({str(path)!r})",
+            hint=f"this is a bug of Landbridge, please report it with {path}; landbridge reproduce {path} runs it again",
             code="LB9101",
         )
 

@@ -26,7 +26,7 @@ def write_reproducer(module: tvm.IRModule, pipeline: str, error: Exception, fold
     failing = pipeline.partition(",")[0].partition("{")[0]
     path = folder / f"reproducer_{failing}.py"
     reason = "\n".join(f"#   {line}" for line in f"{type(error).__name__}: {error}".splitlines())
-    head = f"# a reproducer: landbridge.passes.run_reproducer(<this file>)\n{_PIPELINE}{pipeline}\n# it failed with\n{reason}\n"
+    head = f"# a reproducer: landbridge reproduce <this file>\n{_PIPELINE}{pipeline}\n# it failed with\n{reason}\n"
     path.write_text(f"{head}{print_module(module)}\n", encoding="utf-8")
     return path
 

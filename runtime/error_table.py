@@ -62,7 +62,7 @@ Cause: the file is no Ed25519 key in PEM form, has a passphrase, exists already,
 Fix: make keys by landbridge keygen, and give NAME.key to sign, NAME.pub to trust.
 
 LB1109 A file is no reproducer of a failed pass.
-Cause: landbridge replay takes the files that a failed compilation (LB9101) names.
+Cause: landbridge reproduce takes the files that a failed compilation (LB9101) names.
 Fix: give the file that the message of the failure named.
 
 LB1110 A function was given something of another Python type.
@@ -511,7 +511,7 @@ Fix: please report it, with the reproducer that the message names.
 
 LB9101 A pass failed.
 Cause: a bug of Landbridge; the program before the pass was written to a file.
-Fix: please report it with that file; landbridge replay FILE runs it again.
+Fix: please report it with that file; landbridge reproduce FILE runs it again.
 
 LB9200 A program breaks the rules of its phase.
 Cause: a bug of Landbridge, or a program that was made by hand.

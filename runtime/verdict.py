@@ -6,7 +6,7 @@ The first value that differs names the region to look at. A value can be compare
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,11 +31,15 @@ class Checked:
         where: such as "into backbone.om on atlas0".
         difference: of the value.
         buffer: of the plan.
+        found: what the run gave.
+        expected: what it should have given.
     """
 
     where: str
     difference: Difference
     buffer: int
+    found: Any = field(default=None, repr=False, compare=False)
+    expected: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,18 @@ class Verdict:
         checked: every comparison, in the order of the run.
         skipped: values at the border of an offline model that cannot be compared, each with the reason.
         first_region: the region whose result is the first that differs; "" where all agree.
+        by_host: whether that is the CPU's code, and neither an offline model nor the inputs.
     """
 
     checked: tuple[Checked, ...]
     skipped: dict[str, str]
     first_region: str
+    by_host: bool = False
+
+    @property
+    def first(self) -> Checked | None:
+        """The first that differs."""
+        return next((entry for entry in self.checked if not entry.difference.agrees), None)
 
     @property
     def agrees(self) -> bool:
@@ -87,7 +98,7 @@ def judge(
         by: what to call what has no value of some name, such as "detector.onnx".
         tolerance: for every value of floating type; by default what fits the coarsest type that took part in making the value.
     """
-    regions, plan = _Regions(artifact), artifact.plan
+    regions, plan = Regions(artifact), artifact.plan
     found: list[tuple[str, str, int, Any]] = []
     for boundary in boundaries:
         place = f"{boundary.model} on {boundary.device}"
@@ -102,19 +113,44 @@ def judge(
             skipped[f"{name} {where}"] = reason
             continue
         allowed = tolerance or TOLERANCES[regions.precision[buffer]]
-        checked.append(Checked(where, compare(name, np.asarray(array), np.asarray(expected[name]), allowed, dtype), buffer))
+        real, wanted = np.asarray(array), np.asarray(expected[name])
+        checked.append(Checked(where, compare(name, real, wanted, allowed, dtype), buffer, real, wanted))
     first = next((entry for entry in checked if not entry.difference.agrees), None)
-    return Verdict(tuple(checked), skipped, regions.region(first.buffer) if first else "")
+    if first is None:
+        return Verdict(tuple(checked), skipped, "")
+    region = regions.of(first.buffer)
+    return Verdict(tuple(checked), skipped, str(region), by_host=bool(region.operators))
 
 
 @dataclass(frozen=True)
-class _Regions:
+class Region:
+    """What made a value.
+
+    Attributes:
+        model: the offline model, where it is one.
+        operators: the host's operators since the last offline model, else.
+        borders: the buffers that those begin with: what offline models gave, or inputs of the plan.
+    """
+
+    model: str
+    operators: tuple[str, ...]
+    borders: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        more = f" and {len(self.operators) - 8} more" if len(self.operators) > 8 else ""
+        return self.model or (f"the CPU's code for {', '.join(self.operators[:8])}{more}" if self.operators else "the inputs")
+
+
+@dataclass(frozen=True)
+class Regions:
     """What the comparison asks of an artifact: in what types values are made, and by which regions."""
 
     artifact: Artifact
 
     @cached_property
     def roots(self) -> list[int]:
+        """By buffer, the one whose memory it is in."""
         return list(roots(self.artifact.plan))
 
     @cached_property
@@ -140,27 +176,30 @@ class _Regions:
                 found[root] = coarsest(found[root], plan.buffers[buffer].dtype, own, *read)
         return [coarsest(buffer.dtype, found[root]) for buffer, root in zip(plan.buffers, self.roots, strict=True)]
 
-    def region(self, buffer: int) -> str:
+    def of(self, buffer: int) -> Region:
         """Return what made a buffer's value: an offline model, or the host's operators since the last one."""
         plan = self.artifact.plan
         operators: list[str] = []
+        borders: dict[int, None] = {}
         wanted, seen = [buffer], set[int]()
         while wanted:
             root = self.roots[wanted.pop()]
+            if plan.buffers[root].storage in ("input", "late") and root not in self.writers:
+                borders[root] = None
             for index in self.writers.get(root, ()):
                 step = plan.steps[index]
+                if isinstance(step, Extern):
+                    if not operators:
+                        return Region(self._model(step), (), ())
+                    borders.update(dict.fromkeys(output for output in step.outputs if self.roots[output] == root))
+                    continue
                 if index in seen:
                     continue
                 seen.add(index)
-                if isinstance(step, Extern):
-                    if not operators:
-                        return self._model(step)
-                    continue
                 if isinstance(step, Segment):
                     operators = [*step.operators, *operators]
                 wanted += step.reads
-        listed = ", ".join(operators[:8]) + (f" and {len(operators) - 8} more" if len(operators) > 8 else "")
-        return f"the CPU's code for {listed}" if operators else "the inputs"
+        return Region("", tuple(operators), tuple(borders))
 
     def _model(self, step: Extern) -> str:
         record = next(record for record in self.artifact.externs if record.symbol == step.model)

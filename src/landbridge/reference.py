@@ -22,6 +22,7 @@ class Reference:
     Attributes:
         title: what messages call it.
         by: "onnxruntime" or "onnx", whoever computes.
+        model: the `ModelProto`.
         names: of all values that can be asked for.
     """
 
@@ -36,8 +37,8 @@ class Reference:
         Raises:
             ModelError: it cannot be read or is not valid.
         """
-        self._model, self.title = load(model, name)
-        graph = self._model.graph
+        self.model, self.title = load(model, name)
+        graph = self.model.graph
         constants = {tensor.name for tensor in graph.initializer}
         self._inputs = {value.name for value in graph.input} - constants
         self._made = {name for node in graph.node for name in node.output if name}
@@ -70,7 +71,7 @@ class Reference:
             ModelError: the model cannot be prepared; the function raises it too.
         """
         model = onnx.ModelProto()
-        model.CopyFrom(self._model)
+        model.CopyFrom(self.model)
         outputs = [value.name for value in model.graph.output]
         names = outputs if wanted is None else list(wanted)
         model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs)

@@ -48,7 +48,7 @@ def test_it_has_the_module_before_the_pass_the_pipeline_and_the_error(tmp_path: 
     path = write_reproducer(half_placed(), "hoist-casts{max-depth=4},elide-copies", ZeroDivisionError("two\nlines"), tmp_path / "new")
     assert path == tmp_path / "new" / "reproducer_hoist-casts.py"
     assert path.read_text().startswith(
-        "# a reproducer: landbridge.passes.run_reproducer(<this file>)\n"
+        "# a reproducer: landbridge reproduce <this file>\n"
         "# pipeline: hoist-casts{max-depth=4},elide-copies\n"
         "# it failed with\n"
         "#   ZeroDivisionError: two\n"

@@ -25,6 +25,9 @@ def add(verbs: options.Verbs) -> None:
     inputs.add(parser, fill="random")
     parser.add_argument("--rtol", type=float, metavar="R", help="allow this share of an element (default: what the types in use allow)")
     parser.add_argument("--atol", type=float, metavar="A", help="allow this much at any element (default: likewise)")
+    parser.add_argument(
+        "--no-bisect", action="store_true", help="where the CPU's code is wrong, do not compile parts of it to find the operator"
+    )
     options.add_simulate(parser)
 
 
@@ -39,21 +42,24 @@ def execute(arguments: argparse.Namespace) -> int:
         progress.now(f"loading {arguments.artifact}")
         with load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session:
             progress.now(f"running {arguments.artifact} and {arguments.reference}")
-            verdict = verify(session, reference, inputs.read(session.inputs, arguments), tolerance)
+            given = inputs.read(session.inputs, arguments)
+            verdict, culprit = verify(session, reference, given, tolerance, bisects=not arguments.no_bisect)
             simulated = list(session.simulated)
     data = {
         "artifact": arguments.artifact,
         "reference": arguments.reference,
         "computed_by": reference.by,
         **verdict.to_json(),
+        "culprit": culprit.to_json() if culprit else None,
         "simulated": simulated,
     }
-    options.say(arguments, _text(verdict, reference, simulated), data)
+    options.say(arguments, _text(verdict, culprit, reference, simulated), data)
     return 0 if verdict.agrees and verdict.checked else 1
 
 
-def _text(verdict: Verdict, reference: Any, simulated: list[str]) -> str:
+def _text(verdict: Verdict, culprit: Any, reference: Any, simulated: list[str]) -> str:
     lines = verdicts.render(verdict, by=f"{reference.title}, computed by {reference.by}")
+    lines += [f"  {culprit.render()}"] if culprit else []
     if not verdict.checked:
         lines.append(f"nothing could be compared: {reference.title} has no value of any of these names")
     if simulated:
