@@ -119,12 +119,8 @@ def compare(name: str, found: Array, expected: Array, tolerance: Tolerance, dtyp
         nans, infs = (_count(np.isnan, real), _count(np.isnan, wanted)), (_count(np.isinf, real), _count(np.isinf, wanted))
         return Difference(name, dtype, found.shape, 0, 0, 0, nans, infs, max(real.size, wanted.size), None, 0, 0, expected.shape, allowed)
     finite = np.isfinite(real) & np.isfinite(wanted)
-    with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.where(finite, np.abs(np.where(finite, real, 0) - np.where(finite, wanted, 0)), 0)
+    gap, _, wrong = _gaps(real, wanted, allowed)
     size = np.abs(np.where(finite, wanted, 0))
-    bound = allowed.atol + allowed.rtol * size + allowed.scaled * size.max(initial=0)
-    same_kind = (np.isnan(real) & np.isnan(wanted)) | (real == wanted)
-    wrong = np.where(finite, gap > bound, ~same_kind)
     first = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape)) if wrong.any() else None
     return Difference(
         name=name,
@@ -142,6 +138,35 @@ def compare(name: str, found: Array, expected: Array, tolerance: Tolerance, dtyp
         expected_shape=expected.shape,
         tolerance=allowed,
     )
+
+
+def shares(found: Array, expected: Array, tolerance: Tolerance, dtype: str = "") -> Array:
+    """Return for each element by how much it differs as a share of what is allowed: beyond 1 it differs too much.
+
+    Args:
+        found: of the shape of ``expected``.
+        tolerance: as it was applied (`Difference.tolerance`).
+        dtype: as for `compare`.
+
+    Returns:
+        float64, of that shape; of complex ones the real and the imaginary parts in a last axis. Infinite where nothing may differ or
+        where only one of the two is a number.
+    """
+    real, wanted = _numbers(found, dtype or found.dtype.name), _numbers(expected, expected.dtype.name)
+    gap, bound, wrong = _gaps(real, wanted, tolerance)
+    share = np.divide(gap, bound, out=np.where(gap > 0, np.inf, 0.0).astype(np.float64), where=np.asarray(bound) > 0, casting="unsafe")
+    return np.where(np.isfinite(real) & np.isfinite(wanted), share, np.where(wrong, np.inf, 0.0))
+
+
+def _gaps(real: Array, wanted: Array, allowed: Tolerance) -> tuple[Array, Array, Array]:
+    """Return how far elements are apart, 0 where they are not numbers both; how far they may be; and which are wrong."""
+    finite = np.isfinite(real) & np.isfinite(wanted)
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.where(finite, np.abs(np.where(finite, real, 0) - np.where(finite, wanted, 0)), 0)
+    size = np.abs(np.where(finite, wanted, 0))
+    bound = allowed.atol + allowed.rtol * size + allowed.scaled * size.max(initial=0)
+    same_kind = (np.isnan(real) & np.isnan(wanted)) | (real == wanted)
+    return gap, bound, np.where(finite, gap > bound, ~same_kind)
 
 
 def comparable(dtype: str) -> bool:

@@ -20,8 +20,7 @@ def add(verbs: options.Verbs) -> None:
         lean=True,
     )
     parser.add_argument("artifact", metavar="ARTIFACT", help="exit status: 0 all agrees, 1 something differs or could not be run")
-    parser.add_argument("--rtol", type=float, metavar="R", help="allow this share of an element (default: what the types in use allow)")
-    parser.add_argument("--atol", type=float, metavar="A", help="allow this much at any element (default: likewise)")
+    verdicts.add(parser)
     options.add_simulate(parser)
 
 
@@ -30,6 +29,7 @@ def execute(arguments: argparse.Namespace) -> int:
     allowed = verdicts.tolerance(arguments.rtol, arguments.atol)
     with options.working(arguments, f"testing {arguments.artifact}"):
         found = selftest(Path(arguments.artifact), simulate=options.simulated(arguments), tolerance=allowed)
+    verdicts.write_picture(arguments.picture, found.verdicts, Path(arguments.artifact).name, by=found.by)
     options.say(arguments, _text(found), {"artifact": arguments.artifact, **found.to_json()})
     return 0 if found.passed else 1
 

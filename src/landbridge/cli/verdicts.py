@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
 from landbridge.runtime.comparison import Difference, Tolerance
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.errors import UsageError
@@ -9,6 +13,13 @@ from landbridge.runtime.render_report import table
 from landbridge.runtime.verdict import Verdict
 
 _HEAD = ("", "value", "where", "type", "max abs", "max rel", "cosine", "NaN", "Inf", "first difference")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add ``--rtol``, ``--atol`` and ``--picture``."""
+    parser.add_argument("--rtol", type=float, metavar="R", help="allow this share of an element (default: what the types in use allow)")
+    parser.add_argument("--atol", type=float, metavar="A", help="allow this much at any element (default: likewise)")
+    parser.add_argument("--picture", metavar="F.html", help="write a page with a picture of where each value differs")
 
 
 def tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
@@ -20,6 +31,14 @@ def tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
     if any(share is not None and not share >= 0 for share in (rtol, atol)):
         raise UsageError("a negative tolerance", hint="give --rtol and --atol 0 or more")
     return None if (rtol, atol) == (None, None) else Tolerance(rtol or 0.0, atol or 0.0)
+
+
+def write_picture(path: str | None, found: Iterable[Verdict], title: str, *, by: str) -> None:
+    """Write the picture of the differences to the file that ``--picture`` names, if it names one."""
+    if path is not None:
+        from landbridge.heat_picture import heat_page
+
+        Path(path).write_text(heat_page(found, title, by=by), encoding="utf-8")
 
 
 def render(verdict: Verdict, *, by: str) -> list[str]:

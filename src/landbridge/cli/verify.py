@@ -23,8 +23,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("artifact", metavar="ARTIFACT")
     parser.add_argument("--reference", required=True, metavar="MODEL.onnx", help="what the artifact was compiled from")
     inputs.add(parser, fill="random")
-    parser.add_argument("--rtol", type=float, metavar="R", help="allow this share of an element (default: what the types in use allow)")
-    parser.add_argument("--atol", type=float, metavar="A", help="allow this much at any element (default: likewise)")
+    verdicts.add(parser)
     parser.add_argument(
         "--no-bisect", action="store_true", help="where the CPU's code is wrong, do not compile parts of it to find the operator"
     )
@@ -45,6 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
             given = inputs.read(session.inputs, arguments)
             verdict, culprit = verify(session, reference, given, tolerance, bisects=not arguments.no_bisect)
             simulated = list(session.simulated)
+    verdicts.write_picture(arguments.picture, [verdict], Path(arguments.artifact).name, by=reference.title)
     data = {
         "artifact": arguments.artifact,
         "reference": arguments.reference,
