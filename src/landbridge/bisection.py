@@ -170,7 +170,7 @@ class _Search:
         part = cut(self.graph, used, [value])
         inputs = {name: np.asarray(self.given[name]).astype(self.graph.type_of(name).dtype, copy=False) for name in used}
         expected = Reference(part, self.graph.title).run(inputs, [value])[value]
-        with compile_model(from_onnx(part, name=self.graph.title), self.target).load() as session:
+        with compile_model(from_onnx(part, name=self.graph.title), self.target, check="off").load() as session:  # a check would mend it
             result = np.asarray(session.run(inputs)[value])
         names = [self.graph.type_of(name).dtype for name in (*used, value)]
         return compare(value, result, expected, self.tolerance or TOLERANCES[coarsest(*names)])
