@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -158,11 +158,14 @@ class OpenArtifact:
                 bridged = BridgedModel(model, None if on_host else memory, None if home.host_memory else home)
                 self.models[symbol] = bridges.setdefault((id(model), planned[symbol]), bridged)
         loader.close_but({(record.vendor, record.device) for record in self.records.values()} | set(owners.values()), self._quietly)
-        for (_, device), opened in loader.devices.items():
+
+    def labels(self) -> Iterator[str]:
+        """Yield for each device that is not what it is called what it is, and what that means."""
+        for (_, device), opened in self._loader.devices.items() if self._loader is not None else ():
             if isinstance(opened.driver, ReplayDriver):
-                _LOG.warning("%s is replayed from %s: its times say nothing about the hardware", device, self._replay)
+                yield f"{device} is replayed from {self._replay}: its times say nothing about the hardware"
             elif opened.driver.simulated:
-                _LOG.warning("%s is simulated: its results and times say nothing about the hardware", device)
+                yield f"{device} is simulated: its results and times say nothing about the hardware"
 
     def _check_aliases(self, artifact: Artifact) -> None:
         """Check that only memory that is the host's has names on both sides."""

@@ -97,6 +97,8 @@ def load(
     told = [simulate] if isinstance(simulate, str) else list(simulate)
     from_environment = [name.strip() for name in os.environ.get(SIMULATE, "").split(",")]
     session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name], leases=leases, replay=replay)
+    for label in session._life.opened.labels():
+        _LOG.warning(label)
     _LOG.info("loaded '%s', sha256:%s", artifact.name, artifact.digest)
     return session
 

@@ -54,7 +54,7 @@ def test_the_environment_chooses_simulators_too(toys: Toys, monkeypatch: pytest.
     monkeypatch.setenv("LANDBRIDGE_SIMULATE", " toy , ")
     with device_session() as session:
         assert session.simulated == ("toy",)
-        assert repr(session) == "Session('toy.onnx', simulated: toy)"
+        assert repr(session).endswith("simulated: toy)")
     assert "toy0 is simulated: its results and times say nothing about the hardware" in caplog.text
     monkeypatch.setenv("LANDBRIDGE_SIMULATE", "tyo")
     with pytest.raises(UsageError, match="unknown vendor 'tyo'"):

@@ -347,7 +347,7 @@ def test_what_a_session_says_of_itself(toys: Toys) -> None:
         assert [(info.name, info.dtype, info.shape, info.device) for info in session.outputs] == [("y", "float32", ("n", 3), "cpu")]
         assert session.artifact.sections == {}
         assert session.report.dims == ("n",)
-        assert repr(session) == "Session('toy.onnx')"
+        assert repr(session) == "Session('toy.onnx', READY, x: float32 [n, 3] -> y: float32 [n, 3])"
 
 
 def test_plan_text_says_how_a_batch_is_split(toys: Toys) -> None:
