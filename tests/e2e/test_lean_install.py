@@ -62,6 +62,10 @@ def test_the_runtime_alone_runs_an_artifact(tmp_path: Path) -> None:
     assert tested.endswith("\npassed\n")
     explained = subprocess.run([environment / "bin/landbridge", "explain", "LB1203"], check=True, capture_output=True, text=True).stdout
     assert explained.startswith("LB1203 (InputError)")
+    subprocess.run([environment / "bin/landbridge", "report", artifact, "--html", tmp_path / "page.html"], check=True, capture_output=True)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "class Graph" in page
+    assert "R.nn.softmax(" in page
     refused = subprocess.run([environment / "bin/landbridge", "compile", "model.onnx"], capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr.count("Traceback")) == (1, 0)
     assert "pip install 'landbridge[compiler]'" in refused.stderr

@@ -9,15 +9,20 @@ import pytest
 
 import landbridge as lb
 from landbridge.page import make_page
+from landbridge.runtime import artifact as artifacts
+from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.description import Description
 from landbridge.runtime.dims import evaluate
 from page.conftest import large
 from support import browser
+from support.small_onnx import node, small_model
 
 pytest.importorskip("selenium", reason="needs selenium")
 
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+
+ROOT = Path(__file__).parents[2]
 
 
 def text(driver: Any, selector: str) -> str:
@@ -213,6 +218,9 @@ def test_tables_sort_by_number_and_by_text(opened: Any) -> None:
         "largest gear",
     ]
     assert column(1) == ["cpu", "atlas0"]
+    digest = opened.execute_script("return data.digest")
+    assert len(digest) == 64
+    assert text(opened, "#table-artifact").endswith(f"digest\nsha256:{digest}")
     heads[0].click()
     assert column(1) == ["atlas0", "cpu"]
     heads[6].click()
@@ -292,6 +300,36 @@ def test_devices_are_told_apart_without_colour(opened: Any) -> None:
           return [...context.getImageData(0, 0, 16, 16).data].join();
         });""")
     assert len(set(tiles)) == 6
+
+
+def artifact_named(name: str) -> Artifact:
+    """Return a golden artifact, or one that is odd in some way."""
+    if name.startswith("golden"):
+        return artifacts.read(ROOT / f"tests/golden/1.0/{name.removeprefix('golden ')}.lbr")
+    shape = ("float32", ("n", 4))
+    if name == "nothing to do":
+        model = small_model([node("Identity", "x", "y")], {"x": shape}, {"y": shape})
+    elif name == "shape that depends on the data":
+        model = small_model([node("Relu", "x", "y"), node("Unique", "y", "z")], {"x": shape}, {"z": ("float32", None)})
+    else:
+        model = small_model([node("StringNormalizer", "x", "y")], {"x": ("string", (4,))}, {"y": ("string", None)})
+    return lb.compile(lb.from_onnx(model)).artifact
+
+
+@pytest.mark.parametrize(
+    "name", ["golden host", "golden atlas", "golden onnxruntime", "nothing to do", "shape that depends on the data", "strings"]
+)
+def test_the_page_of_any_artifact_opens(name: str, driver: Any, tmp_path: Path) -> None:
+    page = tmp_path / "any.html"
+    page.write_text(make_page(artifact_named(name), title=name), encoding="utf-8")
+    browser.console(driver)
+    browser.open_page(driver, page)
+    for tab in ("memory", "timeline", "tables", "graph"):
+        driver.find_element("id", f"tab-{tab}").click()
+    driver.execute_script("document.getElementById('graph-canvas').focus()")
+    press(driver, Keys.HOME, Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_LEFT, "0", "1", "+")
+    assert text(driver, "#details") != ""
+    assert browser.console(driver) == []
 
 
 @pytest.mark.parametrize("operators", [300, 5000])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from landbridge.cli import gates, inputs, options
 from landbridge.cli.progress import Progress
 from landbridge.cli.report import Told, add_cost, check_name
+from landbridge.runtime import artifact as artifacts
 from landbridge.runtime.errors import UsageError, did_you_mean
 
 _COUNTED = {"copies": "crossings", "casts": "casts", "fallbacks": "fallback regions"}
@@ -116,8 +118,10 @@ def execute(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output or Path(arguments.model).with_suffix(".lbr").name)
     told = Told.of(compiled.artifact, output.name, limits, arguments.cost)
     compiled.save(output)
-    for path in arguments.report:
-        told.write(Path(path))
+    if arguments.report:
+        written = replace(told, artifact=artifacts.read(output))  # it knows its digests
+        for path in arguments.report:
+            written.write(Path(path))
     counts = ", ".join(f"{len(getattr(compiled.report, kind))} {label}" for kind, label in _COUNTED.items())
     summary = f"{output}: {output.stat().st_size} bytes, {counts}"
     options.say(arguments, summary, {"artifact": str(output), "nbytes": output.stat().st_size, "report": told.to_json()})

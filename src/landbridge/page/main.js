@@ -35,7 +35,13 @@ const details = new Details(data, graph, byId("details"));
 const memory = new MemoryMap(data, byId("arenas"), openBuffer);
 const timeline = new Timeline(data, byId("lanes"), openStep);
 const tables = data.tables.map((table) => new Table(table, openOperator));
-byId("tables").replaceChildren(...tables.map((table) => table.section));
+byId("tables").replaceChildren(...tables.map((table) => table.section), aboutArtifact());
+
+function aboutArtifact() {
+  const facts = [["model", data.model], ["compiled for", data.target], ["made by", data.producer], ["digest", data.digest && `sha256:${data.digest}`]];
+  const told = facts.filter(([, text]) => text).flatMap(([label, text]) => [element("dt", {}, label), element("dd", {}, text)]);
+  return element("section", { id: "table-artifact" }, element("h2", {}, "Artifact"), element("dl", {}, ...told));
+}
 
 function drawAll() {
   for (const part of [graph, memory, timeline]) part.draw();
