@@ -18,6 +18,7 @@ from landbridge import COMPILER_PACKAGES, __version__
 from landbridge.cli import (
     bench,
     capture,
+    completion,
     demo,
     diff,
     doctor,
@@ -59,6 +60,7 @@ VERBS = (
     sign,
     verify_signature,
     explain,
+    completion,
     demo,
 )
 """One module a verb, in the order of the help: each has ``add(subparsers)`` and ``execute(arguments)``."""

@@ -15,7 +15,7 @@ def add(verbs: options.Verbs) -> None:
         "diff",
         execute,
         summary="tell what two artifacts differ in: models, devices, crossings, memory, interface, target",
-        example="landbridge diff detector-v1.lbr detector-v2.lbr",
+        example="landbridge diff detector.lbr detector-v2.lbr",
         lean=True,
     )
     parser.add_argument("first", metavar="A.lbr")

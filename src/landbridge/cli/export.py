@@ -17,7 +17,7 @@ def add(verbs: options.Verbs) -> None:
         "export",
         execute,
         summary="write an ONNX model with offline models in it, in the form of ONNX Runtime's EPContext nodes",
-        example="landbridge export --ep-context detector.onnx -o detector_ctx.onnx --replace 'atlas0:backbone.om;inputs=a;outputs=b'",
+        example="landbridge export --ep-context detector.onnx -o ctx.onnx --replace 'atlas0:backbone.om;inputs=image;outputs=features'",
     )
     parser.add_argument("model", metavar="MODEL.onnx")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.onnx")

@@ -16,7 +16,7 @@ def add(verbs: options.Verbs) -> None:
         "split",
         execute,
         summary="write a region of an ONNX model as a model of its own",
-        example="landbridge split detector.onnx --inputs pool1 --outputs feat -o backbone.onnx",
+        example="landbridge split detector.onnx --inputs image --outputs features -o backbone.onnx",
     )
     parser.add_argument("model", metavar="MODEL.onnx")
     parser.add_argument("--inputs", required=True, metavar="A,B", help="names of the tensors where the region begins")
