@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from landbridge.runtime.binding import Binding
+from landbridge.runtime.dtypes import to_bfloat16
 from landbridge.runtime.memory import empty, view
 from landbridge.runtime.opaque import copied
 from landbridge.runtime.plan import Extern
@@ -82,7 +83,10 @@ class Tapped:
 def _give(binding: Binding, buffers: tuple[int, ...], given: Mapping[str, Any]) -> None:
     for buffer in buffers:
         found = binding.plan.buffers[buffer]
-        np.copyto(view(binding.addresses[buffer], found.dtype, binding.shape(buffer)), given[found.name], casting="same_kind")
+        value = given[found.name]
+        if found.dtype == "bfloat16" and value.dtype.kind == "f" and value.dtype.itemsize > 2:
+            value = to_bfloat16(value)
+        np.copyto(view(binding.addresses[buffer], found.dtype, binding.shape(buffer)), value, casting="same_kind")
 
 
 def _copied(binding: Binding, buffers: tuple[int, ...]) -> tuple[Crossed, ...]:

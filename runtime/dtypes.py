@@ -112,3 +112,15 @@ def holder(dtype: str) -> np.dtype[np.generic]:
         (dtype('float32'), dtype('uint16'), dtype('uint8'))
     """
     return np.dtype(dtype if dtype in _NUMPY else f"uint{max(BITS[dtype], 8)}")
+
+
+def to_bfloat16(array: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return floats rounded to bfloat16, nearest and ties to even, as the bits that hold them.
+
+    Example:
+        >>> to_bfloat16(np.array([1.0, 1.00390625, np.nan], np.float32)).tolist()
+        [16256, 16256, 32704]
+    """
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(array), np.uint16(0x7FC0), rounded)

@@ -22,7 +22,7 @@ from landbridge.simulators.ascend.make_om_graph import Attribute, Graph, Tensor
 from landbridge.simulators.ascend.make_om_onnx import Prepared, Value, explain_missing_shape, prepare, read_model
 from landbridge.simulators.ascend.make_om_operators import FLOATS, GE_CODES, TRANSLATORS, Call, Translation
 
-BORDER_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool")
+BORDER_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "bool", "bfloat16")
 """What an input or output may be."""
 
 

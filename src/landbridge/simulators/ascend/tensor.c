@@ -18,7 +18,7 @@ static const struct {
     {ACL_INT32, "int32", 4, true, false},   {ACL_UINT8, "uint8", 1, true, false},    {ACL_INT16, "int16", 2, true, false},
     {ACL_UINT16, "uint16", 2, true, false}, {ACL_UINT32, "uint32", 4, true, false},  {ACL_INT64, "int64", 8, true, false},
     {ACL_BOOL, "bool", 1, true, false},     {ACL_UINT64, "uint64", 8, false, false}, {ACL_DOUBLE, "float64", 8, false, true},
-    {ACL_BF16, "bfloat16", 2, false, true},
+    {ACL_BF16, "bfloat16", 2, true, true},
 };
 
 static const struct {
@@ -110,6 +110,18 @@ static uint16_t half_encode(float x) {
     return (uint16_t)(sign | ((bits >> 13 & 0x3FFFF) - (112 << 10)));
 }
 
+/* --- bfloat16: the upper half of a float ----------------------------------------------------------------------------------- */
+
+static float brain_round(float x) {
+    uint32_t bits = bits_of(x);
+    if (isnan(x)) return x;
+    return float_of((bits + 0x7FFF + ((bits >> 16) & 1)) & ~(uint32_t)0xFFFF);
+}
+
+static float brain_decode(uint16_t brain) { return float_of((uint32_t)brain << 16); }
+
+static uint16_t brain_encode(float x) { return isnan(x) ? 0x7FC0 : (uint16_t)(bits_of(brain_round(x)) >> 16); }
+
 /* --- tensors -------------------------------------------------------------------------------------------------------------- */
 
 struct tensor *tensor_new(int dtype, int format, int ndim, const int64_t *dims) {
@@ -156,6 +168,7 @@ void tensor_decode(struct tensor *t, const unsigned char *bytes) {
     switch (t->dtype) {
         case ACL_FLOAT: memcpy(t->f, bytes, (size_t)t->count * sizeof(float)); break;
         case ACL_FLOAT16: EACH(t, uint16_t x; memcpy(&x, bytes + 2 * i, 2); t->f[i] = half_decode(x)) break;
+        case ACL_BF16: EACH(t, uint16_t x; memcpy(&x, bytes + 2 * i, 2); t->f[i] = brain_decode(x)) break;
         case ACL_INT8: DECODE(int8_t) break;
         case ACL_UINT8: DECODE(uint8_t) break;
         case ACL_BOOL: EACH(t, t->i[i] = bytes[i] != 0) break;
@@ -171,6 +184,7 @@ void tensor_encode(const struct tensor *t, unsigned char *bytes) {
     switch (t->dtype) {
         case ACL_FLOAT: memcpy(bytes, t->f, (size_t)t->count * sizeof(float)); break;
         case ACL_FLOAT16: EACH(t, uint16_t x = half_encode(t->f[i]); memcpy(bytes + 2 * i, &x, 2)) break;
+        case ACL_BF16: EACH(t, uint16_t x = brain_encode(t->f[i]); memcpy(bytes + 2 * i, &x, 2)) break;
         case ACL_INT8: ENCODE(int8_t) break;
         case ACL_UINT8: ENCODE(uint8_t) break;
         case ACL_BOOL: ENCODE(uint8_t) break;
@@ -186,6 +200,7 @@ void tensor_encode(const struct tensor *t, unsigned char *bytes) {
 void tensor_round(struct tensor *t) {
     switch (t->dtype) {
         case ACL_FLOAT16: EACH(t, t->f[i] = half_round(t->f[i])) break;
+        case ACL_BF16: EACH(t, t->f[i] = brain_round(t->f[i])) break;
         case ACL_INT8: EACH(t, t->i[i] = (int8_t)t->i[i]) break;
         case ACL_UINT8: EACH(t, t->i[i] = (uint8_t)t->i[i]) break;
         case ACL_BOOL: EACH(t, t->i[i] = t->i[i] != 0) break;
