@@ -184,7 +184,6 @@ class OpenArtifact:
             self._quietly(memory.close)
         if self._loader is not None:
             self._loader.close(self._quietly)
-        self.models.clear()
         self._stand_ins.clear()
 
     def _quietly(self, close: Callable[[], None]) -> None:

@@ -29,6 +29,7 @@ class Cnrt:
         self.lib = C.CDLL(str(path))
         self.lib.cnrtGetErrorStr.restype = C.c_char_p
         self.lib.sim_live.restype = C.c_int64
+        self.lib.sim_misuse.restype = C.c_char_p
 
     def __call__(self, name: str, *arguments: Any, expect: int = 0) -> str:
         """Call a function that must return ``expect``; return the text of that code."""
@@ -45,6 +46,10 @@ class Cnrt:
 
     def live(self, kind: str) -> int:
         return int(self.lib.sim_live(kind.encode()))
+
+    def misuse(self) -> str:
+        """Return the first rule that was broken since this was asked last."""
+        return str(self.lib.sim_misuse().decode())
 
     def set_device(self, ordinal: int) -> None:
         device = C.c_uint64()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from landbridge.runtime.vendors.tensorrt import cuda
+from support import strict
 
 
 @cache
@@ -37,6 +38,7 @@ class CudaDouble:
             getattr(self.library, name).argtypes = (first, second, ctypes.c_size_t)
         self.library.cuLaunchHostFunc.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
         self.library.double_reset()
+        strict.note("libcuda", self.path, "double_misuse")
 
     def fail(self, function: str, code: int = 999, k: int = 1) -> None:
         """Make the ``k``-th call of a function from now return ``code``."""

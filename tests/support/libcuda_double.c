@@ -1,8 +1,9 @@
 // A stand-in for libcuda with the functions that Landbridge calls, for tests. Device addresses are far outside of what a process may
 // map, so that a host access is a crash; work on a stream is done when the stream is waited for, so that a missing wait shows; and
-// every misuse is an error code.
+// every misuse is an error code, and noted.
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,16 +71,34 @@ int double_live(void) {
 
 int double_is_current(void) { return current != NULL; }
 
+static char broken[256];
+
+static int misuse(int code, const char *function, const char *what) {
+    if (!broken[0]) snprintf(broken, sizeof broken, "%s: %s", function, what);
+    return code;
+}
+#define MISUSE(code, what) misuse((code), __func__, (what))
+
+// The first rule of the interface that was broken since this was asked last, "" where none was.
+const char *double_misuse(void) {
+    static _Thread_local char text[sizeof broken];
+    memcpy(text, broken, sizeof text);
+    broken[0] = 0;
+    return text;
+}
+
 static int check(const char *name, int needs_context) {
     if (fail_in && !strcmp(name, fail_name) && --fail_in == 0) return fail_code;
-    if (!initialized) return NOT_INITIALIZED;
-    return needs_context && !current ? INVALID_CONTEXT : OK;
+    if (!initialized) return misuse(NOT_INITIALIZED, name, "cuInit was not called");
+    return needs_context && !current ? misuse(INVALID_CONTEXT, name, "no context is current on this thread") : OK;
 }
 #define CHECK(needs_context)                      \
     do {                                          \
         int code_ = check(__func__, needs_context); \
         if (code_) return code_;                  \
     } while (0)
+
+static int is_device(const void *address) { return (uint64_t)(uintptr_t)address >= FIRST; }
 
 static unsigned char *at(uint64_t address, size_t nbytes) {
     for (int i = 0; i < BLOCKS; i++)
@@ -106,13 +125,13 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     return *value = attribute == 75 ? 8 : attribute == 76 ? 6 : -1, OK;
 }
 int cuDevicePrimaryCtxRetain(void **context, int device) { CHECK(0); return contexts_of[device - 7]++, contexts++, *context = &contexts_of[device - 7], OK; }
-int cuDevicePrimaryCtxRelease_v2(int device) { CHECK(0); return contexts_of[device - 7]-- > 0 ? (contexts--, OK) : INVALID_CONTEXT; }
+int cuDevicePrimaryCtxRelease_v2(int device) { CHECK(0); return contexts_of[device - 7]-- > 0 ? (contexts--, OK) : MISUSE(INVALID_CONTEXT, "the context was not retained"); }
 int cuCtxSetCurrent(void *context) { CHECK(0); return current = context, OK; }
 int cuMemGetInfo_v2(size_t *free_nbytes, size_t *total) { CHECK(1); return *free_nbytes = budget - used, *total = budget, OK; }
 
 int cuMemAlloc_v2(uint64_t *address, size_t nbytes) {
     CHECK(1);
-    if (!nbytes) return INVALID_VALUE;
+    if (!nbytes) return MISUSE(INVALID_VALUE, "0 bytes");
     pthread_mutex_lock(&lock);
     int code = used + nbytes > budget ? OUT_OF_MEMORY : INVALID_VALUE;
     for (int i = 0; i < BLOCKS && code == INVALID_VALUE; i++) {
@@ -140,7 +159,7 @@ int cuMemFree_v2(uint64_t address) {
             code = OK;
         }
     pthread_mutex_unlock(&lock);
-    return code;
+    return code ? MISUSE(code, "no live buffer begins at this address") : OK;
 }
 
 static int is_stream(const void *stream) {
@@ -149,7 +168,7 @@ static int is_stream(const void *stream) {
 }
 
 static int enqueue(Task task, void *stream) {
-    if (!is_stream(stream)) return INVALID_VALUE;
+    if (!is_stream(stream)) return MISUSE(INVALID_VALUE, "no such stream");
     task.stream = stream;
     pthread_mutex_lock(&lock);
     int code = n_tasks == TASKS ? OUT_OF_MEMORY : OK;
@@ -160,15 +179,19 @@ static int enqueue(Task task, void *stream) {
 
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t nbytes, void *stream) {
     CHECK(1);
-    return at(to, nbytes) ? enqueue((Task){.kind = 0, .device = to, .host = (void *)from, .nbytes = nbytes}, stream) : INVALID_VALUE;
+    if (!at(to, nbytes)) return MISUSE(INVALID_VALUE, "the destination is in no live buffer of the device");
+    if (is_device(from)) return MISUSE(INVALID_VALUE, "the source is memory of the device: wrong direction");
+    return enqueue((Task){.kind = 0, .device = to, .host = (void *)from, .nbytes = nbytes}, stream);
 }
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t nbytes, void *stream) {
     CHECK(1);
-    return at(from, nbytes) ? enqueue((Task){.kind = 1, .device = from, .host = to, .nbytes = nbytes}, stream) : INVALID_VALUE;
+    if (!at(from, nbytes)) return MISUSE(INVALID_VALUE, "the source is in no live buffer of the device");
+    if (is_device(to)) return MISUSE(INVALID_VALUE, "the destination is memory of the device: wrong direction");
+    return enqueue((Task){.kind = 1, .device = from, .host = to, .nbytes = nbytes}, stream);
 }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t nbytes, void *stream) {
     CHECK(1);
-    if (!at(to, nbytes) || !at(from, nbytes)) return INVALID_VALUE;
+    if (!at(to, nbytes) || !at(from, nbytes)) return MISUSE(INVALID_VALUE, "an end is in no live buffer of the device");
     return enqueue((Task){.kind = 2, .device = to, .device_source = from, .nbytes = nbytes}, stream);
 }
 int cuLaunchHostFunc(void *stream, void (*function)(void *), void *argument) {
@@ -188,7 +211,7 @@ int cuStreamCreate(void **stream, unsigned flags) {
 
 int cuStreamDestroy_v2(void *stream) {
     CHECK(1);
-    if (!is_stream(stream)) return INVALID_VALUE;
+    if (!is_stream(stream)) return MISUSE(INVALID_VALUE, "no such stream");
     *(char *)stream = 0, streams--;
     return OK;
 }
@@ -206,7 +229,7 @@ static int take(void *stream, Task *task) {
 
 int cuStreamSynchronize(void *stream) {
     CHECK(1);
-    if (!is_stream(stream)) return INVALID_VALUE;
+    if (!is_stream(stream)) return MISUSE(INVALID_VALUE, "no such stream");
     for (;;) {
         Task task;
         pthread_mutex_lock(&lock);
@@ -219,7 +242,7 @@ int cuStreamSynchronize(void *stream) {
             if (!bad && task.kind == 2) memcpy(to, from, task.nbytes);
         }
         pthread_mutex_unlock(&lock);
-        if (bad) return ILLEGAL_ADDRESS;
+        if (bad) return MISUSE(ILLEGAL_ADDRESS, "a buffer was freed before the stream was waited for");
         if (!more) break;
         if (task.kind == 3) task.function(task.host);
     }
@@ -229,7 +252,7 @@ int cuStreamSynchronize(void *stream) {
 
 int cuMemHostAlloc(void **address, size_t nbytes, unsigned flags) {
     CHECK(1);
-    if (!nbytes || flags != 1) return INVALID_VALUE;
+    if (!nbytes || flags != 1) return MISUSE(INVALID_VALUE, "0 bytes, or not portable");
     pthread_mutex_lock(&lock);
     int i = 0;
     while (i < PINNED && pinned[i]) i++;
@@ -245,12 +268,16 @@ int cuMemFreeHost(void *address) {
     for (int i = 0; i < PINNED; i++)
         if (address && pinned[i] == address) free(address), pinned[i] = NULL, n_pinned--, code = OK;
     pthread_mutex_unlock(&lock);
-    return code;
+    return code ? MISUSE(code, "not what cuMemHostAlloc gave, or freed already") : OK;
 }
 
 // What a kernel of the engine double does with memory: 0 on success.
-int double_read(uint64_t from, void *to, size_t nbytes) { return at(from, nbytes) ? (memcpy(to, at(from, nbytes), nbytes), OK) : ILLEGAL_ADDRESS; }
-int double_write(uint64_t to, const void *from, size_t nbytes) { return at(to, nbytes) ? (memcpy(at(to, nbytes), from, nbytes), OK) : ILLEGAL_ADDRESS; }
+int double_read(uint64_t from, void *to, size_t nbytes) {
+    return at(from, nbytes) ? (memcpy(to, at(from, nbytes), nbytes), OK) : misuse(ILLEGAL_ADDRESS, "a kernel", "reads outside of live buffers");
+}
+int double_write(uint64_t to, const void *from, size_t nbytes) {
+    return at(to, nbytes) ? (memcpy(at(to, nbytes), from, nbytes), OK) : misuse(ILLEGAL_ADDRESS, "a kernel", "writes outside of live buffers");
+}
 
 int cuGetErrorName(int code, const char **name) {
     return *name = code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : code == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : code == 999 ? "CUDA_ERROR_UNKNOWN" : "CUDA_ERROR_INVALID_VALUE", OK;

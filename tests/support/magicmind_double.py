@@ -19,6 +19,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+MISUSES: list[str] = []
+"""How rules of the interface were broken, in this process."""
+
 MAGIC = b"landbridge simulated magicmind\n"
 """The first bytes of a simulated model; the ONNX model follows."""
 
@@ -99,9 +102,14 @@ class Device:
 
 def _check_active(device: int) -> Status:
     if not System.open_count:
-        return Status("the system is closed")
+        return _misused("the system is closed")
     found = getattr(_active, "id", None)
-    return Status() if found == device else Status(f"device {device} is not active on this thread, but {found}")
+    return Status() if found == device else _misused(f"device {device} is not active on this thread, but {found}")
+
+
+def _misused(text: str) -> Status:
+    MISUSES.append(text)
+    return Status(text)
 
 
 class Queue:
@@ -140,13 +148,16 @@ class Tensor:
         return status
 
     def asnumpy(self) -> Array:
-        assert self.array is not None, "read before the queue was waited for"
+        if self.array is None:
+            MISUSES.append("read before the queue was waited for")
+            raise AssertionError(MISUSES[-1])
         return self.array
 
 
 class Context:
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._runs = False
 
     def create_inputs(self) -> list[Tensor]:
         return [Tensor(dtype) for dtype in self._model.get_input_data_types()]
@@ -157,13 +168,17 @@ class Context:
             return status
         away = [index for index, tensor in enumerate(inputs) if tensor.on != queue.device]
         if away:
-            return Status(f"input {away[0]} is not on device {queue.device}")
+            return _misused(f"input {away[0]} is not on device {queue.device}")
+        if self._runs:
+            return _misused("the context runs already")
+        self._runs = True
         assert outputs == []
         outputs.extend(Tensor(dtype) for dtype in self._model.get_output_data_types())
         queue.jobs.append(lambda: self._run(inputs, outputs))
         return Status()
 
     def _run(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        self._runs = False
         feeds = {name: tensor.array for name, tensor in zip(self._model.get_input_names(), inputs, strict=True)}
         for tensor, result in zip(outputs, self._model.session.run(None, feeds), strict=True):
             tensor.array = np.asarray(result)

@@ -1,37 +1,50 @@
-"""The drivers keep the rules of their vendors' interfaces: after each test the simulators are asked whether one was broken.
+"""Drivers keep the rules of their vendors' interfaces: after each test the simulators and doubles are asked whether one was broken.
 
-A conftest that imports `keeps_the_rules` asks after each of its tests. A test whose very purpose is a wrong call of the driver takes
-``@pytest.mark.misuse``.
+`watch` has the libraries of simulators noted that drivers open; `broken` then costs nothing where none was. A test whose very purpose is
+a wrong call takes ``@pytest.mark.misuse``.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-_DRIVER = "landbridge.runtime.vendors.atlas.driver"
+from landbridge.runtime.vendors import registry
+
+_DOUBLES = ("support.tensorrt_double", "support.magicmind_double")
+"""Modules with a list ``MISUSES``."""
+
+_libraries: dict[str, Any] = {}
 
 
-def broken() -> str:
-    """Return the rule of Ascend's interface that was broken first since this was asked last, "" where none was."""
-    module = sys.modules.get(_DRIVER)
-    process = module._processes.get(True) if module is not None else None
-    if process is None:
-        return ""
-    library: Any = process.library
-    library.sim_misuse.restype = ctypes.c_char_p
-    return str(library.sim_misuse().decode())
+def watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note every simulator that is opened from now on."""
+    find = registry.simulator
+
+    def noted(name: str) -> Path:
+        path = find(name)
+        note(name, path, "sim_misuse")
+        return path
+
+    monkeypatch.setattr(registry, "simulator", noted)
 
 
-@pytest.fixture(autouse=True)
-def keeps_the_rules(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail where the test made the driver break a rule."""
-    broken()
-    yield
-    found = broken()
-    if request.node.get_closest_marker("misuse") is None:
-        assert not found, f"a rule of Ascend's interface was broken: {found}"
+def note(name: str, path: Path, function: str) -> None:
+    """Ask the library at ``path`` by its function from now on."""
+    if name not in _libraries:
+        _libraries[name] = ctypes.CDLL(str(path))[function]
+        _libraries[name].restype = ctypes.c_char_p
+
+
+def broken() -> list[str]:
+    """Return the first rule that was broken since this was asked last, of each simulator and double where one was."""
+    found = {name: [function().decode()] for name, function in _libraries.items()}
+    for module in _DOUBLES:
+        noted: list[str] = getattr(sys.modules.get(module), "MISUSES", [])
+        found[module.rpartition(".")[2]] = list(noted)
+        noted.clear()
+    return [f"{name}: {text}" for name, texts in found.items() for text in texts if text]

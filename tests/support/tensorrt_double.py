@@ -1,7 +1,7 @@
 """A double of the Python module ``tensorrt``: the calls that Landbridge makes and no others, strict where TensorRT is or may be.
 
 Its plans are a real head and JSON. It works on the memory of the double of libcuda, when the stream is waited for. A test compares its
-surface with that of the real ``tensorrt_lean``.
+surface with that of the real ``tensorrt_lean``. What TensorRT would not forgive is reported as TensorRT does, and noted in `MISUSES`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import threading
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,12 @@ from support.cuda_double import CudaDouble
 VERSION = "10.3.0.26"
 
 TYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "BOOL": "bool", "UINT8": "uint8", "INT64": "int64"}
+
+MISUSES: list[str] = []
+"""How rules of the interface were broken, in this process."""
+
+DEVICE = 1 << 52
+"""From here on addresses are those of the double of libcuda."""
 
 Array = np.ndarray[Any, Any]
 Shapes = list[tuple[int, ...]]
@@ -126,7 +135,9 @@ class Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> Any:
         data = bytes(serialized_engine)
-        assert self.cuda.is_current(), "a real TensorRT ends the process here"
+        if not self.cuda.is_current():
+            MISUSES.append("deserialize_cuda_engine without a context of CUDA")
+            raise AssertionError("a real TensorRT ends the process here")
         if data[28:29] != b"{":
             self._logger.log(ILogger.Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             self.error_recorder.report_error(ErrorCodeTRT.INVALID_ARGUMENT, "Serialization assertion failed")
@@ -174,9 +185,22 @@ class ICudaEngine:
         return IExecutionContext(self)
 
 
+def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Note where two threads are in methods of one context at once."""
+
+    @wraps(method)
+    def called(self: IExecutionContext, *arguments: Any) -> Any:
+        with self._entered(method.__name__):
+            return method(self, *arguments)
+
+    return called
+
+
 class IExecutionContext:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
+        self._inside = threading.Lock()
+        self._pending = False
         self._runtime = engine._runtime
         self._profile = -1
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -190,20 +214,42 @@ class IExecutionContext:
 
     def _use(self, profile: int) -> bool:
         if profile in self._engine._profiles_in_use:
-            return self._report(ErrorCodeTRT.INVALID_STATE, f"profile {profile} is in use by another context")
+            return self._misused(ErrorCodeTRT.INVALID_STATE, f"profile {profile} is in use by another context")
         self._engine._profiles_in_use.discard(self._profile)
         self._engine._profiles_in_use.add(profile)
         self._profile = profile
         return True
 
+    @contextmanager
+    def _entered(self, name: str) -> Iterator[None]:
+        alone = self._inside.acquire(blocking=False)
+        if not alone:
+            MISUSES.append(f"{name}: another thread is in a method of this context")
+        try:
+            yield
+        finally:
+            if alone:
+                self._inside.release()
+
+    def _set(self, name: str) -> None:
+        if self._pending:
+            MISUSES.append(f"{name} is set while the context's work is on the stream")
+
+    def _misused(self, code: ErrorCodeTRT, text: str) -> bool:
+        MISUSES.append(text)
+        return self._report(code, text)
+
     def _report(self, code: ErrorCodeTRT, text: str) -> bool:
         self._runtime.error_recorder.report_error(code, text)
         return False
 
+    @_alone
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         return self._use(profile_index)
 
+    @_alone
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._set(f"the shape of {name}")
         entry = self._engine._tensors[name]
         fits = len(shape) == len(entry["shape"]) and all(own in (-1, n) for own, n in zip(entry["shape"], shape, strict=True))
         ranges = self._engine._spec["profiles"][self._profile].get(name)
@@ -214,10 +260,15 @@ class IExecutionContext:
         self._shapes[name] = tuple(shape)
         return True
 
+    @_alone
     def set_tensor_address(self, name: str, memory: int) -> bool:
         assert type(memory) is int
-        if not memory or (memory % 256 and not self._engine._tensors[name]["host"]):
-            return self._report(ErrorCodeTRT.INVALID_ARGUMENT, f"the address of {name} is not aligned to 256 bytes")
+        self._set(f"the address of {name}")
+        host = self._engine._tensors[name]["host"]
+        if not memory or (memory % 256 and not host):
+            return self._misused(ErrorCodeTRT.INVALID_ARGUMENT, f"the address of {name} is not aligned to 256 bytes")
+        if (memory < DEVICE) != host:
+            return self._misused(ErrorCodeTRT.INVALID_ARGUMENT, f"the address of {name} is not on the {'host' if host else 'device'}")
         self._addresses[name] = memory
         return True
 
@@ -248,10 +299,11 @@ class IExecutionContext:
         found: tuple[int, ...] = shapes[[key for key in tensors if tensors[key]["output"]].index(name)]
         return found
 
+    @_alone
     def execute_async_v3(self, stream_handle: int) -> bool:
         spec, tensors = self._engine._spec, self._engine._tensors
         if not self._runtime.cuda.is_current() or self.infer_shapes() or set(tensors) - set(self._addresses):
-            return self._report(ErrorCodeTRT.INVALID_STATE, "not everything is set")
+            return self._misused(ErrorCodeTRT.INVALID_STATE, "not everything is set")
         if spec["function"] == "fail":
             self._runtime._logger.log(
                 ILogger.Severity.ERROR, "IExecutionContext::enqueueV3: Error Code 7: the kernel could not be launched"
@@ -259,10 +311,12 @@ class IExecutionContext:
             return self._report(ErrorCodeTRT.FAILED_EXECUTION, "the kernel could not be launched")
         callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: self._compute())
         self._callbacks[:] = [callback]
+        self._pending = True
         code = self._runtime.cuda.library.cuLaunchHostFunc(stream_handle, ctypes.cast(callback, ctypes.c_void_p), None)
         return bool(code == 0)
 
     def _compute(self) -> None:
+        self._pending = False
         tensors = self._engine._tensors
         shapes, _ = self._inputs()
         names = [name for name in tensors if not tensors[name]["output"]]

@@ -1,6 +1,6 @@
 """One test for each rule of Ascend's interface: the simulator says so when it is broken.
 
-``sim_misuse`` tells the first rule that was broken. `support.strict` asks it after each test of the driver and of whole programs, so that
+``sim_misuse`` tells the first rule that was broken. `support.strict` asks it after each test, so that
 all of these show that the driver breaks none. The rules are the keys of `BREAKERS` below.
 """
 

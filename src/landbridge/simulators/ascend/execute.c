@@ -191,7 +191,7 @@ static aclError begin(uint32_t id, const aclmdlDataset *inputs, const aclmdlData
     aclError error = model_here(id, model);
     if (error == ACL_SUCCESS) error = dataset_check(inputs, "input dataset");
     if (error != ACL_SUCCESS) return error;
-    if ((*model)->busy) note_misuse("one model must not run twice at once");
+    if ((*model)->busy) misused("one model must not run twice at once");
     if ((*model)->busy)
         return fail(ACL_ERROR_RT_MODEL_EXECUTE, "model %u is executing on another thread; one model must not run twice at once", id);
     const struct om *om = &(*model)->om;

@@ -126,7 +126,7 @@ API aclError aclmdlUnload(uint32_t id) {
     struct model *model = NULL;
     aclError error = model_here(id, &model);
     if (error != ACL_SUCCESS) return error;
-    if (model->busy) note_misuse("a model must not be unloaded while it runs");
+    if (model->busy) misused("a model must not be unloaded while it runs");
     if (model->busy) return fail(ACL_ERROR_GE_FAILURE, "model %u is executing on another thread", id);
     destroy(model);
     return ACL_SUCCESS;

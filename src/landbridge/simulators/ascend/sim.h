@@ -27,7 +27,7 @@ aclError sim_enter(const char *function, int needs);
 aclError fail(aclError code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Keep that the caller broke a rule of the interface; fail() does by itself, but for codes that have other causes too. */
-void note_misuse(const char *reason);
+void misused(const char *reason);
 
 #define ENTER(needs, result)                                              \
     do {                                                                  \

@@ -39,8 +39,6 @@ static const char *message_head(aclError code) {
 
 /* --- misuse --------------------------------------------------------------------------------------------------------------- */
 
-static char misuse_text[MESSAGE];
-
 /* Whether a code says that the caller broke a rule. Not: a file that is damaged, a device or memory that is not there. */
 static bool is_misuse(aclError code) {
     static const aclError CODES[] = {ACL_ERROR_INVALID_PARAM,
@@ -66,25 +64,13 @@ static bool is_misuse(aclError code) {
 /* Asking whether a model has an input of some name is no misuse: that is how gears are found. */
 static bool only_asks(const char *function) { return strstr(function, "IndexByName") != NULL; }
 
-void note_misuse(const char *reason) {
-    LOCKED;
-    if (misuse_text[0] == '\0') snprintf(misuse_text, sizeof misuse_text, "%s: %s", mine.function ? mine.function : "acl", reason);
-}
-
-/* The first rule that the caller broke since this was asked last, "" where it broke none; sim_reset does not forget it. */
-API const char *sim_misuse(void) {
-    static _Thread_local char text[MESSAGE];
-    LOCKED;
-    memcpy(text, misuse_text, sizeof text);
-    misuse_text[0] = '\0';
-    return text;
-}
+void misused(const char *reason) { note_misuse(mine.function, reason); }
 
 int sim_report(int code, const char *format, va_list arguments) {
     char reason[MESSAGE - 256];
     vsnprintf(reason, sizeof reason, format, arguments);
     const char *function = mine.function ? mine.function : "acl";
-    if (is_misuse(code) && !only_asks(function)) note_misuse(reason);
+    if (is_misuse(code) && !only_asks(function)) misused(reason);
     snprintf(mine.text[mine.count++ % MESSAGES], MESSAGE, "%s Reason: %s\n        [FUNC:%s][ERROR:%d]\n", message_head(code), reason,
              function, code);
     return code;

@@ -48,7 +48,7 @@ API cnrtRet_t cnrtCreateRuntimeContext(cnrtRuntimeContext_t *context, cnrtFuncti
 
 static struct context *context_of(cnrtRuntimeContext_t context) {
     if (handle_is(K_CONTEXT, context)) return context;
-    fail_with(CNRT_RET_ERR_INVALID, "runtime context %p does not exist", context);
+    misuse(CNRT_RET_ERR_INVALID, "runtime context %p does not exist", context);
     return NULL;
 }
 
@@ -58,7 +58,7 @@ API cnrtRet_t cnrtSetRuntimeContextDeviceId(cnrtRuntimeContext_t context, int or
     struct context *found = context_of(context);
     if (found == NULL) return CNRT_RET_ERR_INVALID;
     if (ordinal < 0 || ordinal >= DEVICES) return fail_with(CNRT_RET_ERR_NODEV, "device %d, the range is [0, %d)", ordinal, DEVICES);
-    if (found->ready) return fail_with(CNRT_RET_ERR_INVALID, "the device is set after cnrtInitRuntimeContext");
+    if (found->ready) return misuse(CNRT_RET_ERR_INVALID, "the device is set after cnrtInitRuntimeContext");
     found->device = ordinal;
     return CNRT_RET_SUCCESS;
 }
@@ -69,7 +69,7 @@ API cnrtRet_t cnrtInitRuntimeContext(cnrtRuntimeContext_t context, void *extra) 
     (void)extra;
     struct context *found = context_of(context);
     if (found == NULL) return CNRT_RET_ERR_INVALID;
-    if (found->device < 0) return fail_with(CNRT_RET_ERR_INVALID, "no device is set; call cnrtSetRuntimeContextDeviceId first");
+    if (found->device < 0) return misuse(CNRT_RET_ERR_INVALID, "no device is set; call cnrtSetRuntimeContextDeviceId first");
     if (found->function->model->core != sim_core())
         return fail_with(CNRT_RET_ERR_UNSUPPORTED, "the model is for another core than the device has");
     found->ready = true;
@@ -82,7 +82,7 @@ API cnrtRet_t cnrtDestroyRuntimeContext(cnrtRuntimeContext_t context) {
     struct context *found = context_of(context);
     if (found == NULL) return CNRT_RET_ERR_INVALID;
     for (int i = 0; i < job_count; i++)
-        if (jobs[i]->context == found) return fail_with(CNRT_RET_ERR_BUSY, "work of context %p waits in a queue", context);
+        if (jobs[i]->context == found) return misuse(CNRT_RET_ERR_BUSY, "work of context %p waits in a queue", context);
     found->function->contexts--;
     handle_drop(K_CONTEXT, context);
     return CNRT_RET_SUCCESS;
@@ -98,7 +98,7 @@ void context_drop_all(void) {
 /* Every address must be a device buffer with room for its parameter. */
 static cnrtRet_t check_params(const struct subnet *subnet, const struct job *job) {
     for (int i = 0; i < subnet->n_in + subnet->n_out; i++)
-        if (memory_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_INVALID_POINTER, subnet->ports[i].name) == NULL)
+        if (device_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_INVALID_POINTER, subnet->ports[i].name) == NULL)
             return CNRT_RET_ERR_INVALID_POINTER;
     return CNRT_RET_SUCCESS;
 }
@@ -128,18 +128,18 @@ static cnrtRet_t invoke(cnrtRuntimeContext_t handle, cnrtParamDesc_t *descs, voi
     LOCKED;
     struct context *context = context_of(handle);
     if (context == NULL) return CNRT_RET_ERR_INVALID;
-    if (!context->ready) return fail_with(CNRT_RET_ERR_INVALID, "runtime context %p is not initialised", handle);
+    if (!context->ready) return misuse(CNRT_RET_ERR_INVALID, "runtime context %p is not initialised", handle);
     if (context->device != device_current())
-        return fail_with(CNRT_RET_ERR_NODEV, "the context is on device %d, this thread's current device is %d", context->device,
-                         device_current());
+        return misuse(CNRT_RET_ERR_NODEV, "the context is on device %d, this thread's current device is %d", context->device,
+                      device_current());
     cnrtRet_t code = queue_check(queue);
     if (code != CNRT_RET_SUCCESS) return code;
     struct subnet *subnet = function_subnet(context->function);
-    if (subnet == NULL || params == NULL) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "params is NULL");
+    if (subnet == NULL || params == NULL) return misuse(CNRT_RET_ERR_INVALID_POINTER, "params is NULL");
     for (int i = 0; i < job_count; i++)
         if (jobs[i]->context == context && jobs[i]->queue != queue)
-            return fail_with(CNRT_RET_ERR_BUSY, "work of context %p waits in another queue; one context must not run twice at once",
-                             handle);
+            return misuse(CNRT_RET_ERR_BUSY, "work of context %p waits in another queue; one context must not run twice at once",
+                          handle);
     if (job_count == JOBS) return fail_with(CNRT_RET_ERR_BUSY, "%d calls wait; call cnrtSyncQueue", JOBS);
     struct job *job = calloc(1, sizeof *job);
     if (job == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
@@ -197,7 +197,7 @@ static cnrtRet_t run_job(struct job *job) {
     struct engine_tensor outputs[PARAMS / 2];
     memcpy(outputs, job->outputs, sizeof outputs);
     for (int i = 0; i < subnet->n_in + subnet->n_out; i++) {
-        unsigned char *bytes = memory_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_MLU, subnet->ports[i].name);
+        unsigned char *bytes = device_view(job->params[i], job->sizes[i], job->device, CNRT_RET_ERR_MLU, subnet->ports[i].name);
         if (bytes == NULL) return CNRT_RET_ERR_MLU;
         struct engine_tensor *tensor = i < subnet->n_in ? &job->inputs[i] : &outputs[i - subnet->n_in];
         tensor->bytes = bytes;

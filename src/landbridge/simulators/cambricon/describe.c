@@ -78,7 +78,7 @@ API cnrtRet_t cnrtGetOutputDataShape(int **out, int *ndim, int index, cnrtFuncti
 
 API cnrtRet_t cnrtReleaseInternalResource(void *pointer) {
     ENTER(NEEDS_DEVICE);
-    if (!handle_is(K_RESOURCE, pointer)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%p is none of the library's", pointer);
+    if (!handle_is(K_RESOURCE, pointer)) return misuse(CNRT_RET_ERR_INVALID_POINTER, "%p is none of the library's", pointer);
     handle_drop(K_RESOURCE, pointer);
     return CNRT_RET_SUCCESS;
 }
@@ -115,7 +115,7 @@ API cnrtRet_t cnrtGetInputAndOutputNamesFromFunction(cnrtFunction_t function, ch
 API cnrtRet_t cnrtDestroyInputAndOutputNames(char **in, char **out, int n_in, int n_out) {
     ENTER(NEEDS_DEVICE);
     LOCKED;
-    if (!handle_is(K_NAMES, in) || !handle_is(K_NAMES, out)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "names that do not exist");
+    if (!handle_is(K_NAMES, in) || !handle_is(K_NAMES, out)) return misuse(CNRT_RET_ERR_INVALID_POINTER, "names that do not exist");
     drop_names(in, n_in);
     drop_names(out, n_out);
     return CNRT_RET_SUCCESS;

@@ -48,7 +48,7 @@ API cnrtRet_t cnrtSetCurrentDevice(cnrtDev_t device) {
     ENTER(NEEDS_INIT);
     if (sim_is_fake()) return device == FAKE_HANDLE ? CNRT_RET_SUCCESS : fail_with(CNRT_RET_ERR_NODEV, "not the handle of the fake device");
     if (device < HANDLE_BASE || device >= HANDLE_BASE + DEVICES)
-        return fail_with(CNRT_RET_ERR_NODEV, "%#llx is no device handle; cnrtGetDeviceHandle gives one", (unsigned long long)device);
+        return misuse(CNRT_RET_ERR_NODEV, "%#llx is no device handle; cnrtGetDeviceHandle gives one", (unsigned long long)device);
     current.device = (int)(device - HANDLE_BASE);
     current.generation = generation;
     return CNRT_RET_SUCCESS;
@@ -73,10 +73,10 @@ API cnrtRet_t cnrtSyncDevice(void) {
 
 cnrtRet_t queue_check(cnrtQueue_t queue) {
     LOCKED;
-    if (!handle_is(K_QUEUE, queue)) return fail_with(CNRT_RET_ERR_QUEUE, "queue %p does not exist", queue);
+    if (!handle_is(K_QUEUE, queue)) return misuse(CNRT_RET_ERR_QUEUE, "queue %p does not exist", queue);
     int device = ((struct queue *)queue)->device;
     if (device == device_current()) return CNRT_RET_SUCCESS;
-    return fail_with(CNRT_RET_ERR_QUEUE, "queue %p is on device %d, this thread's current device is %d", queue, device, device_current());
+    return misuse(CNRT_RET_ERR_QUEUE, "queue %p is on device %d, this thread's current device is %d", queue, device, device_current());
 }
 
 API cnrtRet_t cnrtCreateQueue(cnrtQueue_t *queue) {
@@ -94,7 +94,7 @@ API cnrtRet_t cnrtDestroyQueue(cnrtQueue_t queue) {
     LOCKED;
     cnrtRet_t code = queue_check(queue);
     if (code != CNRT_RET_SUCCESS) return code;
-    if (jobs_pending(queue)) return fail_with(CNRT_RET_ERR_BUSY, "work waits in queue %p; call cnrtSyncQueue first", queue);
+    if (jobs_pending(queue)) return misuse(CNRT_RET_ERR_BUSY, "work waits in queue %p; call cnrtSyncQueue first", queue);
     handle_drop(K_QUEUE, queue);
     return CNRT_RET_SUCCESS;
 }

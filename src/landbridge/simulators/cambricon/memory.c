@@ -8,7 +8,7 @@ API cnrtRet_t cnrtMalloc(void **pointer, size_t size) {
     LOCKED;
     REQUIRE(pointer);
     int device = device_current();
-    if (size == 0) return fail_with(CNRT_RET_ERR_INVALID, "bytes is 0");
+    if (size == 0) return misuse(CNRT_RET_ERR_INVALID, "bytes is 0");
     return memory_allocate(device, size, size, pointer);
 }
 
@@ -17,7 +17,7 @@ API cnrtRet_t cnrtFree(void *pointer) {
     LOCKED;
     REQUIRE(pointer);
     if (!memory_drop(pointer))
-        return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%p was not returned by cnrtMalloc, or is freed already", pointer);
+        return misuse(CNRT_RET_ERR_INVALID_POINTER, "%p was not returned by cnrtMalloc, or is freed already", pointer);
     return CNRT_RET_SUCCESS;
 }
 
@@ -25,7 +25,7 @@ API cnrtRet_t cnrtMallocHost(void **pointer, size_t size, int type) {
     ENTER(NEEDS_REAL_DEVICE);
     REQUIRE(pointer);
     (void)type;
-    if (size == 0) return fail_with(CNRT_RET_ERR_INVALID, "bytes is 0");
+    if (size == 0) return misuse(CNRT_RET_ERR_INVALID, "bytes is 0");
     void *made = size > SIZE_MAX / 2 ? NULL : handle_new(K_HOST, size);
     if (made == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "host: %zu bytes requested", size);
     *pointer = made;
@@ -34,7 +34,7 @@ API cnrtRet_t cnrtMallocHost(void **pointer, size_t size, int type) {
 
 API cnrtRet_t cnrtFreeHost(void *pointer) {
     ENTER(NEEDS_REAL_DEVICE);
-    if (!handle_is(K_HOST, pointer)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%p was not returned by cnrtMallocHost", pointer);
+    if (!handle_is(K_HOST, pointer)) return misuse(CNRT_RET_ERR_INVALID_POINTER, "%p was not returned by cnrtMallocHost", pointer);
     handle_drop(K_HOST, pointer);
     return CNRT_RET_SUCCESS;
 }
@@ -46,20 +46,20 @@ static const char *const DIRECTIONS[] = {"HOST2DEV (0)", "DEV2DEV (1)", "DEV2HOS
 /* One end of a copy, which must be where the direction says. */
 static unsigned char *copy_end(const void *pointer, size_t size, bool on_device, int direction, const char *what) {
     if (on_device != memory_is_device(pointer)) {
-        fail_with(CNRT_RET_ERR_MEMCPY, "%s %p is %s memory, but the direction is %s", what, pointer, on_device ? "host" : "device",
-                  DIRECTIONS[direction]);
+        misuse(CNRT_RET_ERR_MEMCPY, "%s %p is %s memory, but the direction is %s", what, pointer, on_device ? "host" : "device",
+               DIRECTIONS[direction]);
         return NULL;
     }
     if (!on_device) return (unsigned char *)(uintptr_t)pointer;
-    return memory_view(pointer, size, device_current(), CNRT_RET_ERR_MEMCPY, what);
+    return device_view(pointer, size, device_current(), CNRT_RET_ERR_MEMCPY, what);
 }
 
 static cnrtRet_t copy(void *dst, const void *src, size_t size, int direction) {
     LOCKED;
-    if (dst == NULL || src == NULL) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "%s is NULL", dst == NULL ? "dst" : "src");
-    if (size == 0) return fail_with(CNRT_RET_ERR_INVALID, "bytes is 0");
+    if (dst == NULL || src == NULL) return misuse(CNRT_RET_ERR_INVALID_POINTER, "%s is NULL", dst == NULL ? "dst" : "src");
+    if (size == 0) return misuse(CNRT_RET_ERR_INVALID, "bytes is 0");
     if (direction < CNRT_MEM_TRANS_DIR_HOST2DEV || direction > CNRT_MEM_TRANS_DIR_HOST2HOST)
-        return fail_with(CNRT_RET_ERR_INVALID, "direction %d is not in [0, 3]", direction);
+        return misuse(CNRT_RET_ERR_INVALID, "direction %d is not in [0, 3]", direction);
     bool from_device = direction == CNRT_MEM_TRANS_DIR_DEV2HOST || direction == CNRT_MEM_TRANS_DIR_DEV2DEV;
     bool to_device = direction == CNRT_MEM_TRANS_DIR_HOST2DEV || direction == CNRT_MEM_TRANS_DIR_DEV2DEV;
     const unsigned char *source = copy_end(src, size, from_device, direction, "src");
@@ -93,7 +93,7 @@ API cnrtRet_t cnrtMemcpyAsync(void *dst, void *src, size_t size, cnrtQueue_t que
 API cnrtRet_t cnrtMemset(void *pointer, int value, size_t size) {
     ENTER(NEEDS_REAL_DEVICE);
     LOCKED;
-    unsigned char *bytes = memory_view(pointer, size, device_current(), CNRT_RET_ERR_INVALID_POINTER, "devptr");
+    unsigned char *bytes = device_view(pointer, size, device_current(), CNRT_RET_ERR_INVALID_POINTER, "devptr");
     if (bytes == NULL) return CNRT_RET_ERR_INVALID_POINTER;
     memset(bytes, value, size);
     return CNRT_RET_SUCCESS;

@@ -191,16 +191,16 @@ API cnrtRet_t cnrtGetModelSize(const char *path, int *size) {
 API cnrtRet_t cnrtUnloadModel(cnrtModel_t model) {
     ENTER(NEEDS_DEVICE);
     LOCKED;
-    if (!handle_is(K_MODEL, model)) return fail_with(CNRT_RET_ERR_INVALID, "model %p does not exist", model);
+    if (!handle_is(K_MODEL, model)) return misuse(CNRT_RET_ERR_INVALID, "model %p does not exist", model);
     if (((struct model *)model)->functions > 0)
-        return fail_with(CNRT_RET_ERR_BUSY, "functions of model %p live; call cnrtDestroyFunction first", model);
+        return misuse(CNRT_RET_ERR_BUSY, "functions of model %p live; call cnrtDestroyFunction first", model);
     destroy_model(model);
     return CNRT_RET_SUCCESS;
 }
 
 #define MODEL(handle)                                                                                                   \
     do {                                                                                                                \
-        if (!handle_is(K_MODEL, (handle))) return fail_with(CNRT_RET_ERR_INVALID, "model %p does not exist", (handle)); \
+        if (!handle_is(K_MODEL, (handle))) return misuse(CNRT_RET_ERR_INVALID, "model %p does not exist", (handle)); \
     } while (0)
 
 API cnrtRet_t cnrtQueryCoreVersion(cnrtModel_t model, int *version) {
@@ -258,10 +258,10 @@ API cnrtRet_t cnrtExtractFunction(cnrtFunction_t *function, cnrtModel_t model, c
     REQUIRE(function);
     REQUIRE(symbol);
     MODEL(model);
-    if (!handle_is(K_FUNCTION, *function)) return fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", *function);
+    if (!handle_is(K_FUNCTION, *function)) return misuse(CNRT_RET_ERR_INVALID, "function %p does not exist", *function);
     struct function *made = *function;
     struct model *source = model;
-    if (made->subnet != NULL) return fail_with(CNRT_RET_ERR_INVALID, "function %p was extracted before", *function);
+    if (made->subnet != NULL) return misuse(CNRT_RET_ERR_INVALID, "function %p was extracted before", *function);
     for (int i = 0; i < source->n_subnets; i++)
         if (strcmp(source->subnets[i].name, symbol) == 0) made->subnet = &source->subnets[i];
     if (made->subnet == NULL) return fail_with(CNRT_RET_ERR_NO_EXIST, "the model has no function '%s'", symbol);
@@ -273,10 +273,10 @@ API cnrtRet_t cnrtExtractFunction(cnrtFunction_t *function, cnrtModel_t model, c
 API cnrtRet_t cnrtDestroyFunction(cnrtFunction_t function) {
     ENTER(NEEDS_DEVICE);
     LOCKED;
-    if (!handle_is(K_FUNCTION, function)) return fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
+    if (!handle_is(K_FUNCTION, function)) return misuse(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
     struct function *found = function;
     if (found->contexts > 0)
-        return fail_with(CNRT_RET_ERR_BUSY, "contexts of function %p live; call cnrtDestroyRuntimeContext first", function);
+        return misuse(CNRT_RET_ERR_BUSY, "contexts of function %p live; call cnrtDestroyRuntimeContext first", function);
     if (found->model != NULL) found->model->functions--;
     handle_drop(K_FUNCTION, function);
     return CNRT_RET_SUCCESS;
@@ -284,11 +284,11 @@ API cnrtRet_t cnrtDestroyFunction(cnrtFunction_t function) {
 
 struct subnet *function_subnet(cnrtFunction_t function) {
     if (!handle_is(K_FUNCTION, function)) {
-        fail_with(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
+        misuse(CNRT_RET_ERR_INVALID, "function %p does not exist", function);
         return NULL;
     }
     struct subnet *subnet = ((struct function *)function)->subnet;
-    if (subnet == NULL) fail_with(CNRT_RET_ERR_INVALID, "function %p was not extracted from a model", function);
+    if (subnet == NULL) misuse(CNRT_RET_ERR_INVALID, "function %p was not extracted from a model", function);
     return subnet;
 }
 

@@ -8,7 +8,7 @@
 
 struct param *param_of(cnrtParamDesc_t desc) {
     if (handle_is(K_PARAM, desc)) return desc;
-    fail_with(CNRT_RET_ERR_INVALID, "parameter descriptor %p does not exist", desc);
+    misuse(CNRT_RET_ERR_INVALID, "parameter descriptor %p does not exist", desc);
     return NULL;
 }
 
@@ -41,7 +41,7 @@ API cnrtRet_t cnrtCreateParamDescArray(cnrtParamDesc_t **descs, int count) {
 API cnrtRet_t cnrtDestroyParamDescArray(cnrtParamDesc_t *descs, int count) {
     ENTER(NEEDS_INIT);
     LOCKED;
-    if (!handle_is(K_PARAMS, descs)) return fail_with(CNRT_RET_ERR_INVALID_POINTER, "descriptors that do not exist");
+    if (!handle_is(K_PARAMS, descs)) return misuse(CNRT_RET_ERR_INVALID_POINTER, "descriptors that do not exist");
     for (int i = 0; i < count; i++)
         if (handle_is(K_PARAM, descs[i])) handle_drop(K_PARAM, descs[i]);
     handle_drop(K_PARAMS, descs);
@@ -97,14 +97,14 @@ cnrtRet_t param_check_inputs(const struct subnet *subnet, cnrtParamDesc_t *descs
         const struct param *param = param_of(descs[i]);
         if (param == NULL) return CNRT_RET_ERR_INVALID;
         if (param->ndim != port->ndim)
-            return fail_with(CNRT_RET_ERR_INVALID, "input '%s' has rank %d, the function takes %d", port->name, param->ndim, port->ndim);
+            return misuse(CNRT_RET_ERR_INVALID, "input '%s' has rank %d, the function takes %d", port->name, param->ndim, port->ndim);
         if (param->dtype != port->dtype)
-            return fail_with(CNRT_RET_ERR_INVALID, "input '%s' has type %#x, the function takes %#x", port->name, param->dtype,
-                             port->dtype);
+            return misuse(CNRT_RET_ERR_INVALID, "input '%s' has type %#x, the function takes %#x", port->name, param->dtype,
+                          port->dtype);
         for (int d = 0; d < port->ndim; d++)
             if (param->dims[d] < 1 || (port->supported[d] >= 0 && param->dims[d] != port->supported[d]))
-                return fail_with(CNRT_RET_ERR_INVALID, "input '%s' has extent %d at %d, the function takes %d", port->name, param->dims[d],
-                                 d, port->supported[d]);
+                return misuse(CNRT_RET_ERR_INVALID, "input '%s' has extent %d at %d, the function takes %d", port->name, param->dims[d],
+                              d, port->supported[d]);
     }
     return CNRT_RET_SUCCESS;
 }

@@ -25,6 +25,12 @@ cnrtRet_t sim_enter(const char *function, int needs);
 /* Store the text of a failure of the current API call on this thread; returns `code`. */
 cnrtRet_t fail_with(cnrtRet_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same, where the caller broke a rule of the interface. */
+cnrtRet_t misuse(cnrtRet_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* As memory_view(); that there is none is misuse. */
+unsigned char *device_view(const void *pointer, size_t size, int device, cnrtRet_t code, const char *what);
+
 #define ENTER(needs)                                       \
     do {                                                   \
         cnrtRet_t entered_ = sim_enter(__func__, (needs)); \

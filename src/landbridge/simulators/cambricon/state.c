@@ -63,6 +63,21 @@ cnrtRet_t fail_with(cnrtRet_t code, const char *format, ...) {
     return code;
 }
 
+cnrtRet_t misuse(cnrtRet_t code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    sim_report(code, format, arguments);
+    va_end(arguments);
+    note_misuse(mine.function, mine.reason);
+    return code;
+}
+
+unsigned char *device_view(const void *pointer, size_t size, int device, cnrtRet_t code, const char *what) {
+    unsigned char *bytes = memory_view(pointer, size, device, code, what);
+    if (bytes == NULL) note_misuse(mine.function, mine.reason);
+    return bytes;
+}
+
 /* The text of a code, and why it was, where it is that of this thread's last failure. */
 API const char *cnrtGetErrorStr(cnrtRet_t code) {
     const char *text = "CNRT_RET_ERR_UNKNOWN";
@@ -82,10 +97,10 @@ cnrtRet_t sim_enter(const char *function, int needs) {
     if (fault != FAULT_NONE)
         return fail_with(fault == FAULT_OUT_OF_MEMORY ? CNRT_RET_ERR_NOMEM : CNRT_RET_ERR_SYS, "simulator: injected fault");
     LOCKED;
-    if (needs & NEEDS_INIT && mode == UNUSED) return fail_with(CNRT_RET_ERR_INIT, "cnrt is not initialised; call cnrtInit first");
+    if (needs & NEEDS_INIT && mode == UNUSED) return misuse(CNRT_RET_ERR_INIT, "cnrt is not initialised; call cnrtInit first");
     if (needs & NEEDS_NO_FAKE && mode == FAKE) return fail_with(CNRT_RET_ERR_NODEV, "the fake device only answers questions about models");
     if (needs & NEEDS_CURRENT && mode == REAL && device_current() < 0)
-        return fail_with(CNRT_RET_ERR_NODEV, "this thread has no current device; call cnrtSetCurrentDevice on it first");
+        return misuse(CNRT_RET_ERR_NODEV, "this thread has no current device; call cnrtSetCurrentDevice on it first");
     if (needs & NEEDS_CURRENT && fault_lost()) return fail_with(CNRT_RET_ERR_MLU, "simulator: the device is lost");
     return CNRT_RET_SUCCESS;
 }

@@ -48,6 +48,8 @@ extern const struct vendor VENDOR;
 int sim_report(int code, const char *format, va_list arguments);
 /* The same, for the files of this folder. */
 int report(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Take note, for sim_misuse(), that a function was called against a rule of the interface, and not only for what there is not. */
+void note_misuse(const char *function, const char *reason);
 
 /* --- lock.c ------------------------------------------------------------------------------------------------------------- */
 

@@ -45,6 +45,22 @@ int report(int code, const char *format, ...) {
     return code;
 }
 
+static char broken[1024];
+
+void note_misuse(const char *function, const char *reason) {
+    LOCKED;
+    if (broken[0] == '\0') snprintf(broken, sizeof broken, "%s: %s", function != NULL ? function : VENDOR.prefix, reason);
+}
+
+/* The first rule of the interface that the caller broke since this was asked last, "" where it broke none; sim_reset does not forget it. */
+API const char *sim_misuse(void) {
+    static _Thread_local char text[sizeof broken];
+    LOCKED;
+    memcpy(text, broken, sizeof text);
+    broken[0] = '\0';
+    return text;
+}
+
 static enum fault take(const char *function) {
     LOCKED;
     enum fault taken = FAULT_NONE;

@@ -41,6 +41,7 @@ def test_bytes_go_there_and_back(gpu: Cuda) -> None:
     gpu.free(address)
 
 
+@pytest.mark.misuse  # the last line
 def test_pinned_memory_of_the_host(gpu: Cuda, double: CudaDouble) -> None:
     before = double.live()
     host, device = gpu.allocate_host(100), gpu.allocate(100)
@@ -104,6 +105,7 @@ def test_no_room_says_what_is_free(gpu: Cuda, double: CudaDouble) -> None:
     assert (caught.value.vendor_code, caught.value.vendor_text) == (2, "out of memory")
 
 
+@pytest.mark.misuse
 def test_failures_have_the_drivers_words(gpu: Cuda, double: CudaDouble) -> None:
     double.fail("cuMemAlloc_v2", 999)
     with pytest.raises(DeviceError, match=r"^gpu0: cuMemAlloc_v2 failed with 999 \(CUDA_ERROR_UNKNOWN\)\n  code: "):
@@ -166,6 +168,7 @@ def test_a_library_without_a_function_is_named(monkeypatch: pytest.MonkeyPatch) 
         Cuda(0, "gpu0")
 
 
+@pytest.mark.misuse
 def test_the_double_detects_misuse(gpu: Cuda, double: CudaDouble) -> None:
     library, address = double.library, gpu.allocate(64)
     stream, out = ctypes.c_void_p(gpu.stream), np.zeros(64, np.uint8)
