@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TOP = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "readme.md"}
 """Files at the top of the project, and the pages that they are."""
 
-_LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(!?\[([^\]\n]+)\])\(([^)\s]+)\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -30,7 +30,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     source = next((name for name, target in TOP.items() if target == path and page.file.abs_src_path is None), f"docs/{path}")
 
     def link(found: re.Match[str]) -> str:
-        text, target = found[1], found[2]
+        shown, text, target = found[1], found[2], found[3]
         address, hash_, anchor = target.partition("#")
         if not address or ":" in address:
             return found[0]
@@ -38,7 +38,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         inside = TOP.get(led) or (led.removeprefix("docs/") if led.startswith("docs/") else None)
         if inside is None:
             return text if text.startswith("`") else f"`{text}`"
-        return f"[{text}]({posixpath.relpath(inside, posixpath.dirname(path) or '.')}{hash_}{anchor})"
+        return f"{shown}({posixpath.relpath(inside, posixpath.dirname(path) or '.')}{hash_}{anchor})"
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)
     return "".join(part if part.startswith("```") else _LINK.sub(link, part) for part in parts)
