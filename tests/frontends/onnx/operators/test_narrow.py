@@ -54,7 +54,7 @@ def test_numbers_round_as_onnx_says(saturate: bool) -> None:
             with np.errstate(all="ignore"):
                 numbers = numbers_around_borders(dtype).astype(source)
                 expected = np.asarray(cast_to(numbers, ELEMENT_TYPES[dtype], saturate, "nearest"))
-            attributes = {"to": ELEMENT_TYPES[dtype]}
+            attributes: dict[str, Any] = {"to": ELEMENT_TYPES[dtype]}
             if dtype.startswith("float8"):
                 attributes |= {"saturate": int(saturate)}
             if dtype == "float8_e8m0fnu":

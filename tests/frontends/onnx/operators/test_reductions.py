@@ -47,9 +47,9 @@ def test_nothing_to_reduce_gives_the_neutral_element() -> None:
     check(cases)
 
 
-def test_the_mean_of_nothing_is_no_number_as_in_numpy() -> None:
-    """ONNX Runtime says 0."""
-    data, mean = np.zeros((2, 0), np.float32), np.full((2, 1), np.nan, np.float32)
+def test_the_mean_of_nothing_is_zero_as_in_onnxruntime() -> None:
+    """ONNX leaves it undefined; NumPy says that it is no number."""
+    data, mean = np.zeros((2, 0), np.float32), np.zeros((2, 1), np.float32)
     check([One("mean", "ReduceMean", [data, np.array([1])], [mean])])
 
 

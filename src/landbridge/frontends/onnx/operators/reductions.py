@@ -74,8 +74,8 @@ def _mean(call: Call, total: Any, count: Any) -> Any:
     dtype = str(total.ty.dtype)
     if not isinstance(count, int):
         raise Declined("a mean of a number of terms that is not known")
-    if count == 0:  # as in NumPy; ONNX Runtime says 0
-        return relax.op.multiply(total, constant(float("nan") if dtype.startswith("float") else 0, dtype))
+    if count == 0:  # ONNX leaves it undefined; ONNX Runtime says 0
+        return total
     if dtype.startswith("float"):
         return relax.op.divide(total, constant(count, dtype))
     quotient = relax.op.divide(call.emit(relax.op.astype(total, "float64")), constant(count, "float64"))
