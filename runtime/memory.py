@@ -47,8 +47,9 @@ def empty(dtype: str, shape: tuple[int, ...], nbytes: int = 0) -> tuple[NDArray[
 
 def address_of(array: NDArray[Any]) -> int:
     """Return the address of an array's first element."""
+    buffer: Any = array
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the time of the other way
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))  # a third of the time of the other way
     except (TypeError, ValueError, BufferError):  # it is read-only, not contiguous, or empty
         return array.ctypes.data
 
