@@ -36,15 +36,14 @@ def _copies(report: Report) -> str:
             render(copy.nbytes),
             f"{copy.source} -> {copy.destination}",
             f"{copy.producer} -> {copy.consumer}",
-            copy.reason + remark(copy),
+            copy.reason + _remark(copy),
         )
         for copy in report.copies
     ]
     return "\n".join([title, *table([head, *rows]), *_remedies(report.copies), f"  {_totals(report)}"])
 
 
-def remark(copy: Crossing) -> str:
-    """Return what is to be said of a crossing besides its reason, in brackets, or nothing."""
+def _remark(copy: Crossing) -> str:
     remarks = [text for text, holds in (("same memory, no byte moves", copy.aliased), ("once, at load", copy.once)) if holds]
     return f" ({'; '.join(remarks)})" if remarks else ""
 
@@ -116,7 +115,7 @@ def report_to_html(report: Report) -> str:
             render(c.nbytes),
             f"{c.source} → {c.destination}",
             f"{c.producer} → {c.consumer}",
-            c.reason + remark(c),
+            c.reason + _remark(c),
             c.remedy,
         )
         for c in report.copies

@@ -30,7 +30,7 @@ def test_what_does_not_fit_names_what_was_found_and_what_is_allowed(files: Path,
     assert compile_with(files, "--memory-budget", "cpu=64B", "--dim", "n=8") == 1
     error = capsys.readouterr().err
     assert "error: cpu needs 384 bytes (" in error
-    assert "), --memory-budget allows 64\n  hint: arena 256, staging 128\n" in error
+    assert "), --memory-budget allows 64\n  hint: arena 256, staging 128; a smaller batch needs less\n" in error
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_file_outside_the_models_folder_is_refused(tmp_path: Path, location: s
     path.write_bytes(with_context(embed_mode=0, ep_cache_context=location, source="OpenVINO").SerializeToString())
     with pytest.raises(ModelError) as caught:
         from_onnx(path)
-    assert str(caught.value) == f"m.onnx:ctx: its blob is in '{location}', which is outside the model's folder"
+    assert str(caught.value).splitlines()[0] == f"m.onnx:ctx: its blob is in '{location}', which is outside the model's folder"
 
 
 def test_a_blob_in_a_file_needs_the_models_path() -> None:

@@ -91,7 +91,11 @@ class Gates:
         if report.fallbacks and not self.fallbacks:
             count = len(report.fallbacks)
             found = f"{count} region{'s are' if count > 1 else ' is'} not native, --fail-on-fallback allows none"
-            raise PlacementError(found, hint=_listed(f"{region.value} ({region.reason})" for region in report.fallbacks), code="LB2205")
+            raise PlacementError(
+                found,
+                hint=_listed(f"{region.value} ({', '.join(region.nodes[:4])}: {region.reason})" for region in report.fallbacks),
+                code="LB2205",
+            )
         self._check_memory(report)
 
     def _check_copies(self, report: Report) -> None:
@@ -159,7 +163,7 @@ class Gates:
         sizes = {name: evaluate(getattr(memory, name), self.dims) for name in ("arena", "constants", "weights", "workspace", "staging")}
         parts = ", ".join(f"{name} {size}" for name, size in sorted(sizes.items(), key=lambda item: -item[1]) if size)
         gears = f"; room for the largest gear is in the arena ({', '.join(memory.gears)})" if memory.gears else ""
-        return parts + gears
+        return f"{parts}{gears}; a smaller batch{' or largest gear' if gears else ''} needs less"
 
     def _largest(self, crossings: Sequence[Crossing]) -> str:
         """Return the largest crossings, as far as their sizes are known."""

@@ -105,8 +105,11 @@ def _read(location: str, folder: Path | None, at: str) -> bytes:
         )
     path = inside(folder, location)
     if path is None:
-        raise ModelError(f"its blob is in '{location}', which is outside the model's folder", at=at, code="LB2012")
+        hint = "copy the file beside the model, and name it there; what a model names elsewhere is not read"
+        raise ModelError(f"its blob is in '{location}', which is outside the model's folder", at=at, hint=hint, code="LB2012")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read its blob from '{location}': {error.strerror}", at=at, code="LB2012") from error
+        raise ModelError(
+            f"cannot read its blob from '{location}': {error.strerror}", at=at, hint="copy the file beside the model", code="LB2012"
+        ) from error

@@ -87,16 +87,19 @@ def test_data_beside_the_model_is_read_in(tmp_path: Path) -> None:
 def test_data_outside_the_models_folder_is_refused(tmp_path: Path, location: str) -> None:
     path = outside_file(tmp_path, location)
     (path.parent / "link.bin").symlink_to(tmp_path / "w.bin")
-    assert error(path) == f"m.onnx:w: its data is in '{location}', which is outside the model's folder"
+    assert error(path).splitlines()[0] == f"m.onnx:w: its data is in '{location}', which is outside the model's folder"
 
 
 def test_an_absolute_name_is_refused(tmp_path: Path) -> None:
     location = str(tmp_path / "models" / "w.bin")
-    assert error(outside_file(tmp_path, location)) == f"m.onnx:w: its data is in '{location}', which is outside the model's folder"
+    assert (
+        error(outside_file(tmp_path, location)).splitlines()[0]
+        == f"m.onnx:w: its data is in '{location}', which is outside the model's folder"
+    )
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
-    assert error(outside_file(tmp_path, "gone.bin")) == "m.onnx:w: its data is in 'gone.bin', which is missing"
+    assert error(outside_file(tmp_path, "gone.bin")).splitlines()[0] == "m.onnx:w: its data is in 'gone.bin', which is missing"
 
 
 def test_data_in_other_files_needs_the_path(tmp_path: Path) -> None:

@@ -105,9 +105,11 @@ def _embed_external_data(proto: Any, folder: Path | None, title: str) -> None:
             )
         path = inside(folder, location)
         if path is None:
-            raise ModelError(f"its data is in '{location}', which is outside the model's folder", at=where, code="LB2004")
+            hint = "copy the file beside the model, and name it there; what a model names elsewhere is not read"
+            raise ModelError(f"its data is in '{location}', which is outside the model's folder", at=where, hint=hint, code="LB2004")
         if not path.is_file():
-            raise ModelError(f"its data is in '{location}', which is missing", at=where, code="LB2004")
+            hint = "copy the file beside the model"
+            raise ModelError(f"its data is in '{location}', which is missing", at=where, hint=hint, code="LB2004")
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
