@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from landbridge.codegen.assemble_plan import Assembled
 from landbridge.codegen.graph import Graph, Node
 from landbridge.codegen.schedule_steps import Stage
 from landbridge.ir.body import is_cast, operator_name
-from landbridge.ir.program import EXTERNS, SOURCES, Program, attribute
+from landbridge.ir.program import ModuleInfo, Program
 from landbridge.runtime.description import Description, Kind, Lifetime, Operator, Value
 
 _BINDING = re.compile(r"^\s+(\w+)(?:: .*?)? = (R\..*)$", re.M)
@@ -31,16 +30,15 @@ def describe(program: Program, graph: Graph, stages: Sequence[Stage], assembled:
     """
     texts = dict(_BINDING.findall(str(program.module.script(show_meta=False))))
     names = {values[0]: str(variable.name) for variable, values in reversed(graph.values_of.items()) if values}
-    sources: Mapping[str, Sequence[str]] = attribute(program.module, SOURCES, {})
-    entries: Mapping[str, Mapping[str, Any]] = attribute(program.module, EXTERNS, {})
+    info = ModuleInfo.of(program.module)
     steps = _steps(stages, assembled)
     constants = {index for index, value in enumerate(graph.values) if value.constant is not None}
 
     def operator(node: Node) -> Operator:
         text = texts.get(names.get(node.outputs[0], ""), "")
-        source, title, kind = *sources.get(node.name, ("", "")), _kind(node)
+        source, title, kind = *info.sources.get(node.name, ("", "")), _kind(node)
         if kind in ("copy", "extern") or (kind == "cast" and not title.startswith("Cast")):  # none of the user's nodes
-            source, title = "", str(entries[node.symbol]["name"]) if kind == "extern" else kind
+            source, title = "", info.externs[node.symbol].name if kind == "extern" else kind
         title = title or (operator_name(node.expr) if kind == "host" else "reshape")
         inputs = tuple(index for index in dict.fromkeys(node.inputs) if index not in constants)
         return Operator(kind, node.name, title, source, steps.get(node, -1), inputs, node.outputs, text[:_LONGEST])

@@ -327,6 +327,11 @@ class ModuleInfo:
         return {symbol: _entry(symbol, data) for symbol, data in self.attributes.get(EXTERNS, {}).items()}
 
     @cached_property
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """By the user's name of a value, the name and the type of the node of the user's model that makes it."""
+        return {name: (node, kind) for name, (node, kind) in self.attributes.get(SOURCES, {}).items()}
+
+    @cached_property
     def outputs(self) -> tuple[OutputWish, ...]:
         """The outputs, in order."""
         return tuple(OutputWish(name, Device.parse(device) if device else None) for name, device in self.attributes.get(OUTPUTS, []))

@@ -51,9 +51,11 @@ function drawAll() {
 
 function tellFacts() {
   const { crossings, minimum, run_nbytes, casts, fallbacks } = data.totals;
+  const counted = (count, what) => [formatNumber(count), count === 1 ? what : `${what}s`];
+  const [crossed, crossing] = counted(crossings, "crossing");
   const facts = [
-    [formatNumber(data.operators.length), "operators"], [`${crossings}`, `crossings (least possible: ${minimum})`],
-    [formatBytes(evaluate(run_nbytes)), "cross in a run"], [`${casts}`, "conversions"], [`${fallbacks}`, "not native"],
+    counted(data.operators.length, "operator"), [crossed, `${crossing} (least possible: ${minimum})`],
+    [formatBytes(evaluate(run_nbytes)), "cross in a run"], counted(casts, "conversion"), [formatNumber(fallbacks), "not native"],
   ];
   byId("facts").replaceChildren(...facts.flatMap(([number, label], index) => [index ? " · " : "", element("b", {}, number), ` ${label}`]));
 }
