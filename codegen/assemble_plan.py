@@ -15,7 +15,7 @@ from landbridge.codegen.graph import Node
 from landbridge.codegen.kernel_calls import KernelCall, Scalar
 from landbridge.codegen.lower import Lowered, LoweredStage
 from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, plan_arena
-from landbridge.ir.dtypes import bits_of
+from landbridge.ir.sizes import dense_nbytes
 from landbridge.runtime import dims, gears
 from landbridge.runtime.dims import Size
 from landbridge.runtime.errors import UnsupportedError
@@ -73,12 +73,7 @@ def assemble_plan(lowered: Lowered, models: Mapping[str, Spreads], host_devices:
 
 def nbytes_of(dtype: str, shape: Sequence[Size], slack: int = 0) -> Size:
     """Return the bytes of a tensor with ``slack`` more rows."""
-    bits = bits_of(dtype)
-    rows = [shape[0] if slack == 0 else _plus(shape[0], slack), *shape[1:]] if shape else []
-    if bits % 8 == 0:
-        return dims.product([*rows, bits // 8])
-    total = dims.product([*rows, bits])
-    return -(-total // 8) if isinstance(total, int) else ["//", ["+", total, 7], 8]
+    return dense_nbytes(dtype, [shape[0] if slack == 0 else _plus(shape[0], slack), *shape[1:]] if shape else [])
 
 
 def _plus(size: Size, more: int) -> Size:

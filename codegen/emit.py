@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import tvm
 
 from landbridge.codegen.kernel_calls import KernelCall, Scalar
+from landbridge.ir.sizes import dense_nbytes
 from landbridge.runtime.dims import Size
+from landbridge.runtime.dtypes import holder, is_packed
 from landbridge.runtime.plan import Buffer, Segment
 
 _FUNCTION_OF_OPERATOR = {"//": "lb_floordiv", "%": "lb_floormod", "max": "lb_max", "min": "lb_min"}
@@ -112,8 +114,10 @@ def _array(declaration: str, items: Sequence[str]) -> list[str]:
 
 
 def _tensor(buffer: Buffer, extents: _Table) -> str:
-    dtype = tvm.DataType(buffer.dtype)
-    return f"{{{len(buffer.shape)}, {{{int(dtype.type_code)}, {int(dtype.bits)}, 1}}, {extents.index(buffer.shape)}}}"
+    """Return the descriptor of a buffer: of an element type that kernels do not compute with they see the bytes, packed ones in one row."""
+    dtype = tvm.DataType(str(holder(buffer.dtype)))
+    shape = [dense_nbytes(buffer.dtype, buffer.shape)] if is_packed(buffer.dtype) else buffer.shape
+    return f"{{{len(shape)}, {{{int(dtype.type_code)}, {int(dtype.bits)}, 1}}, {extents.index(shape)}}}"
 
 
 def _c_expression(size: Size, dims: dict[str, str]) -> str:

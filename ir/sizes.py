@@ -91,7 +91,12 @@ def nbytes_of(tensor_type: Any) -> Size:
     shape = shape_of(tensor_type)
     if shape is None or dtype_of(tensor_type) == OPAQUE:
         return 0
-    bits = bits_of(dtype_of(tensor_type))
+    return dense_nbytes(dtype_of(tensor_type), shape)
+
+
+def dense_nbytes(dtype: str, shape: Sequence[Size]) -> Size:
+    """Return the bytes of a dense tensor; elements of less than a byte are packed."""
+    bits = bits_of(dtype)
     if bits % 8 == 0:
         return product((*shape, bits // 8))
     total = product((*shape, bits))

@@ -69,7 +69,7 @@ class Loader:
         self._free: dict[tuple[str, str], int | None] = {}
         self._refused: dict[tuple[str, str], Refused] = {}
         self._taken: dict[tuple[str, str], list[ExternRecord]] = {}
-        self._models: dict[tuple[Any, ...], LoadedModel] = {}
+        self._models: dict[tuple[Any, ...], LoadedModel | None] = {}
 
     def device(self, name: str, device: str) -> OpenDevice:
         """Return the open device of the vendor ``name``.
@@ -156,16 +156,18 @@ class Loader:
             Refused: its device cannot be opened, or the vendor refuses it.
         """
         key = _identity(record)
-        if key not in self._models:
+        model = self._models.get(key)
+        if model is None:
             driver = self.device(record.vendor, record.device).driver
+            self._models[key] = None  # so that there is a place for what cannot be lost any more
             try:
-                self._models[key] = driver.load(bytes(data), record.signature, record.options)
+                self._models[key] = model = driver.load(bytes(data), record.signature, record.options)
             except UserError as error:
                 error.at = f"{record.title} on {error.at or record.device}"
                 if isinstance(error, DeviceError):
                     error.device = record.device
                 raise Refused("model", error) from error
-        return self._models[key]
+        return model
 
     def take(self, record: ExternRecord) -> None:
         """Take note that a blob is in use, so that those after it find less room."""
@@ -189,7 +191,9 @@ class Loader:
         Args:
             quietly: calls what it is given, and bears its errors.
         """
-        for close in [model.close for model in self._models.values()] + [device.close for device in self.devices.values()]:
+        for close in [model.close for model in self._models.values() if model is not None] + [
+            device.close for device in self.devices.values()
+        ]:
             quietly(close)
         self._models.clear()
         self.devices.clear()

@@ -47,8 +47,11 @@ def empty(dtype: str, shape: tuple[int, ...], nbytes: int = 0) -> tuple[NDArray[
 
 def address_of(array: NDArray[Any]) -> int:
     """Return the address of an array's first element."""
-    address: int = array.__array_interface__["data"][0]
-    return address
+    buffer: Any = array
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))  # a third of the time of the other way
+    except (TypeError, ValueError, BufferError):  # it is read-only, not contiguous, or empty
+        return array.ctypes.data
 
 
 def view(address: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -57,8 +60,8 @@ def view(address: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     shape = (nbytes,) if dtypes.is_packed(dtype) else shape
     if nbytes == 0:
         return np.empty(shape, dtypes.holder(dtype))
-    memory = (ctypes.c_uint8 * nbytes).from_address(address)
-    return np.ctypeslib.as_array(memory).view(dtypes.holder(dtype)).reshape(shape)
+    memory: Any = (ctypes.c_uint8 * nbytes).from_address(address)
+    return np.frombuffer(memory, dtypes.holder(dtype)).reshape(shape)
 
 
 class OpenDevice:

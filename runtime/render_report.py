@@ -36,14 +36,15 @@ def _copies(report: Report) -> str:
             render(copy.nbytes),
             f"{copy.source} -> {copy.destination}",
             f"{copy.producer} -> {copy.consumer}",
-            copy.reason + _remark(copy),
+            copy.reason + remark(copy),
         )
         for copy in report.copies
     ]
     return "\n".join([title, *table([head, *rows]), *_remedies(report.copies), f"  {_totals(report)}"])
 
 
-def _remark(copy: Crossing) -> str:
+def remark(copy: Crossing) -> str:
+    """Return what is to be said of a crossing besides its reason, in brackets, or nothing."""
     remarks = [text for text, holds in (("same memory, no byte moves", copy.aliased), ("once, at load", copy.once)) if holds]
     return f" ({'; '.join(remarks)})" if remarks else ""
 
@@ -115,7 +116,7 @@ def report_to_html(report: Report) -> str:
             render(c.nbytes),
             f"{c.source} → {c.destination}",
             f"{c.producer} → {c.consumer}",
-            c.reason + _remark(c),
+            c.reason + remark(c),
             c.remedy,
         )
         for c in report.copies

@@ -135,7 +135,7 @@ class ExternCall:
         self._model = binding.opened.models[step.model]
         self._turn = binding.opened.turns[step.model]
         self._moving = tuple(buffer for buffer in (*step.inputs, *step.outputs) if binding.roots[buffer] in binding.movable)
-        self._prepared: dict[tuple[int, ...], PreparedCall] = {}
+        self._prepared: dict[tuple[int, ...], PreparedCall | None] = {}
         binding.externs.append(self)  # which closes it, from now on
         if not self._moving:
             self.prepare()
@@ -160,7 +160,8 @@ class ExternCall:
         prepared = self._prepared.get(key)
         if prepared is None:
             while len(self._prepared) >= _PREPARED:
-                self._prepared.pop(next(iter(self._prepared))).close()
+                self._forget(next(iter(self._prepared)))
+            self._prepared[key] = None  # so that there is a place for what cannot be lost any more
             self._prepared[key] = prepared = self._prepare()
         return prepared
 
@@ -186,7 +187,12 @@ class ExternCall:
         """Close what is prepared. Idempotent."""
         while self._prepared:
             with self._turn:
-                self._prepared.popitem()[1].close()
+                self._forget(next(iter(self._prepared)))
+
+    def _forget(self, key: tuple[int, ...]) -> None:
+        prepared = self._prepared.pop(key)
+        if prepared is not None:
+            prepared.close()
 
 
 def placed(error: DeviceError, binding: Binding, index: int) -> DeviceError:

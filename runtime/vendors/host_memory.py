@@ -110,8 +110,8 @@ def view(address: int, dtype: str, shape: Sequence[int]) -> NDArray[Any]:
     count, storage = math.prod(shape), holder(dtype)
     if count == 0:
         return np.empty(shape, storage)
-    memory = (ctypes.c_uint8 * (count * storage.itemsize)).from_address(address)
-    return np.ctypeslib.as_array(memory).view(storage).reshape(shape)
+    memory: Any = (ctypes.c_uint8 * (count * storage.itemsize)).from_address(address)
+    return np.frombuffer(memory, storage).reshape(shape)
 
 
 def check_arguments(ports: Sequence[Port], refs: Sequence[TensorRef], kind: str, at: str) -> None:

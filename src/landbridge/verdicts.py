@@ -34,8 +34,8 @@ def key_of(*parts: str | bytes) -> Key:
 
 @lru_cache(maxsize=8)
 def code_digest(folder: Path, *versions: str) -> Key:
-    """Return a digest of the Python files in ``folder`` and of versions: what code gave a verdict."""
-    return key_of(*versions, *(path.read_bytes() for path in sorted(folder.glob("*.py"))))
+    """Return a digest of the Python files under ``folder`` and of versions: what code gave a verdict."""
+    return key_of(*versions, *(path.read_bytes() for path in sorted(folder.rglob("*.py"))))
 
 
 class Verdicts:

@@ -19,8 +19,8 @@ from landbridge.codegen import compile_kernels, lower
 from landbridge.codegen.schedules import schedule_kernels
 from landbridge.codegen.simplify import simplify
 from landbridge.frontends.onnx import build as importing
-from landbridge.frontends.onnx import native
 from landbridge.frontends.onnx import support as rules
+from landbridge.frontends.onnx.operators import RULES
 from landbridge.runtime.cache_folder import CACHE
 from landbridge.runtime.errors import UnsupportedError, UsageError
 from support.run_onnx import assert_same, reference
@@ -48,7 +48,7 @@ def chain(*operators: str, shape: Any = (2, 3)) -> Any:
 
 def wrong_import(operator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have ``operator`` imported as a hyperbolic tangent."""
-    monkeypatch.setitem(native._OWN, operator, lambda arguments: relax.op.tanh(arguments[0]))
+    monkeypatch.setitem(RULES, operator, lambda call: relax.op.tanh(call.tensor(0)))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), ("batch", 3)], ids=["static", "dynamic"])
@@ -97,7 +97,7 @@ def test_wrong_code_that_only_neighbours_bring_about_is_found(monkeypatch: pytes
 
 def test_a_resize_of_an_image_with_channels_last_is_never_silently_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """TVM's importer takes its scales for those of other axes; what keeps it away or sees the shape is taken out here."""
-    monkeypatch.delitem(rules.NEVER_NATIVE, "Resize")
+    monkeypatch.delitem(rules.MISTAKEN, "Resize")
     monkeypatch.setattr(importing, "contradiction", lambda *_: "")
     scales = np.array([1, 0.5, 0.5, 1], np.float32)
     nodes = [node("Resize", "x _ scales", "y", mode="linear", coordinate_transformation_mode="half_pixel")]
@@ -196,7 +196,7 @@ def test_an_operator_on_which_the_code_generator_fails_runs_elsewhere(monkeypatc
 
 def test_an_operator_that_tvm_imports_and_cannot_compile_runs_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule that keeps NonMaxSuppression away from the importer, and what would find it out there, are taken out here."""
-    monkeypatch.delitem(rules.NEVER_NATIVE, "NonMaxSuppression")
+    monkeypatch.delitem(rules.MISTAKEN, "NonMaxSuppression")
     nodes = [node("NonMaxSuppression", "boxes scores most", "chosen"), node("Neg", "scores", "y")]
     model = small_model(
         nodes,

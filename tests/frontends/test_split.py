@@ -91,7 +91,7 @@ def test_a_part_cannot_end_at_a_sequence() -> None:
 
 @pytest.mark.parametrize(("declared", "missing"), [(False, "type"), (True, "shape")])
 def test_a_part_behind_an_operator_that_onnx_does_not_define_needs_a_declared_type(declared: bool, missing: str) -> None:
-    nodes = [node("Relu", "x", "a"), node("Gelu", "a", "b", domain="com.microsoft"), node("Neg", "b", "c"), node("Relu", "c", "y")]
+    nodes = [node("Relu", "x", "a"), node("Gelu", "a", "b", domain="com.microsoft"), node("Transpose", "b", "c"), node("Relu", "c", "y")]
     graph = onnx.helper.make_graph(
         nodes,
         "small",

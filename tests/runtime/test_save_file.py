@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,18 +13,7 @@ import pytest
 from landbridge.runtime import save_file as module
 from landbridge.runtime.save_file import save_file
 
-SRC = Path(__file__).parents[2] / "src"
-
-WRITER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from landbridge.runtime.save_file import save_file
-print("ready", flush=True)
-i = 0
-while True:
-    save_file(sys.argv[2], [bytes([i % 251]) * 4096] * 64)
-    i += 1
-"""
+ROOT = Path(__file__).parents[2]
 
 
 def left(folder: Path) -> list[str]:
@@ -103,23 +91,56 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         save_file(tmp_path / "none" / "a.lbr", [b"x"])
 
 
-def test_killed_writers_leave_the_old_or_the_new_file_and_the_next_save_cleans_up(tmp_path: Path) -> None:
-    path = tmp_path / "a.lbr"
-    for round_ in range(5):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(SRC), str(path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(0.01 + 0.004 * round_)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        if path.exists():
-            data = path.read_bytes()
-            assert len(data) == 4096 * 64
-            assert set(data) == {data[0]}
-    save_file(path, [b"last"])
-    assert left(tmp_path) == ["a.lbr"]
-    assert path.read_bytes() == b"last"
+def tried(what: str, folder: Path, size: int, *how: str, preload: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `support.saves` in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", **({"LD_PRELOAD": str(preload)} if preload else {})}
+    command = [sys.executable, "-m", "support.saves", what, str(folder), str(size), *how]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+
+
+def numbers(result: subprocess.CompletedProcess[str]) -> list[int]:
+    assert result.returncode == 0, result.stderr[-2000:]
+    return [int(number) for number in result.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def failing_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    path = tmp_path_factory.mktemp("preload") / "failing_calls.so"
+    source = ROOT / "tests" / "support" / "failing_calls.c"
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", path, source, "-ldl"], check=True)
+    return path
+
+
+def test_each_system_call_fails_in_its_turn(tmp_path: Path, failing_calls: Path) -> None:
+    """Where an error has no note the file is the old one, and the next save leaves nothing else."""
+    runs, told = numbers(tried("calls", tmp_path, 0, preload=failing_calls))
+    assert runs >= 6 * 9
+    assert told >= runs // 2, "interrupted calls are made again, and what the sweep cannot do is left to the next save"
+
+
+def test_the_enumeration_of_system_calls_notices_a_file_written_in_place(tmp_path: Path, failing_calls: Path) -> None:
+    result = tried("calls", tmp_path, 0, "in place", preload=failing_calls)
+    assert "AssertionError" in result.stderr
+
+
+@pytest.mark.parametrize("size", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_killed_writers_leave_the_old_or_the_new_file_and_the_next_save_cleans_up(tmp_path: Path, size: int) -> None:
+    killed, changed = numbers(tried("kills", tmp_path, size))
+    assert killed == size
+    assert changed > size // 20
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(20, marks=pytest.mark.long)])
+def test_two_writers_and_four_readers(tmp_path: Path, seconds: int) -> None:
+    (reads,) = numbers(tried("readers", tmp_path, seconds))
+    assert reads > 50 * seconds
+
+
+@pytest.mark.parametrize(("what", "size"), [("kills", 100), ("readers", 1)])
+def test_kills_and_readers_notice_a_file_written_in_place(tmp_path: Path, what: str, size: int) -> None:
+    assert "damaged" in tried(what, tmp_path, size, "in place").stderr
 
 
 def test_a_writer_that_lives_is_not_swept(tmp_path: Path) -> None:

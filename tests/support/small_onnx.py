@@ -46,7 +46,8 @@ def small_model(
         [helper.make_tensor_value_info(key, DTYPES[dtype], shape) for key, (dtype, shape) in outputs.items()],
         [numpy_helper.from_array(np.asarray(array), key) for key, array in (constants or {}).items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    others = [helper.make_opsetid(domain, 1) for domain in dict.fromkeys(node.domain for node in nodes) if domain]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), *others], ir_version=8)
     if any(shape is None for _, shape in outputs.values()):
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     onnx.checker.check_model(model)
@@ -57,3 +58,8 @@ def node(op: str, inputs: str, outputs: str, **attributes: Any) -> Any:
     """Return a node; ``inputs`` and ``outputs`` are names separated by spaces, ``_`` an input left out; it is called ``op_output``."""
     names = ["" if name == "_" else name for name in inputs.split()]
     return helper.make_node(op, names, outputs.split(), name=f"{op.lower()}_{outputs.split(maxsplit=1)[0]}", **attributes)
+
+
+def never_native(source: str, result: str) -> Any:
+    """Return a node of a float32 tensor that ONNX Runtime has and native code will never have."""
+    return node("QuickGelu", source, result, domain="com.microsoft")

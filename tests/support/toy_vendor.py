@@ -147,7 +147,6 @@ class ToyDriver(Driver):
         function = json.loads(blob)["toy"]
         if function == "refuse":
             raise DeviceError("this blob is for another toy", vendor_code=5)
-        self.models += 1
         return ToyModel(self, function)
 
     def array(self, ref: TensorRef, shape: Sequence[int], shift: int = 0) -> Array:
@@ -171,6 +170,7 @@ class ToyModel(LoadedModel):
         self.function = function
         self.concurrent = driver.vendor.concurrent
         self.open = True
+        driver.models += 1
 
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
         for ref in (*inputs, *outputs):
@@ -197,11 +197,11 @@ class ToyModel(LoadedModel):
 class ToyCall(PreparedCall):
     def __init__(self, model: ToyModel, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> None:
         self.model, self.inputs, self.outputs = model, inputs, outputs
-        model.driver.prepared += 1
         self.open = True
         if model.driver.vendor.gears and inputs and inputs[0].shape:
             batch = inputs[0].shape[0]
             self.launches = (MAX_LAUNCH,) * -(-batch // MAX_LAUNCH)
+        model.driver.prepared += 1
 
     def __call__(self) -> None:
         assert self.open

@@ -27,7 +27,7 @@ from landbridge.frontends.onnx.support import CONTROL_FLOW
 from landbridge.reference import Reference
 from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.check_plan import roots
-from landbridge.runtime.errors import ArtifactIncompatible, ModelError
+from landbridge.runtime.errors import ArtifactIncompatible, DeviceError, ModelError
 from landbridge.runtime.gate import TensorInfo
 from landbridge.runtime.plan import Copy, Extern, Segment
 from landbridge.runtime.replay import stand_in
@@ -78,7 +78,7 @@ def check_regions(source: bytes, artifact: Artifact, level: Level, build: Build,
         return Checked(note=f"inputs like '{strange[0]}' are not made up")
     try:
         return _Check(source, artifact, build, started).run(level)
-    except (ModelError, ArtifactIncompatible) as error:
+    except (ModelError, ArtifactIncompatible, DeviceError) as error:  # native code may refuse made-up numbers, which is no wrong result
         return Checked(note=error.message)
 
 
@@ -125,13 +125,23 @@ class _Check:
             except ModelError as error:
                 refusal = error
                 continue
+            expected = dict(zip(wanted, (np.asarray(value) for value in values), strict=True))
+            if not all(self._keeps(name, array) for name, array in expected.items()):
+                continue
             seen.add(key)
-            found.append((feed, dict(zip(wanted, (np.asarray(value) for value in values), strict=True))))
+            found.append((feed, expected))
             if len(found) == _SETS:
                 break
         if not found:
             raise refusal or ModelError("no inputs can be made up")
         return found
+
+    def _keeps(self, name: str, array: Array) -> bool:
+        """Return whether a value has the shape that the model declares: made-up axes, sizes and the like may contradict it."""
+        declared = self.graph.type_of(name).shape
+        if declared is None or len(declared) != array.ndim:
+            return declared is None
+        return all(extent == size for extent, size in zip(declared, array.shape, strict=True) if isinstance(extent, int))
 
     def _refused(self, session: Session, feed: Feed, expected: Mapping[str, Array], level: Level) -> dict[str, str]:
         outputs, boundaries = session.boundaries(feed, {name: expected[name] for name in self.borders.served})

@@ -14,7 +14,6 @@ class Graph {
     this.left = 0;
     this.selected = -1;
     this.matches = new Set();
-    this.copies = new Map(data.tables.find((table) => table.name === "crossings").rows.map((cells, row) => [row, cells]));
     this.listen();
   }
 

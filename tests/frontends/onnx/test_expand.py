@@ -38,7 +38,7 @@ def test_attributes_that_are_left_out_have_their_defaults() -> None:
 
 def test_types_that_native_code_lacks_leave_it_to_the_fallback() -> None:
     model = small_model(
-        [node("CastLike", "x like", "y")], {"x": ("float32", [2]), "like": ("bfloat16", [1])}, {"y": ("bfloat16", [2])}, opset=19
+        [node("CastLike", "x like", "y")], {"x": ("float32", [2]), "like": ("string", [1])}, {"y": ("string", [2])}, opset=19
     )
     assert [n.op_type for n in prepare(model, "m").model.graph.node] == ["CastLike"]
 

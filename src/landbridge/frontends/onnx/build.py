@@ -17,11 +17,12 @@ from landbridge.frontends import ep_context
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline
 from landbridge.frontends.onnx.fallback import is_defined, operator_types, value_problem
-from landbridge.frontends.onnx.graph import NATIVE_DTYPES, Node, OnnxGraph
-from landbridge.frontends.onnx.native import Converted, Converter, Declined
+from landbridge.frontends.onnx.graph import NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph
+from landbridge.frontends.onnx.native import Converted, Converter
+from landbridge.frontends.onnx.operators.call import Declined, Result
 from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import constant_of, is_static, reshaped, shape_extents
-from landbridge.frontends.onnx.support import refusal
+from landbridge.frontends.onnx.support import importer_refusal, refusal
 from landbridge.frontends.onnx.values import DimNames, Values, contradiction
 from landbridge.ir.body import Binding, Body
 from landbridge.ir.dtypes import convertible
@@ -125,7 +126,7 @@ class Build:
         if ep_context.is_ep_context(node.proto):
             self._offline(node)
             return
-        if self.values.fold(node) or self.values.follow(node):
+        if self.values.fold(node) or self.values.follow(node) or self.values.empty(node):
             return
         told = next((self.refused[name] for name in node.makes if name in self.refused), "")
         reason, cause, types = told or refusal(node, self.values), "", None
@@ -149,13 +150,15 @@ class Build:
                 return f"'{name}' is no tensor of numbers", name
             if name in values.variables and values.shape(name) is None:
                 return f"the shape of '{name}' is known only when it runs", name
-            if name in values.variables and values.element_type(name) not in NATIVE_DTYPES:
+            if name in values.variables and values.element_type(name) not in NATIVE_DTYPES | NARROW_DTYPES:
                 return f"native code has no {values.element_type(name)}", name
         return "", ""
 
     def _native(self, node: Node) -> None:
         arguments = [self._argument(node, index) for index in range(len(node.inputs))]
-        converted = self._converter.convert(node, arguments, lambda: self._walk_from(self._position))
+        results = [Result.of(self.graph.type_of(name), self.values.relax_type) for name in node.outputs]
+        refused = importer_refusal(node, self.values)
+        converted = self._converter.convert(node, arguments, results, refused, lambda: self._walk_from(self._position))
         outputs = dict(zip(node.makes, converted.outputs, strict=False))
         for name, output in outputs.items():
             problem = contradiction(output.ty, self.graph.type_of(name)) if isinstance(output.ty, relax.TensorType) else ""
@@ -214,12 +217,13 @@ class Build:
     def expr(self, name: str, rank: int) -> Any:
         """Return a value as a tensor: a variable or a constant."""
         values = self.values
+        if values.is_constant(name):
+            return values.constant(name)
         if name in values.variables:
             return values.variables[name]
         if values.is_symbolic(name):
             self.units.append(Unit(rank, (), (name,), values.materialise(name)))
-            return values.variables[name]
-        return values.constant(name)
+        return values.variables[name]
 
     def _leave(self, node: Node, reason: str, cause: str, types: Sequence[Any] | None) -> None:
         """Keep a node for a fallback region."""

@@ -12,16 +12,12 @@ from typing import Any
 import onnx
 import onnx.inliner
 
-from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, NATIVE_DTYPES, ValueType, value_type
+from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, NARROW_DTYPES, NATIVE_DTYPES, ValueType, value_type
 
 EXPANDED = (
     "Attention",
-    "BlackmanWindow",
     "CastLike",
     "CausalConvWithState",
-    "Celu",
-    "HammingWindow",
-    "HannWindow",
     "LayerNormalization",
     "NegativeLogLikelihoodLoss",
     "RMSNormalization",
@@ -91,7 +87,7 @@ def _is_candidate(node: Any) -> bool:
 def _is_chosen(node: Any, types: Mapping[str, ValueType]) -> bool:
     """Return whether the function makes an operator native: its types are native, no input in between is left out, TVM has no better."""
     found = [types.get(name, ValueType()) for name in (*node.input, *(name for name in node.output if name))]
-    if not all(value.tensor and value.dtype in NATIVE_DTYPES for value in found):
+    if not all(value.tensor and value.dtype in NATIVE_DTYPES | NARROW_DTYPES for value in found):
         return False
     if node.op_type in _NORMALIZATIONS:
         attributes = {attribute.name: attribute for attribute in node.attribute}

@@ -32,7 +32,15 @@ ELEMENT_TYPES: dict[str, int] = {name: number for number, name in DTYPES.items()
 NATIVE_DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 )
-"""Element types that native code handles: what NumPy and LLVM both know."""
+"""Element types that native code computes with: what NumPy and LLVM both know."""
+
+NARROW_DTYPES = frozenset(
+    (
+        *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn"),
+        *("int4", "uint4", "int2", "uint2"),
+    )
+)
+"""Element types that native code reads and writes, and computes with in a wider type (`landbridge.frontends.onnx.operators.narrow`)."""
 
 
 def is_program_dtype(dtype: str) -> bool:

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,28 +22,15 @@ from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from landbridge.frontends.onnx.graph import Node
+from landbridge.frontends.onnx.operators import RULES
+from landbridge.frontends.onnx.operators.call import LATE, Call, Declined, Result
+from landbridge.frontends.onnx.operators.narrow import WIDE, is_narrow, narrow, widen
 from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, is_static, shape_extents
 from landbridge.ir.body import MAIN, Binding, Body, infer_type, is_constant, substitute
 from landbridge.ir.devices import VDevices
-from landbridge.ir.sizes import shape_of
+from landbridge.ir.sizes import dtype_of, shape_of
 from landbridge.runtime.errors import PassError
-
-_LATE = "its output's shape is known only when it runs"
-
-
-class Declined(Exception):  # it is not an error: it is why a node goes to the fallback
-    """A node that cannot be native.
-
-    Attributes:
-        reason: why.
-        types: the Relax types of its outputs, where the importer found them.
-    """
-
-    def __init__(self, reason: str, types: Sequence[Any] | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.types = types
 
 
 @dataclass(frozen=True)
@@ -70,21 +58,25 @@ class Converter:
         self._dims = tuple(dims)
         self._scout = scout
 
-    def convert(self, node: Node, arguments: Sequence[Any], walk_on: Callable[[], None]) -> Converted:
-        """Return the node in Relax.
+    def convert(
+        self, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str, walk_on: Callable[[], None]
+    ) -> Converted:
+        """Return the node in Relax: by a rule of ours where there is one that takes it, else by TVM's importer.
 
         Args:
             arguments: for each input a variable, a constant, a shape, or None where it is left out.
+            results: what the model says of each output.
+            refused: why TVM's importer is not to be asked, or "".
             walk_on: visits this node and all after it, in a child that finds out whether TVM survives them.
 
         Raises:
             Declined: it cannot be native.
         """
-        key = (self._opset, *_key(node, arguments))
+        key = (self._opset, *_key(node, arguments, results))
         danger = self._scout.danger(key, walk_on)
         if danger:
             raise Declined(danger)
-        module, pattern = self._import(node, arguments)
+        module, pattern = self._import(node, arguments, results, refused)
         module = _with_static_shapes(module)
         body = _body(module)
         functions = {var: function for var, function in module.functions.items() if var.name_hint != MAIN}
@@ -98,41 +90,60 @@ class Converter:
             raise Declined(problem, types)
         return Converted(bindings, outputs, functions)
 
-    def _import(self, node: Node, arguments: Sequence[Any]) -> tuple[tvm.IRModule, list[Any]]:
+    def _import(self, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str) -> tuple[tvm.IRModule, list[Any]]:
         """Return a module whose main function is the node, and its outputs, None for those that the function returns."""
         importer = ONNXGraphImporter({}, "float32", sanitize=False)
         importer.opset = self._opset
-        values = {name: argument for name, argument in zip(node.inputs, arguments, strict=True) if name}
-        importer._nodes = dict(values)
-        params = list(dict.fromkeys(value for value in values.values() if isinstance(value, relax.Var)))
+        params = list(dict.fromkeys(value for value in arguments if isinstance(value, relax.Var)))
         dims = relax.Var("landbridge_dims", relax.ShapeType(list(self._dims)))
         try:
             with _quiet(), importer.bb.function(MAIN, [*params, dims]):
                 with importer.bb.dataflow():
-                    own = _OWN.get(node.proto.op_type, _leave_to_importer)(arguments)
-                    if own is None:
-                        importer._construct_nodes(_OneNode([node.proto]))
-                    made = [importer.bb.normalize(importer._nodes[name] if own is None else own) for name in node.makes]
+                    made = [importer.bb.normalize(value) for value in self._made(importer, node, arguments, results, refused)]
                     returned = [value for value in made if not isinstance(value.ty, relax.ShapeType) and not tvm.ir.is_prim_expr(value)]
                     result = importer.bb.emit_output(relax.Tuple(returned))
                 importer.bb.emit_func_output(result)
             module = relax.transform.CanonicalizeBindings()(importer.bb.finalize())
+        except Declined:
+            raise
         except Exception as error:  # TVM raises anything; whatever it is becomes the reason
             raise Declined(f"TVM's importer refuses it: {first_line(error)}") from error
         pattern = []
         for value in made:
             if isinstance(value.ty, relax.ShapeType) or tvm.ir.is_prim_expr(value):
                 if isinstance(value, relax.Var):
-                    raise Declined(_LATE)
+                    raise Declined(LATE)
                 pattern.append(value)
             else:
                 pattern.append(None)
         return relax.transform.DeadCodeElimination([MAIN])(module), pattern
 
+    def _made(self, importer: Any, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str) -> list[Any]:
+        """Return the outputs that are wanted, those of narrow types rounded; the arguments of narrow types are widened."""
+        wide = [widen(importer.bb, value) if _is_narrow(value) else value for value in arguments]
+        rule = RULES.get(node.type)
+        asked = partial(_asked, importer)
+        own = NotImplemented if rule is None else rule(Call(node, self._opset, tuple(wide), tuple(results), importer.bb, refused, asked))
+        if own is NotImplemented:
+            if refused:
+                raise Declined(refused)
+            importer._nodes = {name: value for name, value in zip(node.inputs, wide, strict=True) if name}
+            importer._construct_nodes(_OneNode([node.proto]))
+            made = [importer._nodes[name] for name in node.makes]
+        else:
+            outputs = own if isinstance(own, list | tuple) else [own]
+            made = [output for name, output in zip(node.outputs, outputs, strict=False) if name]
+        dtypes = [result.dtype for name, result in zip(node.outputs, results, strict=True) if name]
+        return [_rounded(importer.bb, value, dtype) for value, dtype in zip(made, dtypes, strict=False)]
 
-def _key(node: Node, arguments: Sequence[Any]) -> Any:
+
+def _key(node: Node, arguments: Sequence[Any], results: Sequence[Result]) -> Any:
     """Return what decides whether TVM can lower a node: operator, attributes, and types; small constants may be attributes too."""
-    found: list[Any] = [node.type, *(attribute.SerializeToString(deterministic=True) for attribute in node.proto.attribute)]
+    found: list[Any] = [
+        node.type,
+        *map(str, results),
+        *(attribute.SerializeToString(deterministic=True) for attribute in node.proto.attribute),
+    ]
     for argument in arguments:
         small = is_constant(argument) and math.prod(int(extent) for extent in argument.ty.shape) <= MAX_ELEMENTS
         found.append((str(argument.ty), argument.value.numpy().tobytes()) if small else _type_text(argument))
@@ -151,20 +162,22 @@ class _OneNode:
     node: list[Any]
 
 
-def _leave_to_importer(_: Sequence[Any]) -> Any:
-    return None
+def _asked(importer: Any, proto: Any, arguments: Sequence[Any]) -> Any:
+    """Return the first output of a node by TVM's importer."""
+    importer._nodes = {name: value for name, value in zip(proto.input, arguments, strict=True) if name}
+    importer._construct_nodes(_OneNode([proto]))
+    return importer._nodes[proto.output[0]]
 
 
-def _range(arguments: Sequence[Any]) -> Any:
-    """Return ``Range`` between symbolic extents, which TVM's importer would read from tensors."""
-    bounds = [int(a.value.numpy()) if is_constant(a) and str(a.ty.dtype) == "int64" else a for a in arguments]
-    if all(isinstance(bound, int) or tvm.ir.is_prim_expr(bound) for bound in bounds) and isinstance(bounds[2], int):
-        return relax.op.arange(*bounds, "int64")
-    return None
+def _is_narrow(value: Any) -> bool:
+    return isinstance(value, relax.Var) and is_narrow(dtype_of(value.ty))
 
 
-_OWN: dict[str, Callable[[Sequence[Any]], Any]] = {"Range": _range}
-"""Operators that are imported here and not by TVM, where the function gives an expression and not None."""
+def _rounded(builder: Any, value: Any, dtype: str) -> Any:
+    """Return an output in the narrow type that it is to have, where it came out in the wide one."""
+    value = builder.normalize(value)
+    wide = isinstance(value.ty, relax.TensorType) and is_narrow(dtype) and dtype_of(value.ty) == WIDE[dtype]
+    return narrow(builder, value, dtype) if wide else value
 
 
 def first_line(error: BaseException) -> str:
@@ -229,7 +242,7 @@ def _tensor(result: Any, found: Extents) -> list[Binding]:
 
 def _body(module: tvm.IRModule) -> Body:
     if any(isinstance(binding, relax.MatchCast) for block in module[MAIN].body.blocks for binding in block.bindings):
-        raise Declined(_LATE)
+        raise Declined(LATE)
     return Body.of(module)
 
 
@@ -251,16 +264,16 @@ _RUNTIME_CALLS = ("tirx.tvm_call_packed", "tirx.tvm_call_cpacked", "tirx.call_pa
 def _check_bindings(bindings: Sequence[Binding], types: Sequence[Any]) -> None:
     for binding in bindings:
         if not isinstance(binding.value, relax.Call | relax.TupleGetItem):
-            raise Declined(_LATE)
+            raise Declined(LATE)
         fields = binding.var.ty.fields if isinstance(binding.var.ty, tvm.ir.TupleType) else [binding.var.ty]
         if not all(isinstance(part, relax.TensorType) for part in fields):
-            raise Declined(_LATE)
+            raise Declined(LATE)
         try:
             shapes = [shape_of(part) for part in fields]
         except PassError as error:
             raise Declined(f"TVM gives it a shape that cannot be computed: {error.message}", types) from error
         if None in shapes:
-            raise Declined(_LATE)
+            raise Declined(LATE)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from onnx import numpy_helper
 
 from landbridge.frontends.onnx.expand import expand
 from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name, value_type
+from landbridge.frontends.onnx.infer_backward import infer_backward
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]
@@ -44,6 +45,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     if expanded is not proto:
         _constants_to_initializers(expanded.graph)
         proto = infer_shapes(expanded, title)
+    infer_backward(proto)
     graph = OnnxGraph(proto, title, dims)
     _check_interface(graph)
     return graph

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from landbridge.frontends.onnx.graph import DOMAINS, NATIVE_DTYPES, Node, ValueType
+from landbridge.frontends.onnx.graph import DOMAINS, NARROW_DTYPES, NATIVE_DTYPES, Node, ValueType
 from landbridge.frontends.onnx.shapes import shape_extents
 from landbridge.frontends.onnx.values import Values
 
@@ -28,21 +28,21 @@ def refusal(node: Node, values: Values) -> str:
         return "control flow"
     for value in (*node.reads, *node.makes):
         problem = _type_problem(values.graph.type_of(value))
-        if problem and not (problem == _EMPTY and values.is_constant(value)):
+        if problem:
             return problem
-    rule = NEVER_NATIVE.get(node.proto.op_type, "")
+    return ""
+
+
+def importer_refusal(node: Node, values: Values) -> str:
+    """Return why TVM's importer is not to be asked for a node, or ""."""
+    rule = MISTAKEN.get(node.proto.op_type, "")
     return rule if isinstance(rule, str) else rule(node, values)
-
-
-_EMPTY = "a tensor without elements"
 
 
 def _type_problem(found: ValueType) -> str:
     if not found.tensor:
         return "it works on sequences or optionals"
-    if found.dtype and found.dtype not in NATIVE_DTYPES:
-        return f"native code has no {found.dtype}"
-    return _EMPTY if found.shape is not None and 0 in found.shape else ""
+    return f"native code has no {found.dtype}" if found.dtype and found.dtype not in NATIVE_DTYPES | NARROW_DTYPES else ""
 
 
 def _number(node: Node, name: str, default: int) -> int:
@@ -114,11 +114,7 @@ def _roi_align(node: Node, values: Values) -> str:
     return "TVM's importer gives wrong results in its mode max" if _text(node, "mode") == "max" else ""
 
 
-def _space_to_depth(node: Node, values: Values) -> str:
-    return "TVM's importer ignores its mode" if _text(node, "mode") not in ("", "DCR") else ""
-
-
-NEVER_NATIVE: dict[str, str | Rule] = {
+MISTAKEN: dict[str, str | Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "Pow", "Less", "Greater", "Equal", "Gemm"), _legacy_broadcast),
     "BatchNormalization": _batch_normalization,
     "BitShift": _bit_shift,
@@ -127,7 +123,6 @@ NEVER_NATIVE: dict[str, str | Rule] = {
     "NonMaxSuppression": "TVM's importer crashes the process with it",
     "Resize": _resize,
     "RoiAlign": _roi_align,
-    "SpaceToDepth": _space_to_depth,
     "Upsample": "TVM's importer takes other elements than operator set 9 says",
 }
 """Operators that TVM's importer takes and should not: the reason, or a rule that finds it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -14,7 +15,8 @@ from tvm import relax, tirx
 
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.onnx.extract import extract
-from landbridge.frontends.onnx.graph import DOMAINS, NATIVE_DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx.graph import DOMAINS, NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx.operators.narrow import widened
 from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, evaluate, is_static, shape_extents
 from landbridge.ir.body import Binding, infer_type, is_constant
 from landbridge.ir.sizes import dims_in, dtype_of, shape_of
@@ -106,6 +108,8 @@ class Values:
         """
         if found.opaque:
             self.opaque[name] = found
+        if is_empty(found):
+            self.set_constant(name, _nothing(found))
         return self.variable(name, self.relax_type(found, names))
 
     def set_constant(self, name: str, value: Any) -> None:
@@ -133,10 +137,10 @@ class Values:
         return value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.ascontiguousarray(self.array(name)), name)
 
     def constant(self, name: str) -> Any:
-        """Return a constant as a Relax expression, one object for all its uses."""
+        """Return a constant as a Relax expression, one object for all its uses; one of a narrow type in the wide one."""
         if name not in self._exprs:
             value = self._constants[name]
-            self._exprs[name] = constant_of(self.array(name)) if isinstance(value, onnx.TensorProto | np.ndarray) else value
+            self._exprs[name] = constant_of(widened(self.array(name))) if isinstance(value, onnx.TensorProto | np.ndarray) else value
         return self._exprs[name]
 
     def element_type(self, name: str) -> str:
@@ -188,6 +192,15 @@ class Values:
             return False
         for name, array in zip(node.makes, arrays, strict=True):
             self.set_constant(name, np.asarray(array, dtype=results[name].dtype))
+        return True
+
+    def empty(self, node: Node) -> bool:
+        """Make the results of a node constants where none of them has an element; return whether that is so."""
+        found = {name: self.graph.type_of(name) for name in node.makes}
+        if not found or not all(is_empty(known) for known in found.values()):
+            return False
+        for name, known in found.items():
+            self.set_constant(name, _nothing(known))
         return True
 
     def follow(self, node: Node) -> bool:
@@ -258,6 +271,18 @@ class Values:
     def computable(self, relax_type: Any) -> bool:
         """Return whether a type's shape follows from the inputs' shapes."""
         return shape_of(relax_type) is not None and dims_in([relax_type]).keys() <= {str(var.name) for var in self.dims.values()}
+
+
+def is_empty(found: ValueType) -> bool:
+    """Return whether a value is a tensor of numbers that is known to have no elements."""
+    shape = found.shape if found.dtype in NATIVE_DTYPES | NARROW_DTYPES else None
+    return shape is not None and 0 in shape and all(isinstance(extent, int) for extent in shape)
+
+
+def _nothing(found: ValueType) -> np.ndarray[Any, Any]:
+    """Return a tensor of a known type without elements."""
+    dtype = np.dtype(found.dtype if found.dtype in NATIVE_DTYPES else getattr(ml_dtypes, found.dtype))
+    return np.zeros([int(extent or 0) for extent in found.shape or ()], dtype)
 
 
 def contradiction(relax_type: Any, found: ValueType) -> str:
