@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
+import landbridge as lb
 from landbridge.frontends.onnx.from_onnx import from_onnx
 from landbridge.ir.program import extern_device
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import LandbridgeError, ModelError, SignatureError, UnsupportedError
 from landbridge.runtime.vendors import registry
+from landbridge.simulators.ascend.make_om import make_om
 from support.om_data import om_data_dir
 from support.run_onnx import assert_same, reference, run_program
 from support.small_onnx import node, small_model
@@ -93,6 +95,57 @@ def test_a_file_outside_the_models_folder_is_refused(tmp_path: Path, location: s
     with pytest.raises(ModelError) as caught:
         from_onnx(path)
     assert str(caught.value).splitlines()[0] == f"m.onnx:ctx: its blob is in '{location}', which is outside the model's folder"
+
+
+def test_links_lead_out_of_the_models_folder_as_paths_do(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    (folder / "below").mkdir(parents=True)
+    (tmp_path / "ctx.bin").write_bytes(blob())
+    (folder / "here.bin").write_bytes(blob())
+    (folder / "file.bin").symlink_to(tmp_path / "ctx.bin")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "below" / "back.bin").symlink_to("../here.bin")
+    path = folder / "m.onnx"
+    for location, leads_out in {"file.bin": True, "up/ctx.bin": True, "below/../../ctx.bin": True, "below/back.bin": False}.items():
+        path.write_bytes(with_context(embed_mode=0, ep_cache_context=location, source="OpenVINO").SerializeToString())
+        if not leads_out:
+            assert list(from_onnx(path).externs) == ["ctx"]
+            continue
+        with pytest.raises(ModelError, match=f"its blob is in '{location}', which is outside the model's folder"):
+            from_onnx(path)
+
+
+def test_several_sources_in_one_graph(tmp_path: Path) -> None:
+    """Ascend, then the CPU, then OpenVINO, whose context is in a file: what ONNX Runtime's own insertion of copies does not handle."""
+    pytest.importorskip("openvino", reason="needs OpenVINO")
+    shape = ("float32", ("n", 4))
+    om = make_om(small_model([node("Sigmoid", "x", "u")], {"x": shape}, {"u": shape}), gears=(1, 2, 4))
+    part = small_model([node("Tanh", "v", "w")], {"v": shape}, {"w": shape})
+    (tmp_path / "tanh.blob").write_bytes(registry.vendor("openvino").compile(part.SerializeToString(), {}))
+    nodes = [
+        helper.make_node("EPContext", ["x"], ["u"], name="ascend", domain="com.microsoft", ep_cache_context=om, source="CANN"),
+        node("Neg", "u", "v"),
+        helper.make_node(
+            "EPContext", ["v"], ["w"], name="intel", domain="com.microsoft", embed_mode=0, ep_cache_context="tanh.blob", source="OpenVINO"
+        ),
+    ]
+    ends = [[helper.make_tensor_value_info(name, 1, ["n", 4])] for name in "xw"]
+    model = helper.make_model(
+        helper.make_graph(nodes, "two", *ends),
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=8,
+    )
+    (tmp_path / "two.onnx").write_bytes(model.SerializeToString())
+    compiled = lb.compile(from_onnx(tmp_path / "two.onnx"))
+    assert [(c.value, c.source, c.destination) for c in compiled.report.copies] == [
+        ("x", "cpu", "atlas0"),
+        ("u", "atlas0", "cpu"),
+        ("v", "cpu", "openvino0"),
+        ("w", "openvino0", "cpu"),
+    ]
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype("float32")
+    with compiled.load(simulate=["atlas"]) as session:
+        np.testing.assert_allclose(session.run({"x": x})["w"], np.tanh(-1 / (1 + np.exp(-x))), atol=2e-3)  # Ascend works in float16
 
 
 def test_a_blob_in_a_file_needs_the_models_path() -> None:

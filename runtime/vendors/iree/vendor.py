@@ -56,7 +56,7 @@ class IreeVendor(Vendor):
                 "iree has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
             )
         if ordinal != 0:
-            raise DeviceError(f"no device iree{ordinal}", hint="IREE's CPU is iree0, and the only one", code="LB4002")
+            raise DeviceError("there is no such device; IREE devices here: iree0", at=f"iree{ordinal}", hint="name that one", code="LB4002")
         from landbridge.runtime.vendors.iree.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

@@ -55,7 +55,9 @@ class LitertVendor(Vendor):
                 "litert has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
             )
         if ordinal != 0:
-            raise DeviceError(f"no device litert{ordinal}", hint="LiteRT's CPU is litert0, and the only one", code="LB4002")
+            raise DeviceError(
+                "there is no such device; LiteRT devices here: litert0", at=f"litert{ordinal}", hint="name that one", code="LB4002"
+            )
         from landbridge.runtime.vendors.litert.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

@@ -63,7 +63,9 @@ class OpenvinoVendor(Vendor):
                 "openvino has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
             )
         if ordinal != 0:
-            raise DeviceError(f"no device openvino{ordinal}", hint="OpenVINO's CPU is openvino0, and the only one", code="LB4002")
+            raise DeviceError(
+                "there is no such device; OpenVINO devices here: openvino0", at=f"openvino{ordinal}", hint="name that one", code="LB4002"
+            )
         from landbridge.runtime.vendors.openvino.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

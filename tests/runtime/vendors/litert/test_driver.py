@@ -109,7 +109,7 @@ def test_versions_name_the_package(driver: Driver) -> None:
 
 
 def test_there_is_one_device_and_no_simulator() -> None:
-    with pytest.raises(DeviceError, match="no device litert1\n  hint: LiteRT's CPU is litert0, and the only one"):
+    with pytest.raises(DeviceError, match="litert1: there is no such device; LiteRT devices here: litert0"):
         registry.vendor("litert").open(1)
     with pytest.raises(UnsupportedError, match="litert has no simulator"):
         registry.vendor("litert").open(0, simulate=True)

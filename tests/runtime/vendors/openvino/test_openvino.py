@@ -224,7 +224,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_is_one_device_and_no_simulator() -> None:
-    with pytest.raises(DeviceError, match="no device openvino1"):
+    with pytest.raises(DeviceError, match="openvino1: there is no such device; OpenVINO devices here: openvino0"):
         VENDOR.open(1)
     with pytest.raises(UnsupportedError, match="no simulator"):
         VENDOR.open(0, simulate=True)
