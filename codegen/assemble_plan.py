@@ -87,6 +87,7 @@ class _Assembler:
         self.values = lowered.graph.values
         self.models = models
         self.same = dict(lowered.same)
+        self.handed: set[int] = set()  # values on a device that its driver hands to the host
         self.stages = [replace(stage, nodes=tuple(self.without_aliases(stage.nodes, host_devices))) for stage in lowered.stages]
         self.slack: dict[int, int] = {}  # rows beyond the tensor
         self.reserved: dict[int, int] = {}  # bytes in all, where they are more than the tensor's
@@ -97,9 +98,16 @@ class _Assembler:
         self.inputs = {index for _, index in self.graph.inputs}
 
     def without_aliases(self, nodes: Iterable[Node], host_devices: frozenset[str]) -> Iterable[Node]:
-        """Yield the nodes that remain steps; a copy between the CPU and host memory is not one."""
+        """Yield the nodes that remain steps; a copy between the CPU and host memory is not one.
+
+        Nor is the copy of a value to the CPU whose shape the data told: the device's driver hands it to the host at once.
+        """
         for node in nodes:
-            if node.kind == "copy" and {self.values[node.inputs[0]].device, self.values[node.outputs[0]].device} & host_devices:
+            devices = {self.values[node.inputs[0]].device, self.values[node.outputs[0]].device} if node.kind == "copy" else set()
+            late = node.kind == "copy" and self.values[node.inputs[0]].late and self.values[node.outputs[0]].device == "cpu"
+            if late:
+                self.handed.add(node.inputs[0])
+            if late or devices & host_devices:
                 self.same[node.outputs[0]] = node.inputs[0]
             else:
                 yield node
@@ -138,6 +146,10 @@ class _Assembler:
         known = tuple(accesses), tuple(calls), self.buffer_of, self.constants.data()
         return Assembled(plan, *known, lifetimes, tuple(segments), step_of)
 
+    def externs(self) -> Iterable[Node]:
+        """Yield the calls of offline models."""
+        return (node for stage in self.stages for node in stage.nodes if node.kind == "extern")
+
     def note_slack(self) -> None:
         """Note what models with gears touch beyond their tensors."""
         for stage in self.stages:
@@ -163,6 +175,9 @@ class _Assembler:
         if index in self.buffer_of:
             return self.buffer_of[index]
         value, root = self.values[index], self.root(index)
+        if value.late and index in self.same:
+            self.buffer_of[index] = self.buffer(self.same[index])
+            return self.buffer_of[index]
         key = (root, value.device, value.dtype, tuple(dims.render(size) for size in value.shape))
         found = self.keys.get(key)
         if found is not None and self.slack.get(index, 0) == self.reserved.get(index, 0) == 0:
@@ -177,11 +192,11 @@ class _Assembler:
         value = self.values[index]
         buffer = Buffer(value.name, value.device, value.dtype, value.shape, "arena")
         if value.late:
-            if value.device != "cpu":
+            if value.device != "cpu" and not (index in self.handed and all(index not in node.inputs for node in self.externs())):
                 raise UnsupportedError(
                     "its shape depends on the data, so it cannot go to a device", at=f"'{value.name}' on {value.device}", code="LB2304"
                 )
-            return replace(buffer, storage="late")
+            return replace(buffer, storage="late", device="cpu")
         nbytes, reserved = nbytes_of(value.dtype, value.shape, self.slack.get(index, 0)), self.reserved.get(index, 0)
         if reserved:
             nbytes = max(nbytes, reserved) if isinstance(nbytes, int) else ["max", nbytes, reserved]

@@ -121,7 +121,8 @@ def _step_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterator
         elif isinstance(step, Extern):
             if reads != set(step.inputs) or writes != set(step.outputs):
                 yield f"step {number} ({step.model}) names other buffers than it uses"
-            if any(plan.buffers[buffer].device != step.device for buffer in (*step.inputs, *step.outputs)):
+            memory = [buffer for buffer in (*step.inputs, *step.outputs) if plan.buffers[buffer].storage != "late"]
+            if any(plan.buffers[buffer].device != step.device for buffer in memory):
                 yield f"step {number} ({step.model}) on {step.device} touches memory of another device"
         else:
             source, destination = plan.buffers[step.source], plan.buffers[step.destination]

@@ -164,6 +164,11 @@ def is_extern(value: Any) -> bool:
     return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_dps_packed"
 
 
+def extern_call(symbol: str, arguments: Sequence[Any], result_type: Any) -> Any:
+    """Return the call of an offline model; unlike Relax's own function it takes results whose shape only the data will tell."""
+    return relax.Call(tvm.ir.Op.get("relax.call_dps_packed"), [relax.ExternFunc(symbol), relax.Tuple(list(arguments))], None, [result_type])
+
+
 def extern_symbol(value: Any) -> str:
     """Return the symbol of the offline model that ``value`` calls."""
     return str(value.args[0].global_symbol)

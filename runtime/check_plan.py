@@ -272,7 +272,8 @@ def _check_extern(plan: Plan, step: Extern, at: str) -> None:
         for position, buffer in enumerate(members):
             _check_index(plan, buffer, f"{at}.{kind}[{position}]")
             found = plan.buffers[buffer]
-            if found.device != step.device:
+            handed = kind == "outputs" and found.storage == "late"  # by the device's driver, to the host
+            if found.device != step.device and not handed:
                 _fail(f"{at}.{kind}[{position}]", f"buffer {buffer} is on {found.device}, the model runs on {step.device}")
 
 

@@ -78,6 +78,17 @@ class LoadedModel(ABC):
         """
         raise UnsupportedError("this vendor cannot run models whose output shapes depend on the data", code="LB2304")
 
+    def run_open(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef | None]) -> list[Any]:
+        """Run on tensors of the device, for models some of whose outputs have shapes that only the data tells.
+
+        Args:
+            outputs: where those of known shape are to be written; None for the others.
+
+        Returns:
+            For each output of unknown shape an array on the host, fresh; None for the others.
+        """
+        raise UnsupportedError("this vendor cannot run models whose output shapes depend on the data")
+
     @abstractmethod
     def close(self) -> None:
         """Unload the model. Idempotent."""

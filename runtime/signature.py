@@ -133,6 +133,12 @@ class Signature:
         told = [(name, text, self.origin.get(name, "")) for name, text in facts.items() if text]
         return notebook.table("signature", ("", "name", "type"), ports) + notebook.table("facts", ("", "", "from"), told)
 
+    @property
+    def open_outputs(self) -> tuple[bool, ...]:
+        """For each output whether only the data will tell its shape: it has a dimension that no input has, and there are no gears."""
+        given = {dim for port in self.inputs for dim in port.shape if isinstance(dim, str)}
+        return tuple(self.gears is None and any(isinstance(d, str) and d not in given for d in port.shape) for port in self.outputs)
+
     def to_json(self) -> dict[str, Any]:
         """Return the signature as plain data that `from_json` reads back to an equal one."""
         return {

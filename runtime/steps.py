@@ -107,7 +107,8 @@ def _copy(binding: Binding, index: int, step: Copy, *, to_cpu: bool) -> Call | N
 def _extern(binding: Binding, index: int, step: Extern) -> Call | None:
     buffers = binding.plan.buffers
     if any(buffers[buffer].storage == "late" for buffer in (*step.inputs, *step.outputs)):
-        return lambda: _run_late(binding, index, step)
+        run = _run_late if step.device == str(CPU) else _run_open
+        return lambda: run(binding, index, step)
     if step.outputs and all(0 in binding.shape(buffer) for buffer in step.outputs):
         return None
     on_cpu = binding.opened.records[step.model].device == str(CPU)
@@ -228,6 +229,22 @@ def _run_late(binding: Binding, index: int, step: Extern) -> None:
         raise
 
 
+def _run_open(binding: Binding, index: int, step: Extern) -> None:
+    """Call a model on a device whose outputs have shapes that only the data tells: its driver hands these to the host."""
+    late = [binding.plan.buffers[buffer].storage == "late" for buffer in step.outputs]
+    inputs = [binding.tensor(buffer) for buffer in step.inputs]
+    outputs = [None if open_ended else binding.tensor(buffer) for buffer, open_ended in zip(step.outputs, late, strict=True)]
+    try:
+        with binding.opened.turns[step.model]:
+            results = binding.opened.models[step.model].run_open(inputs, outputs)
+        for buffer, open_ended, result in zip(step.outputs, late, results, strict=True):
+            if open_ended:
+                _take_array(binding, buffer, result)
+    except DeviceError as error:
+        placed(error, binding, index)
+        raise
+
+
 def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
     """Check what a model returned, and put it where the following steps read it."""
     if len(results) != len(step.outputs):
@@ -237,17 +254,23 @@ def _take_late(binding: Binding, step: Extern, results: list[Any]) -> None:
         if opaque.is_opaque(expected.dtype):
             _take_opaque(binding, buffer, result)
             continue
-        array: NDArray[np.generic] = np.asarray(result)
-        fits = len(array.shape) == len(expected.shape) and all(
-            known in (LATE, extent) for known, extent in zip(binding.shape(buffer), array.shape, strict=True)
-        )
-        if not fits or array.dtype != dtypes.holder(expected.dtype):
-            wanted = f"{expected.dtype} {render_shape(binding.shape(buffer))}"
-            raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}", code="LB4010")
-        if expected.storage == "late":
-            binding.late[buffer] = array
-        else:
-            np.copyto(_host_view(binding, buffer), array)
+        _take_array(binding, buffer, result)
+
+
+def _take_array(binding: Binding, buffer: int, result: Any) -> None:
+    """Keep a tensor, where it is of the type and as much of the shape as is known."""
+    expected = binding.plan.buffers[buffer]
+    array: NDArray[np.generic] = np.asarray(result)
+    fits = len(array.shape) == len(expected.shape) and all(
+        known in (LATE, extent) for known, extent in zip(binding.shape(buffer), array.shape, strict=True)
+    )
+    if not fits or array.dtype != dtypes.holder(expected.dtype):
+        wanted = f"{expected.dtype} {render_shape(binding.shape(buffer))}"
+        raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}", code="LB4010")
+    if expected.storage == "late":
+        binding.late[buffer] = array
+    else:
+        np.copyto(_host_view(binding, buffer), array)
 
 
 def _take_opaque(binding: Binding, buffer: int, result: Any) -> None:

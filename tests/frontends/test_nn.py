@@ -12,7 +12,7 @@ from landbridge.ir.program import EXTERNS, OUTPUTS, attribute, user_name
 from landbridge.ir.verify import verify
 from landbridge.runtime.device import Device
 from landbridge.runtime.errors import ModelError, SignatureError, UsageError
-from landbridge.runtime.signature import BATCH, Port, Signature
+from landbridge.runtime.signature import BATCH, Gears, Port, Signature
 
 BLOB = b"IMOD, but for its first four bytes anything"
 ONE = Signature((Port("d", "float16", (BATCH, 3)),), (Port("o", "float16", (BATCH, 7)),))
@@ -155,7 +155,7 @@ def test_an_offline_model_is_not_called_outside_a_module() -> None:
 
 
 def test_an_output_whose_dimension_no_input_has_is_refused() -> None:
-    odd = Signature((Port("d", "float16", (2, 3)),), (Port("o", "float16", ("k", 7)),))
+    odd = Signature((Port("d", "float16", (2, 3)),), (Port("o", "float16", ("k", 7)),), Gears("dims", ((1,), (2,))))
     with pytest.raises(SignatureError, match="backbone: output 'o' has the dimension 'k', which no given input has"):
         nn.from_module(Between(odd), SPEC)
 

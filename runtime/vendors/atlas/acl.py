@@ -170,6 +170,12 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "aclmdlCreateDataset": (c_void_p, ()),
     "aclmdlDestroyDataset": (c_int, (c_void_p,)),
     "aclmdlAddDatasetBuffer": (c_int, (c_void_p, c_void_p)),
+    "aclCreateTensorDesc": (c_void_p, (c_int, c_int, POINTER(c_int64), c_int)),
+    "aclDestroyTensorDesc": (None, (c_void_p,)),
+    "aclmdlSetDatasetTensorDesc": (c_int, (c_void_p, c_void_p, c_size_t)),
+    "aclmdlGetDatasetTensorDesc": (c_void_p, (c_void_p, c_size_t)),
+    "aclGetTensorDescNumDims": (c_size_t, (c_void_p,)),
+    "aclGetTensorDescDimV2": (c_int, (c_void_p, c_size_t, POINTER(c_int64))),
     "aclmdlExecute": (c_int, (c_uint32, c_void_p, c_void_p)),
 }
 

@@ -29,6 +29,11 @@ _ALWAYS = (
 )
 _LOADERS = ("aclmdlLoadWithConfig", "aclmdlLoadFromMemWithMem")
 """One of them is enough."""
+_TELLERS = (
+    *("aclCreateTensorDesc", "aclDestroyTensorDesc", "aclmdlSetDatasetTensorDesc", "aclmdlGetDatasetTensorDesc"),
+    *("aclGetTensorDescNumDims", "aclGetTensorDescDimV2"),
+)
+"""Needed where only the data tells the shape of an output."""
 _GEAR_SETTERS = {"batch": "aclmdlSetDynamicBatchSize", "image": "aclmdlSetDynamicHWSize", "dims": "aclmdlSetInputDynamicDims"}
 
 
@@ -64,7 +69,8 @@ def misfits(signature: Signature, here: Mapping[str, str], acl: Acl, *, simulate
 def _missing(signature: Signature, acl: Acl) -> list[str]:
     setter = [_GEAR_SETTERS[signature.gears.kind]] if signature.gears is not None else []
     loader = [] if any(acl.has(name) for name in _LOADERS) else [_LOADERS[-1]]
-    return [name for name in (*_ALWAYS, *setter) if not acl.has(name)] + loader
+    tellers = _TELLERS if any(signature.open_outputs) else ()
+    return [name for name in (*_ALWAYS, *setter, *tellers) if not acl.has(name)] + loader
 
 
 def _numbers(version: str) -> tuple[int, ...]:

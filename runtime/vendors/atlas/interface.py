@@ -251,15 +251,16 @@ def _input_port(tensor: Tensor, names: list[str], aipp: Aipp | None) -> Port:
 
 
 def _output_port(index: int, tensor: Tensor, interface: Interface, names: Mapping[str, list[str]]) -> Port:
-    """Return an output, each of whose dimensions is fixed, or one of the inputs' named ones, or a name of its own."""
+    """Return an output, each of whose dimensions is fixed, or one of the inputs' named ones, or has a name of its own."""
     gears = interface.gears
-    if gears is None:
-        return _checked(Port(tensor.name, tensor.dtype, tensor.dims, tensor.layout))
+    if gears is None:  # an extent that only the data will tell gets a name that no input has
+        shape = tuple(f"output{index}_dim{axis}" if dim == -1 else dim for axis, dim in enumerate(tensor.dims))
+        return _checked(Port(tensor.name, tensor.dtype, shape, tensor.layout))
     if not gears.output_shapes:
-        shape: list[Dim] = list(tensor.dims)
+        largest: list[Dim] = list(tensor.dims)
         if gears.kind == "batch" and tensor.dims[:1] in ((gears.batches[-1],), (-1,)):
-            shape[0] = BATCH
-        return _checked(Port(tensor.name, tensor.dtype, tuple(shape), tensor.layout))
+            largest[0] = BATCH
+        return _checked(Port(tensor.name, tensor.dtype, tuple(largest), tensor.layout))
     if len({len(shapes[index]) for shapes in gears.output_shapes}) != 1:
         raise SignatureError(f"output '{tensor.name}' has another rank in each gear", hint=_DAMAGED, code="LB2103")
     dims: list[Dim] = []

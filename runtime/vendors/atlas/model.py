@@ -23,6 +23,7 @@ from landbridge.runtime.signature import BATCH, Port, Signature
 from landbridge.runtime.vendors.atlas import acl as c
 from landbridge.runtime.vendors.atlas.description import Description, compare, read_description
 from landbridge.runtime.vendors.atlas.format import ITEM_NBYTES
+from landbridge.runtime.vendors.atlas.open_outputs import run_open
 
 if TYPE_CHECKING:
     from landbridge.runtime.vendors.atlas.driver import AtlasDriver
@@ -63,6 +64,23 @@ class AtlasModel(LoadedModel):
         call = AtlasCall(self, inputs, outputs)
         self._calls.add(call)
         return call
+
+    def make_dataset(self, buffers: Sequence[tuple[int, int]], stack: ExitStack) -> int:
+        """Return an argument list of these addresses and sizes; ``stack`` frees it."""
+        driver = self.driver
+        driver.bind()
+        dataset = driver.acl.create("aclmdlCreateDataset")
+        stack.callback(driver.quietly, "aclmdlDestroyDataset", dataset)
+        for address, nbytes in buffers:
+            buffer = driver.acl.create("aclCreateDataBuffer", address, nbytes)
+            stack.callback(driver.quietly, "aclDestroyDataBuffer", buffer)
+            driver.acl.call("aclmdlAddDatasetBuffer", dataset, buffer)
+        return dataset
+
+    def run_open(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef | None]) -> list[Any]:
+        """Run once, and hand the outputs whose shape only the data tells to the host."""
+        _bind_extents(self.signature, inputs)
+        return list(run_open(self, inputs, outputs))
 
     def forget(self, call: AtlasCall) -> None:
         """Take note that ``call`` is closed."""
@@ -172,19 +190,8 @@ class AtlasCall(PreparedCall):
                 _output_slice(port, ref, row, tensor.nbytes)
                 for port, ref, tensor in zip(signature.outputs, outputs, description.outputs, strict=True)
             ]
-            yield _Launch(self._make_dataset(arguments, stack), self._make_dataset(results, stack), gear)
+            yield _Launch(self._model.make_dataset(arguments, stack), self._model.make_dataset(results, stack), gear)
             row += piece
-
-    def _make_dataset(self, buffers: Sequence[tuple[int, int]], stack: ExitStack) -> int:
-        driver = self._model.driver
-        driver.bind()
-        dataset = driver.acl.create("aclmdlCreateDataset")
-        stack.callback(driver.quietly, "aclmdlDestroyDataset", dataset)
-        for address, nbytes in buffers:
-            buffer = driver.acl.create("aclCreateDataBuffer", address, nbytes)
-            stack.callback(driver.quietly, "aclDestroyDataBuffer", buffer)
-            driver.acl.call("aclmdlAddDatasetBuffer", dataset, buffer)
-        return dataset
 
     def _set_gear(self, launch: _Launch) -> None:
         """Select the gear; the vendor keeps it with the model, so that every launch sets it."""

@@ -32,7 +32,7 @@ from tvm.relax.frontend.nn.core import _attribute_finder
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.output_types import output_types
 from landbridge.frontends.traced_error import explain
-from landbridge.ir.body import MAIN, Binding, Body, extern_symbol, is_extern
+from landbridge.ir.body import MAIN, Binding, Body, extern_call, extern_symbol, is_extern
 from landbridge.ir.devices import VDevices
 from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, ExternModel, Program, extern_entry
@@ -363,7 +363,7 @@ class _Trace:
         types = output_types(module.model.signature, arguments, at=name)
         self.calls[symbol] = (module, self._device(module, arguments))
         builder = relax.BlockBuilder.current()
-        result = builder.emit(relax.call_dps_packed(symbol, relax.Tuple(arguments), out_ty=types), name)
+        result = builder.emit(extern_call(symbol, arguments, types[0] if len(types) == 1 else tvm.ir.TupleType(types)), name)
         if len(types) == 1:
             return _Outputs(name, [Tensor(_expr=result)])
         fields = [builder.emit(relax.TupleGetItem(result, i), f"{name}.{i}") for i in range(len(types))]

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 
 from landbridge.frontends.output_types import output_types
-from landbridge.ir.body import Binding
+from landbridge.ir.body import Binding, extern_call
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, ExternModel, ModuleInfo, extern_entry
 from landbridge.ir.signatures import call_mismatches
 from landbridge.runtime.device import Device
@@ -99,7 +99,7 @@ def without_device(tensor_type: Any, dtype: str | None = None) -> Any:
 
 def _bind(symbol: str, arguments: Sequence[Any], types: Sequence[Any]) -> Binding:
     result_type = types[0] if len(types) == 1 else tvm.ir.TupleType(list(types))
-    return Binding(relax.Var(symbol, result_type), relax.call_dps_packed(symbol, relax.Tuple(list(arguments)), out_ty=list(types)))
+    return Binding(relax.Var(symbol, result_type), extern_call(symbol, arguments, result_type))
 
 
 def _check(info: ModuleInfo, binding: Binding, producers: Mapping[Any, Binding], aspects: Sequence[str]) -> None:

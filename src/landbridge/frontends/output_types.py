@@ -16,7 +16,8 @@ def output_types(signature: Signature, arguments: Sequence[Any], *, at: str) -> 
     """Return the Relax types of an offline model's outputs when it is called on ``arguments``.
 
     Named dimensions take the extents that the arguments have. Mismatches are left to the signature check, which reports them
-    all, as long as the shapes of the outputs are known.
+    all, as long as the shapes of the outputs are known. What only the data will tell is a dimension that
+    nothing of the program's inputs has.
 
     Raises:
         SignatureError: a named dimension of an output is not that of any given input, and does not follow one.
@@ -28,6 +29,8 @@ def output_types(signature: Signature, arguments: Sequence[Any], *, at: str) -> 
     types = []
     for index, port in enumerate(signature.outputs):
         shape = [_extent(signature, (index, axis), extents) for axis in range(len(port.shape))]
+        if signature.open_outputs[index] and len(arguments) == len(signature.inputs):
+            shape = [tirx.Var(f"{at}_{dim}", "int64") if extent is None else extent for dim, extent in zip(port.shape, shape, strict=True)]
         unknown = [dim for dim, extent in zip(port.shape, shape, strict=True) if extent is None]
         if unknown:
             given = f"the model takes {len(signature.inputs)} inputs, this call gives {len(arguments)}"

@@ -167,4 +167,5 @@ def test_the_simulator_gives_what_onnxruntime_gives(driver: Driver, name: str) -
 
 
 def test_every_translator_has_a_case() -> None:
-    assert set(TRANSLATORS) <= {node.op_type for case in CASES.values() for node in case.nodes}
+    open_ended = {"NonZero"}  # has no shape to compare; tests/e2e/test_open_outputs.py
+    assert set(TRANSLATORS) - open_ended <= {node.op_type for case in CASES.values() for node in case.nodes}

@@ -177,3 +177,12 @@ def test_trans_data_there_and_back(acl: Acl, source: str, target: str, reference
     stored = np.ascontiguousarray(reference(x))
     np.testing.assert_array_equal(apply(acl, "TransData", [x], stored.shape, layout=source, result=target), stored)
     np.testing.assert_array_equal(apply(acl, "TransData", [stored], x.shape, layout=target, result=source), x)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_non_zero(acl: Acl, transpose: bool, dtype: str) -> None:
+    x = (np.random.default_rng(1).integers(-1, 2, (3, 4, 5))).astype(dtype)
+    indices = np.stack(np.nonzero(x), axis=0 if transpose else 1)
+    found = apply(acl, "NonZero", [x], indices.shape, "int64", transpose=transpose)
+    np.testing.assert_array_equal(found, indices)

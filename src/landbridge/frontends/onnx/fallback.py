@@ -14,7 +14,7 @@ from landbridge.frontends.onnx.extract import extract
 from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, Node, ValueType
 from landbridge.frontends.onnx.reference import misrun
 from landbridge.frontends.onnx.values import DimNames, Values
-from landbridge.ir.body import Binding
+from landbridge.ir.body import Binding, extern_call
 from landbridge.ir.program import ExternModel
 from landbridge.ir.sizes import dtype_of
 from landbridge.runtime.opaque import STRING
@@ -119,7 +119,7 @@ def _ports(types: Mapping[str, ValueType]) -> tuple[Port, ...]:
 def _call(values: Values, symbol: str, arguments: Sequence[Any], results: Sequence[str]) -> list[Binding]:
     variables = [values.variables[name] for name in results]
     result_type = variables[0].ty if len(variables) == 1 else tvm.ir.TupleType([variable.ty for variable in variables])
-    call = relax.Call(tvm.ir.Op.get("relax.call_dps_packed"), [relax.ExternFunc(symbol), relax.Tuple(list(arguments))], None, [result_type])
+    call = extern_call(symbol, arguments, result_type)
     if len(variables) == 1:
         return [Binding(variables[0], call)]
     whole = values.part(symbol, result_type)

@@ -186,6 +186,13 @@ API aclTensorDesc *aclmdlGetDatasetTensorDesc(const aclmdlDataset *dataset, size
     return has_entry(dataset, index) ? dataset->entries[index].desc : NULL;
 }
 
+void dataset_tell(const aclmdlDataset *dataset, int index, int ndim, const int64_t *dims) {
+    aclTensorDesc *desc = dataset->entries[index].desc;
+    if (desc == NULL) return;
+    desc->ndim = ndim;
+    memcpy(desc->dims, dims, (size_t)ndim * sizeof *dims);
+}
+
 void dataset_reset_all(void) {
     for (void *dataset; (dataset = handle_any(K_DATASET)) != NULL;) destroy(dataset);
     for (void *buffer; (buffer = handle_any(K_DATABUFFER)) != NULL;) handle_drop(K_DATABUFFER, buffer);

@@ -102,7 +102,9 @@ static aclError read_outputs(struct om *om) {
         struct io *io = &om->outputs[i];
         *io = (struct io){.dtype = desc->dtype, .format = desc->format, .op = om->net_output, .ndim = desc->ndim};
         memcpy(io->dims, desc->dims, sizeof io->dims);
-        io->size = bytes_of(io->dtype, io->ndim, io->dims);
+        bool open = false; /* an extent that only the data tells: then the file says how many bytes there are at most */
+        for (int d = 0; d < io->ndim; d++) open = open || io->dims[d] < 0;
+        io->size = open ? (desc->size > 0 ? (size_t)desc->size : 0) : bytes_of(io->dtype, io->ndim, io->dims);
         io->name = output_name(om, i, net->in[i]);
         if (io->name == NULL) return ACL_ERROR_BAD_ALLOC;
     }

@@ -53,7 +53,7 @@ class Prepared:
         outputs: their names, in order.
         nodes: all that is left, in an order in which they can be computed.
         constants: by name, folded ones included.
-        shapes: for each gear (one for a model without gears), the shape of every value.
+        shapes: for each gear (one for a model without gears), the shape of every value, with -1 where only the data will tell.
         dtypes: of every value, in NumPy's words.
         gears: batches ascending, other kinds in the caller's order; None for a model of one size.
         largest: which gear the nodes and constants are of: the one whose inputs have the most elements.
@@ -240,6 +240,8 @@ def _specialise(model: Any, inputs: tuple[Value, ...], shapes_of_inputs: Sequenc
         del fixed.graph.node[:]
         fixed.graph.node.extend(nodes)
     shapes.update({key: tuple(array.shape) for key, array in constants.items()})
+    open_ended = [node for node in nodes if node.op_type == "NonZero" and node.input[0] in shapes]
+    shapes.update({node.output[0]: (len(shapes[node.input[0]]), -1) for node in open_ended})
     dtypes.update({key: array.dtype.name for key, array in constants.items()})
     return _live(nodes, {output.name for output in fixed.graph.output}), constants, shapes, dtypes
 

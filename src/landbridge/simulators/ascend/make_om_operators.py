@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
+from landbridge.runtime.dtypes import nbytes_of
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.vendors.atlas.format import GE_DTYPES
 from landbridge.simulators.ascend.make_om_fold import normalization
@@ -374,6 +375,16 @@ def _batch_normalization(call: Call) -> None:
     call.finish(call.emit("Add", [product, term]))
 
 
+def _non_zero(call: Call) -> None:
+    """Translate to an operator whose result is as long as the data say, and at most as long as the input has elements."""
+    model, x = call.state.model, call.input(0)
+    if model.gears is not None or call.node.output[0] not in model.outputs:
+        raise UnsupportedError("a result whose shape depends on the data, which is made for an output of a model of one size only")
+    op = call.state.graph.add("NonZero", call.name, [x], [("int64", call.shape())], {"transpose": True})
+    op.outputs[0] = replace(op.outputs[0], raw_nbytes=nbytes_of("int64", (len(x.shape), *x.shape)))
+    call.finish(op.outputs[0])
+
+
 TRANSLATORS: dict[str, Translator] = {
     "Abs": _unary("Abs"),
     "Add": _variadic("Add"),
@@ -397,6 +408,7 @@ TRANSLATORS: dict[str, Translator] = {
     "Min": _variadic("Minimum"),
     "Mul": _variadic("Mul"),
     "Neg": _unary("Neg"),
+    "NonZero": _non_zero,
     "ReduceMean": _reduce_mean,
     "Relu": _unary("Relu"),
     "Reshape": _reshape,

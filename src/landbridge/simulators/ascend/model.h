@@ -18,5 +18,7 @@ struct model {
 struct model *model_find(uint32_t id);                  /* NULL after fail() */
 aclError model_here(uint32_t id, struct model **model); /* found, and loaded in the current context */
 aclError dataset_check(const aclmdlDataset *dataset, const char *what);
+/* Write the shape that came out into the tensor descriptor of a dataset's entry, where the caller has set one. */
+void dataset_tell(const aclmdlDataset *dataset, int index, int ndim, const int64_t *dims);
 
 #endif

@@ -63,6 +63,7 @@ struct tensor *op_flatten(const struct call *call);
 struct tensor *op_transpose(const struct call *call);
 struct tensor *op_concat(const struct call *call);
 struct tensor *op_aipp(const struct call *call);
+struct tensor *op_non_zero(const struct call *call);
 struct tensor *op_identity(const struct call *call);
 
 #endif

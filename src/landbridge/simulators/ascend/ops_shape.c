@@ -135,3 +135,25 @@ struct tensor *op_concat(const struct call *call) {
     }
     return result;
 }
+
+static bool is_zero(const struct tensor *x, int64_t i) { return dtype_is_float(x->dtype) ? x->f[i] == 0.0f : x->i[i] == 0; }
+
+/* The indices of what is not zero, in the order of memory: [count, rank], or [rank, count] where "transpose" says so. */
+struct tensor *op_non_zero(const struct call *call) {
+    const struct tensor *x = call->in[0];
+    bool transposed = op_bool(call, "transpose", false);
+    int64_t count = 0, at = 0;
+    for (int64_t i = 0; i < x->count; i++) count += !is_zero(x, i);
+    struct tensor *result = tensor_new(ACL_INT64, ACL_FORMAT_ND, 2, transposed ? (int64_t[]){x->ndim, count} : (int64_t[]){count, x->ndim});
+    if (result == NULL) return NULL;
+    for (int64_t i = 0; i < x->count; i++) {
+        if (is_zero(x, i)) continue;
+        int64_t rest = i;
+        for (int d = x->ndim - 1; d >= 0; d--) {
+            result->i[transposed ? d * count + at : at * x->ndim + d] = rest % x->dims[d];
+            rest /= x->dims[d];
+        }
+        at++;
+    }
+    return result;
+}

@@ -18,6 +18,7 @@ from landbridge.runtime.vendors.atlas.driver import AtlasDriver
 from landbridge.runtime.vendors.atlas.model import AtlasModel
 from landbridge.simulators.ascend.make_om import make_om
 from support.atlas_device import OnDevice, Simulator, call_of
+from support.ge_graph import GeGraph, Value
 from support.om_data import om_data_dir
 from support.om_files import GEAR_SELECTOR, Op, data, result, simple_file
 
@@ -397,3 +398,52 @@ def test_a_model_made_here_runs_and_says_so(driver: AtlasDriver, device: OnDevic
     with call_of(load(driver, data), [device.put(x)], [y]) as call:
         call()
         np.testing.assert_array_equal(device.get(y), np.maximum(x, 0))
+
+
+def open_ended(nbytes: int | None) -> bytes:
+    """Return a model that finds what is not zero, whose file says how many bytes that takes at most."""
+    graph = GeGraph()
+    x = graph.data("x", "float32", (3, 4))
+    found = graph.op("NonZero", [x], Value("y", "int64", (2, -1), nbytes=nbytes), {"transpose": True})
+    graph.output(found)
+    return graph.to_bytes()
+
+
+def test_an_output_that_is_open_comes_back_as_long_as_it_is(driver: AtlasDriver, device: OnDevice, simulator: Simulator) -> None:
+    model = load(driver, open_ended(2 * 12 * 8))
+    assert model.signature.open_outputs == (True,)
+    for x in (np.eye(3, 4, dtype=np.float32), np.zeros((3, 4), np.float32), np.ones((3, 4), np.float32)):
+        source = device.put(x)
+        before = simulator.live()
+        (found,) = model.run_open([source], [None])
+        np.testing.assert_array_equal(found, np.stack(np.nonzero(x)))
+        assert simulator.live() == before
+
+
+def test_an_open_output_without_a_bound_is_refused(driver: AtlasDriver, device: OnDevice) -> None:
+    model = load(driver, open_ended(None))
+    with pytest.raises(DeviceError, match=r"output '.*': only the data tells its shape, and the file does not say how large it may become"):
+        model.run_open([device.put(np.ones((3, 4), np.float32))], [None])
+
+
+def test_an_open_output_that_is_longer_than_the_file_says_is_an_error(driver: AtlasDriver, device: OnDevice) -> None:
+    model = load(driver, open_ended(32))
+    with pytest.raises(DeviceError, match="output 'output_0_y_0' has 192 bytes, the file says 32"):
+        model.run_open([device.put(np.ones((3, 4), np.float32))], [None])
+
+
+@pytest.mark.parametrize(
+    "function", ["aclCreateTensorDesc", "aclmdlSetDatasetTensorDesc", "aclmdlExecute", "aclGetTensorDescDimV2", "aclrtMalloc"]
+)
+def test_a_failed_call_with_an_open_output_leaves_nothing(
+    driver: AtlasDriver, device: OnDevice, simulator: Simulator, function: str
+) -> None:
+    model = load(driver, open_ended(192))
+    source = device.put(np.eye(3, 4, dtype=np.float32))
+    before = simulator.live()
+    simulator.fault(function)
+    with pytest.raises(DeviceError, match=function):
+        model.run_open([source], [None])
+    assert simulator.live() == before
+    (found,) = model.run_open([source], [None])
+    assert found.shape == (2, 3)

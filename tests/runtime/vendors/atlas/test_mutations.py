@@ -170,12 +170,14 @@ def test_a_damaged_file_is_an_error_or_is_read(kind: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_thousand_damaged_files(kind: str) -> None:
     found = list(outcomes(kind, 10_000))
     assert 200 < sum(found) < 9_800
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [25, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_damaged_file_takes_no_more_memory_than_a_good_one(kind: str, count: int) -> None:
@@ -216,6 +218,7 @@ def told_by_the_simulator(acl: Acl, data: bytes) -> tuple[list[tuple[int, ...]],
         acl("aclmdlDestroyDesc", desc)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", ["static", "dynamic", "rgb", "yuv"])
 @pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.long)])
 def test_what_is_read_of_a_damaged_file_is_what_the_simulator_reads(acl: Acl, kind: str, count: int) -> None:
