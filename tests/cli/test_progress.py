@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -55,6 +56,29 @@ def test_a_terminals_line_is_rewritten_and_cleared() -> None:
     assert stream.getvalue().endswith(f"\r{'':<{len('go … 0 s')}}\r")
 
 
+def test_a_terminal_shows_a_bar_of_what_is_known_to_be_done() -> None:
+    stream = Terminal()
+    with Progress("running", stream=stream, patience_s=0.01) as progress:
+        for share, bar in ((0.0, "." * 20), (0.25, "#" * 5 + "." * 15), (2.0, "#" * 20)):
+            progress.now("running", share)
+            wait_for(stream, f"\r[{bar}] running … 0 s")
+        progress.now("ending")
+        wait_for(stream, "\rending … 0 s")
+
+
+def test_every_verb_tells_what_takes_long(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def slow(arguments: object) -> int:
+        time.sleep(0.05)
+        return 0
+
+    made = partial(Progress, patience_s=0.005)
+    with mock.patch("landbridge.cli.options.Progress", made), mock.patch("landbridge.cli.inspect.execute", slow):
+        assert main(["inspect", str(files / "host.lbr")]) == 0
+        assert capsys.readouterr().err.startswith(f"inspect {files / 'host.lbr'} … 0 s\n")
+        assert main(["inspect", str(files / "host.lbr"), "--quiet"]) == 0
+        assert capsys.readouterr().err == ""
+
+
 def test_quiet_is_quiet() -> None:
     stream = io.StringIO()
     with Progress("reading", quiet=True, stream=stream, patience_s=0):
@@ -65,12 +89,13 @@ def test_quiet_is_quiet() -> None:
 def test_verbs_tell_what_they_do_on_standard_error_alone(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*more: str) -> tuple[str, str]:
         capsys.readouterr()
-        with mock.patch("landbridge.cli.options.Progress", lambda what, quiet: Progress(what, quiet=quiet, patience_s=0)):
+        made = partial(Progress, patience_s=0)
+        with mock.patch("landbridge.cli.options.Progress", made), mock.patch.object(module, "_LINE_S", 0.001):
             assert main(["run", str(files / "host.lbr"), "--fill", "ones", "--repeat", "300", *more]) == 0
         printed = capsys.readouterr()
         return printed.out, printed.err
 
     out, err = run()
-    assert err.startswith(f"running {files / 'host.lbr'} … 0 s\n")
+    assert f"running {files / 'host.lbr'} … 0 s\n" in err
     assert "running" not in out
     assert run("--quiet")[1] == ""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import landbridge
+from landbridge.checking.regions import Checked
 from landbridge.cli import VERBS, main, parser
 from landbridge.simulators.ascend.make_om import make_om
 from support.small_onnx import node, small_model
@@ -226,3 +227,16 @@ def test_nothing_is_written_where_the_report_cannot_be(folder: Path) -> None:
     (folder / "unwritten.lbr").unlink(missing_ok=True)
     assert main(["compile", str(folder / "model.onnx"), "-o", str(folder / "unwritten.lbr"), "--report", "r.txt"]) == 2
     assert not (folder / "unwritten.lbr").exists()
+
+
+@pytest.mark.parametrize("level", ["off", "fast", "full"])
+def test_compile_checks_as_it_is_told(level: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def check(placed: object, artifact: object, wanted: str) -> Checked:
+        asked.append(wanted)
+        return Checked()
+
+    monkeypatch.setattr("landbridge.compiler.check_apart", check)
+    assert main(["compile", str(folder / "model.onnx"), "-o", str(folder / "checked.lbr"), "--check", level]) == 0
+    assert asked == [level]

@@ -104,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _execute(arguments: argparse.Namespace) -> int:
     """Do what was asked for."""
     try:
-        return int(arguments.execute(arguments))
+        with options.progress_of(arguments) as arguments.progress:
+            return int(arguments.execute(arguments))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in COMPILER_PACKAGES:
             raise

@@ -109,6 +109,7 @@ def execute(arguments: argparse.Namespace) -> int:
             arguments.target,
             arguments.mode,
             links,
+            check=arguments.check,
             observers=watchers,
             golden=golden,
             golden_reference=arguments.golden_reference,

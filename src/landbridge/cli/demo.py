@@ -15,6 +15,7 @@ def add(verbs: options.Verbs) -> None:
         execute,
         summary="compile and run a model on the CPU, a simulated Atlas and OpenVINO, on scanned digits",
         example="landbridge demo",
+        tells=False,
     )
     parser.add_argument("--batch", type=int, default=20, help="images in one run (default: 20, which no gear of the backbone has)")
     parser.add_argument("-o", "--output", metavar="OUT.lbr", help="keep the artifact")

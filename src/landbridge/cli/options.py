@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -39,12 +40,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def verb(
-    verbs: Verbs, name: str, execute: Callable[[argparse.Namespace], int], *, summary: str, example: str, lean: bool = False
+    verbs: Verbs,
+    name: str,
+    execute: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    example: str,
+    lean: bool = False,
+    tells: bool = True,
 ) -> Parser:
     """Add a verb whose ``--help`` ends with a working example, and return its parser.
 
     Args:
         lean: it works where only the runtime is installed.
+        tells: what takes long is told; a verb that tells it by itself says no.
     """
     needs = "" if lean else "\nneeds the compiler: pip install 'landbridge[compiler]'"
     parser: Parser = verbs.add_parser(
@@ -57,7 +66,7 @@ def verb(
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="tell nothing of what takes long, and no warnings")
-    parser.set_defaults(execute=execute, parser=parser)
+    parser.set_defaults(execute=execute, parser=parser, tells=tells)
     return parser
 
 
@@ -81,9 +90,22 @@ def say(arguments: argparse.Namespace, text: str, data: Mapping[str, Any]) -> No
     print(json.dumps(data, indent=2) if arguments.json else text)
 
 
-def working(arguments: argparse.Namespace, what: str) -> Progress:
-    """Return what tells on standard error that ``what``, such as "reading detector.onnx", takes long."""
-    return Progress(what, quiet=arguments.quiet)
+def progress_of(arguments: argparse.Namespace) -> Progress:
+    """Return what tells on standard error that a verb takes long; `working` says what it is doing."""
+    return Progress(f"{arguments.verb} {next(_operands(arguments), '')}".strip(), quiet=arguments.quiet or not arguments.tells)
+
+
+def _operands(arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield what a verb is about, as far as it is one of the names that verbs have for it."""
+    yield from (str(found) for name in ("artifact", "file", "model", "blob", "first") if (found := getattr(arguments, name, None)))
+
+
+@contextmanager
+def working(arguments: argparse.Namespace, what: str) -> Iterator[Progress]:
+    """Say that ``what``, such as "reading detector.onnx", is what takes long, if it does."""
+    progress: Progress = arguments.progress
+    progress.now(what)
+    yield progress
 
 
 def progress(text: str) -> None:

@@ -44,12 +44,13 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.record and arguments.replay:
         raise UsageError("--record and --replay", hint="record where the devices, or their simulators, are; replay elsewhere")
     with (
-        options.working(arguments, f"running {arguments.artifact}"),
+        options.working(arguments, f"running {arguments.artifact}") as progress,
         load(Path(arguments.artifact), simulate=options.simulated(arguments), replay=arguments.replay) as session,
     ):
         given = inputs.read(session.inputs, arguments)
         elapsed = []
-        for _ in range(arguments.repeat):
+        for number in range(arguments.repeat):
+            progress.now(f"running {arguments.artifact}", number / arguments.repeat if arguments.repeat > 1 else None)
             started = time.perf_counter_ns()
             outputs = session.run(given)
             elapsed.append(time.perf_counter_ns() - started)

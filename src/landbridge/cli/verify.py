@@ -38,9 +38,9 @@ def execute(arguments: argparse.Namespace) -> int:
     tolerance = verdicts.tolerance(arguments.rtol, arguments.atol)
     with options.working(arguments, f"reading {arguments.reference}") as progress:
         reference = Reference(arguments.reference)
-        progress.now(f"loading {arguments.artifact}")
+        progress.now(f"loading {arguments.artifact}", 1 / 3)
         with load(Path(arguments.artifact), simulate=options.simulated(arguments)) as session:
-            progress.now(f"running {arguments.artifact} and {arguments.reference}")
+            progress.now(f"running {arguments.artifact} and {arguments.reference}", 2 / 3)
             given = inputs.read(session.inputs, arguments)
             verdict, culprit = verify(session, reference, given, tolerance, bisects=not arguments.no_bisect)
             simulated = list(session.simulated)
