@@ -264,6 +264,8 @@ def test_the_memory_map_is_the_plan(opened: Any, compiled: lb.Compiled) -> None:
         assert f"moment {moment} of step " in readout
         assert f": {len(live)} buffers, {nbytes} B in use" in readout
         press(opened, Keys.ARROW_RIGHT)
+    press(opened, "+", "+", Keys.HOME)  # of a run of a few moments all stay in sight
+    assert opened.execute_script("return [memory.from, memory.span]") == [0, sum(found.moments)]
     press(opened, Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ENTER)
     assert opened.find_element("id", "graph").is_displayed()
 
@@ -362,6 +364,14 @@ def test_of_many_operators_only_those_in_sight_are_drawn(driver: Any, tmp_path: 
     assert crossed == []  # two values on one rail are never on it at the same row
     driver.execute_script("graph.fit()")
     assert driver.execute_script("return graph.height <= graph.view.height") is True
+    driver.find_element("id", "tab-memory").click()
+    driver.find_element("css selector", "#arenas canvas").click()
+    press(driver, *"++++", Keys.END)
+    start, span, moment = driver.execute_script("return [memory.from, memory.span, memory.arenas[0].moment]")
+    assert (moment, span) == (operators - 1, pytest.approx(operators / 1.5**4))
+    assert start <= moment < start + span  # where one is comes into sight
+    press(driver, "0")
+    assert driver.execute_script("return [memory.from, memory.span]") == [0, operators]
     driver.find_element("id", "tab-tables").click()
     shown = len(driver.find_elements("css selector", "#table-crossings tbody tr"))
     assert shown == min(operators // 50, 200)

@@ -4,6 +4,8 @@ class MemoryMap {
   constructor(data, place, onOpen) {
     Object.assign(this, { data, place, onOpen });
     this.moments = Math.max(data.moments.reduce((sum, count) => sum + count, 0), 1);
+    this.from = 0; // what is in sight, in moments; the same for all arenas
+    this.span = this.moments;
     this.arenas = data.devices.filter((device) => device in data.arenas).map((device) => this.arena(device));
     place.replaceChildren(...(this.arenas.length ? this.arenas.map((arena) => arena.box) : [element("p", {}, "This plan has no buffers in arenas.")]));
   }
@@ -18,13 +20,41 @@ class MemoryMap {
     arena.box = element("div", { class: "arena" }, title, canvas, readout);
     canvas.addEventListener("click", (event) => this.click(arena, event));
     canvas.addEventListener("keydown", (event) => this.key(arena, event));
+    canvas.addEventListener("wheel", (event) => this.wheel(arena, event), { passive: false });
     return arena;
+  }
+
+  // Where a moment begins, and which moment is at a place.
+  x(arena, moment) {
+    return MARGIN + ((moment - this.from) / this.span) * arena.width;
+  }
+
+  momentAt(arena, x) {
+    return Math.min(Math.max(Math.floor(this.from + ((x - MARGIN) / arena.width) * this.span), 0), this.moments - 1);
+  }
+
+  zoom(factor, middle) {
+    const share = (middle - this.from) / this.span;
+    this.span = Math.min(Math.max(this.span * factor, Math.min(8, this.moments)), this.moments);
+    this.pan(middle - share * this.span);
+  }
+
+  pan(from) {
+    this.from = Math.min(Math.max(from, 0), this.moments - this.span);
+    this.draw();
+  }
+
+  wheel(arena, event) {
+    if (!event.ctrlKey && !event.shiftKey && !event.deltaX) return; // the page scrolls
+    event.preventDefault();
+    if (event.ctrlKey) this.zoom(Math.exp(event.deltaY / 300), this.from + ((event.offsetX - MARGIN) / arena.width) * this.span);
+    else this.pan(this.from + ((event.deltaX + event.deltaY) / arena.width) * this.span);
   }
 
   // Where a buffer is drawn.
   rectangle(arena, [, , , , offset, nbytes, first, last]) {
-    const x = MARGIN + (first / this.moments) * arena.width;
-    const width = Math.max(((Math.min(last, this.moments - 1) - first + 1) / this.moments) * arena.width, 1);
+    const x = this.x(arena, first);
+    const width = Math.max(this.x(arena, Math.min(last + 1, this.moments)) - x, 1);
     const height = Math.max((evaluate(nbytes) / arena.nbytes) * arena.height, 1);
     return { x, width, height, y: 4 + arena.height - (evaluate(offset) / arena.nbytes) * arena.height - height };
   }
@@ -46,10 +76,18 @@ class MemoryMap {
     const most = this.peak(arena);
     arena.title.textContent = `${arena.device}: arena of ${formatBytes(arena.nbytes)}, ${formatBytes(most)} in use at most`;
     const pattern = patternOf(context, this.data.devices.indexOf(arena.device), palette.stripe);
-    arena.buffers.forEach((buffer, index) => this.drawBuffer(context, arena, buffer, palette, pattern, index === arena.chosen));
+    context.save();
+    context.beginPath();
+    context.rect(MARGIN, 0, arena.width, height);
+    context.clip();
+    arena.buffers.forEach((buffer, index) => {
+      const inSight = buffer[6] <= this.from + this.span && buffer[7] >= this.from - 1;
+      if (inSight) this.drawBuffer(context, arena, buffer, palette, pattern, index === arena.chosen);
+    });
+    context.restore();
     this.drawAxes(context, arena, palette);
-    if (arena.moment >= 0) {
-      const x = MARGIN + ((arena.moment + 0.5) / this.moments) * arena.width;
+    if (arena.moment >= this.from && arena.moment < this.from + this.span) {
+      const x = this.x(arena, arena.moment + 0.5);
       context.strokeStyle = palette.accent;
       context.lineWidth = 2;
       line(context, [x, 4], [x, 4 + arena.height]);
@@ -58,13 +96,14 @@ class MemoryMap {
 
   drawBuffer(context, arena, buffer, palette, pattern, chosen) {
     const { x, y, width, height } = this.rectangle(arena, buffer);
-    context.fillStyle = chosen ? palette.solid : palette.cast;
-    context.fillRect(x, y, width, height);
+    const thin = width <= 3 || height <= 3;
+    context.fillStyle = chosen ? palette.solid : thin ? palette.muted : palette.cast;
+    context.fillRect(x, y, thin ? Math.max(width - 0.5, 0.75) : width, height);
     if (pattern && !chosen) {
       context.fillStyle = pattern;
       context.fillRect(x, y, width, height);
     }
-    if (width > 3 && height > 3) {
+    if (!thin) {
       context.strokeStyle = palette.ink;
       context.lineWidth = 1;
       context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
@@ -93,11 +132,12 @@ class MemoryMap {
     let moment = 0;
     let free = 0;
     this.data.moments.forEach((count, step) => {
-      const x = MARGIN + (moment / this.moments) * arena.width;
-      const room = (count / this.moments) * arena.width;
-      if (x >= free) {
+      const x = this.x(arena, moment);
+      const room = (count / this.span) * arena.width;
+      if (x >= Math.max(free, MARGIN) && x < MARGIN + arena.width - 8) {
         line(context, [x, bottom], [x, bottom + 5]);
-        const text = fitted(context, `${step} ${this.data.steps[step][0]}`, Math.max(room - 6, 30));
+        const whole = `${step} ${this.data.steps[step][0]}`;
+        const text = textWidth(context, whole) < room - 6 ? whole : `${step}`;
         context.fillText(text, x + 3, bottom + 6);
         free = x + Math.max(textWidth(context, text) + 8, 12);
       }
@@ -140,7 +180,7 @@ class MemoryMap {
   }
 
   click(arena, { offsetX, offsetY }) {
-    arena.moment = Math.min(Math.max(Math.floor(((offsetX - MARGIN) / arena.width) * this.moments), 0), this.moments - 1);
+    arena.moment = this.momentAt(arena, offsetX);
     arena.chosen = this.live(arena, arena.moment).find((index) => {
       const { y, height } = this.rectangle(arena, arena.buffers[index]);
       return offsetY >= y && offsetY <= y + height;
@@ -152,7 +192,9 @@ class MemoryMap {
     const go = (by) => {
       arena.moment = Math.min(Math.max(arena.moment + by, 0), this.moments - 1);
       if (arena.chosen >= 0 && !this.live(arena, arena.moment).includes(arena.chosen)) arena.chosen = -1;
+      if (arena.moment < this.from || arena.moment >= this.from + this.span) this.pan(arena.moment - this.span / 2);
     };
+    const middle = arena.moment >= 0 ? arena.moment + 0.5 : this.from + this.span / 2;
     const choose = (by) => {
       if (arena.moment < 0) go(1);
       const live = this.live(arena, arena.moment).sort((one, other) => evaluate(arena.buffers[one][4]) - evaluate(arena.buffers[other][4]));
@@ -166,6 +208,10 @@ class MemoryMap {
       End: () => go(this.moments),
       ArrowUp: () => choose(1),
       ArrowDown: () => choose(-1),
+      "+": () => this.zoom(1 / 1.5, middle),
+      "=": () => this.zoom(1 / 1.5, middle),
+      "-": () => this.zoom(1.5, middle),
+      0: () => this.zoom(Infinity, middle),
       Escape: () => Object.assign(arena, { moment: -1, chosen: -1 }),
       Enter: () => arena.chosen >= 0 && this.onOpen(arena.buffers[arena.chosen][0], arena.device),
     };
