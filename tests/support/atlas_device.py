@@ -35,6 +35,11 @@ class Simulator:
         """Make the ``k``-th call of ``function`` from now fail."""
         assert self._library.sim_fault(function.encode(), k, mode.encode()) == 0
 
+    def speed(self, what: str, latency_s: float) -> None:
+        """Say how long each copy or execution takes at least, until the next reset."""
+        self._library.sim_speed.argtypes = (ctypes.c_char_p, ctypes.c_double, ctypes.c_double)
+        assert self._library.sim_speed(what.encode(), latency_s, 0) == 0
+
     def reset(self) -> None:
         """Forget everything, as in a new process."""
         self._library.sim_reset()
