@@ -44,6 +44,7 @@ conformance: setup ## Run onnx's own tests through compiler and runtime; writes 
 
 bench: setup ## Measure compile time, loads, overheads, sessions, the demo, and host code beside ONNX Runtime and OpenVINO
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/compile_time.py
 	$(BIN)/python benchmarks/overheads.py
 	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/host.py

@@ -87,7 +87,7 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
     if refused:
         listed = ", ".join(f"'{name}' ({operator})" for name, operator in refused)
         raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region", code="LB2301")
-    with target:
+    with target, tvm.transform.PassContext(config={"relax.FuseOps.max_depth": _MOST_FUSED}):
         module = _FUSE(module)
         module = relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(segments))])(module)
     table = ValueTable(list(graph.values), {})
@@ -102,6 +102,9 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
     named = {name: kernels[name].with_attr("global_symbol", name) for name in sorted(kernels)}
     return Lowered(replace(graph, values=tuple(table.values)), tuple(lowered), table.same, tvm.IRModule(named))
 
+
+_MOST_FUSED = 32
+"""The most operators of one kernel. TVM's time grows with the square of what is inlined, and its stack is not endless."""
 
 _FUSE = tvm.transform.Sequential(
     [

@@ -11,6 +11,7 @@ from typing import Any
 from tvm import s_tir, tirx
 
 from landbridge.codegen.schedules.base import Rule
+from landbridge.codegen.schedules.vector_math import has_expanded
 
 PARALLEL_ITERATIONS = 1 << 18
 """Innermost iterations from which on a loop is spread over threads: some hundred microseconds, against some ten to wake a thread."""
@@ -32,7 +33,7 @@ class Default(Rule):
             return None
         schedule = s_tir.Schedule(kernel, error_render_level="none")
         for block in _blocks(schedule):
-            if _is_injective(schedule, block) and _feeds_one_injective(schedule, block):
+            if _is_injective(schedule, block) and _feeds_one_injective(schedule, block) and not _would_nest(schedule, block):
                 _try(schedule.compute_inline, block)
         for block in _blocks(schedule):
             _parallelise(schedule, block)
@@ -50,6 +51,11 @@ def _is_injective(schedule: Any, block: Any) -> bool:
 def _feeds_one_injective(schedule: Any, block: Any) -> bool:
     consumers = schedule.get_consumers(block)
     return len(consumers) == 1 and _is_injective(schedule, consumers[0])
+
+
+def _would_nest(schedule: Any, block: Any) -> bool:
+    """Return whether inlining a block would put one expanded function into another: TVM's time doubles several times with each level."""
+    return all(has_expanded(schedule.get(one).body) for one in (block, *schedule.get_consumers(block)))
 
 
 def _parallelise(schedule: Any, block: Any) -> None:

@@ -60,6 +60,13 @@ def expand_math(kernel: Any) -> Any:
     return kernel if body.same_as(kernel.body) else tirx.PrimFunc(kernel.params, body, kernel.ret_type, kernel.attrs)
 
 
+def has_expanded(body: Any) -> bool:
+    """Return whether a statement or expression calls a function that `expand_math` may expand."""
+    found: list[str] = []
+    tvm_ffi.structural_walk(body, (tvm.ir.Call, lambda call: found.append(str(getattr(call.op, "name", "")))))
+    return any(name in _EXPANSIONS for name in found)
+
+
 def _number(value: float) -> Any:
     return tirx.const(value, "float32")
 

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import tvm
 from tvm import relax
 from tvm.relax import op
 
+import landbridge as lb
 from landbridge.codegen.graph import read_graph
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
 from landbridge.codegen.schedules.default import Default
 from support.placed_programs import build_main, placed
+from support.run_onnx import assert_same, reference
+from support.small_onnx import node, small_model
 
 TARGET = tvm.target.Target({"kind": "llvm"})
 
@@ -65,3 +69,14 @@ def test_the_name_of_a_kernel_stays(operator: Any) -> None:
     graph = read_graph(placed(build_main({"x": ((4, 6), "float32")}, lambda emit, x: [emit(operator(x))])))
     ((name, kernel),) = lower(graph, schedule_steps(graph), TARGET).kernels.functions.items()
     assert Default().apply(kernel, TARGET).attrs["global_symbol"] == name.name_hint  # type: ignore[union-attr]  # it takes every kernel
+
+
+def test_expanded_functions_in_a_row_do_not_nest() -> None:
+    """Each level would double TVM's time several times; twelve of them never came to an end."""
+    names = ["x", *(f"v{index}" for index in range(11)), "y"]
+    nodes = [node(("Sigmoid", "Tanh", "Exp")[index % 3], names[index], names[index + 1]) for index in range(12)]
+    model = small_model(nodes, {"x": ("float32", (4, 8))}, {"y": ("float32", (4, 8))})
+    x = np.linspace(-3, 1, 32, dtype=np.float32).reshape(4, 8)
+    compiled = lb.compile(lb.from_onnx(model))
+    assert not compiled.report.fallbacks
+    assert_same(compiled.load().run({"x": x}), reference(model, {"x": x}))
