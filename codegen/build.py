@@ -71,7 +71,7 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
 
 
 def _check_alternatives(program: Program, plan: Plan, name: str) -> None:
-    """Check that every alternative takes the sizes that the plan calls it with, and that none is on a device where its shapes are late.
+    """Check that every alternative takes the sizes that the plan calls it with, and that none is on a device where shapes are late.
 
     Raises:
         SignatureError: naming each that does not, and why.
@@ -84,7 +84,7 @@ def _check_alternatives(program: Program, plan: Plan, name: str) -> None:
         for one in program.externs[step.model].alternatives:
             found = [*misfits(plan, step.model, one.signature, one.options)]
             if late and one.device_kind != "cpu":
-                found.append("only a model on the CPU can have outputs whose shapes depend on the data")
+                found.append("an alternative on a device cannot have outputs whose shapes depend on the data")
             problems += [f"{one.name}: {text}" for text in found]
     if problems:
         raise SignatureError(

@@ -32,7 +32,8 @@ class Buffer:
         storage: "input" is the caller's, or staged by the session; "constant" is in the section ``section`` at ``offset``;
             "arena" is at ``offset`` in its device's arena; "alias" is the memory of buffer ``base`` at ``offset`` bytes (a
             reshape, or a copy to a device whose memory is the host's); "late" is made by the step that writes it, because its
-            shape depends on the data, or is no tensor of numbers: of these an input is the caller's.
+            shape depends on the data, or is no tensor of numbers: of these an input is the caller's. It is on the CPU, also where an
+            offline model on a device writes it, whose driver hands it to the host.
         nbytes: bytes reserved, slack that a model writes beyond the tensor included; 0 for late buffers.
         offset: bytes, a multiple of 64 in arenas.
         base: buffer index, for "alias".

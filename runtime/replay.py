@@ -212,6 +212,14 @@ class ReplayModel(LoadedModel):
         """Return what answers for the model."""
         return _ReplayCall(self, tuple(inputs), tuple(outputs))
 
+    def run_open(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef | None]) -> list[Array | None]:
+        """Answer for a model some of whose outputs have shapes that only the data tells."""
+        results = self.outputs([ref.dtype for ref in inputs], [view(ref.address, ref.dtype, ref.shape) for ref in inputs], len(outputs))
+        for index, (ref, result) in enumerate(zip(outputs, results, strict=True)):
+            if ref is not None:
+                _put(index, ref, result)
+        return [result if ref is None else None for ref, result in zip(outputs, results, strict=True)]
+
     def outputs(self, types: Sequence[str], inputs: Sequence[Array], count: int) -> list[Array]:
         """Return what the model gave for ``inputs``.
 
@@ -270,6 +278,15 @@ def _read(path: Path, kind: str, count: int) -> list[Array]:
         raise DeviceError(f"the recording {path} is damaged: {error}", hint="remove it and record the run again", code="LB4011") from error
 
 
+def _put(index: int, ref: TensorRef, result: Array) -> None:
+    """Write a recorded output where the program reads it."""
+    target = view(ref.address, ref.dtype, ref.shape)
+    if (result.dtype, result.shape) != (dtypes.holder(ref.dtype), target.shape):
+        found = f"{result.dtype} {render_shape(result.shape)}"
+        raise DeviceError(f"the recorded output {index} is {found}, expected {ref.dtype} {render_shape(ref.shape)}", code="LB4011")
+    np.copyto(target, result)
+
+
 class _ReplayCall(PreparedCall):
     def __init__(self, model: ReplayModel, inputs: tuple[TensorRef, ...], outputs: tuple[TensorRef, ...]) -> None:
         self._model, self._inputs, self._outputs = model, inputs, outputs
@@ -278,11 +295,7 @@ class _ReplayCall(PreparedCall):
         given = [view(ref.address, ref.dtype, ref.shape) for ref in self._inputs]
         results = self._model.outputs([ref.dtype for ref in self._inputs], given, len(self._outputs))
         for index, (ref, result) in enumerate(zip(self._outputs, results, strict=True)):
-            target = view(ref.address, ref.dtype, ref.shape)
-            if (result.dtype, result.shape) != (dtypes.holder(ref.dtype), target.shape):
-                found = f"{result.dtype} {render_shape(result.shape)}"
-                raise DeviceError(f"the recorded output {index} is {found}, expected {ref.dtype} {render_shape(ref.shape)}", code="LB4011")
-            np.copyto(target, result)
+            _put(index, ref, result)
 
     def close(self) -> None:
         """Nothing is open."""

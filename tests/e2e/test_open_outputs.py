@@ -54,6 +54,20 @@ def test_an_output_as_long_as_the_data_say(tmp_path: Path) -> None:
     assert simulator.live() == {}
 
 
+def test_a_recording_answers_in_place_of_the_device(tmp_path: Path) -> None:
+    text = f"{HEAD} ({X} x) => ({X} y, int64[2,m] where) {{ s = Identity(x)  t = Relu(s)  where = NonZero(t)  y = Neg(t) }}"
+    program = lb.replace(lb.from_onnx(parser.parse_model(text)), inputs=["x"], outputs=["t", "where"], by=finder())
+    lb.compile(program).save(tmp_path / "net.lbr")
+    x = images()[0]
+    with lb.load(tmp_path / "net.lbr", simulate=["atlas"]) as session:
+        there = session.record({"x": x}, tmp_path / "recording")
+    with lb.load(tmp_path / "net.lbr", replay=tmp_path / "recording") as session:
+        here = session.run({"x": x})
+    for name in ("y", "where"):
+        np.testing.assert_array_equal(here[name], there[name])
+    assert here["where"].shape == (2, int((x > 0).sum()))
+
+
 def test_the_module_api(tmp_path: Path) -> None:
     blob = finder().data
 
