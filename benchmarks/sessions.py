@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
@@ -27,6 +29,7 @@ from landbridge.runtime.session import Session  # noqa: E402
 from support.host_code import host_library  # noqa: E402
 from support.plans import artifact, host_plan, plan, tensor  # noqa: E402
 from support.sessions import image, model_session, pipeline  # noqa: E402
+from support.simulated import ROWS, Machine, relus  # noqa: E402
 from support.toy_vendor import HANG, NAP_S, toy_vendors  # noqa: E402
 
 
@@ -92,10 +95,10 @@ def threads() -> None:
 
 def streams() -> None:
     """Print the pace of streams over that of their slowest stage, and the same of threads that only take turns to sleep."""
-    for models in (1, 2):
-        with pipeline(models) as session:
+    for stages in (2, 3, 5):
+        with pipeline(stages) as session:
             pace = min(_pace(session) for _ in range(4))
-        print(f"stream of {2 * models + 1} stages       {NAP_S / pace:8.3f} of 1 / the longest stage")
+        print(f"stream of {stages} stages       {NAP_S / pace:8.3f} of 1 / the longest stage")
     lock = threading.Lock()
 
     def nap() -> None:
@@ -128,6 +131,43 @@ def deadlines() -> None:
     print(f"a deadline is overrun by {worst * 1e3:8.1f} ms at most, of 20")
 
 
+def overlaps() -> None:
+    """Print how long two calls on two simulated devices take, to the longer one, and in a row."""
+    machine = Machine("atlas")
+    machine.reset()
+    machine.speed("execute", NAP_S)
+    x = np.ones((ROWS, 3), np.float32)
+    found = {}
+    for devices in ((0,), (0, 1)):
+        with load(to_bytes(relus("atlas", devices)), simulate=["atlas"]) as session:
+            for _ in range(10):  # in which it finds out what is faster
+                session(x)
+            found[len(devices)] = best(lambda: session(x), 5, rounds=6)
+    machine.reset()
+    print(f"calls on two devices     {found[2] / found[1]:8.3f} of the longer one")
+
+
+def copies() -> None:
+    """Print the bandwidth of copies to and from a simulated device, which is memory of this machine, to that of memcpy."""
+    with load(to_bytes(relus("atlas")), simulate=["atlas"]) as session:
+        device = session._life.opened.devices["atlas0"]
+        for nbytes in (1 << 20, 1 << 24, 1 << 26):
+            block = device.allocate(nbytes)
+            (source, start), (target, end) = empty("uint8", (nbytes,)), empty("uint8", (nbytes,))
+            source[:], target[:] = 1, 2
+            calls: dict[str, Callable[[], Any]] = {
+                "memcpy": lambda: ctypes.memmove(end, start, nbytes),  # noqa: B023 - called at once
+                "in": lambda: device.copy_in(block.address, start, nbytes),  # noqa: B023 - called at once
+                "out": lambda: device.copy_out(end, block.address, nbytes),  # noqa: B023 - called at once
+            }
+            found = {name: float("inf") for name in calls}
+            for _ in range(8):
+                for name, call in calls.items():
+                    found[name] = min(found[name], best(call, max(1, (1 << 26) // nbytes), rounds=2))
+            ratios = ", ".join(f"{found['memcpy'] / found[name]:.2f} {name}" for name in ("in", "out"))
+            print(f"copies of {nbytes >> 20:3} MB        {ratios}: of memcpy's {nbytes / found['memcpy'] / 1e3:.1f} GB/s")
+
+
 if __name__ == "__main__":
     logging.disable()
     overheads()
@@ -135,3 +175,5 @@ if __name__ == "__main__":
     with toy_vendors():
         streams()
         deadlines()
+    overlaps()
+    copies()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,6 +29,27 @@ def refused(data: bytes | bytearray) -> None:
     with pytest.raises(ArtifactError) as caught:
         from_bytes(memoryview(data))
     assert type(caught.value) is ArtifactCorrupt
+
+
+MOST_S = 5.0
+MOST_NBYTES = 512 << 20
+"""What the reader may take for one file, however it is made."""
+
+
+@contextmanager
+def within_limits() -> Iterator[Callable[[], None]]:
+    """Give what is to be called after each file, and see that none took too long; afterwards, that all stayed within their memory."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    last = time.monotonic()
+
+    def done() -> None:
+        nonlocal last
+        now = time.monotonic()
+        assert now - last < MOST_S
+        last = now
+
+    yield done
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_NBYTES
 
 
 @pytest.mark.long
@@ -63,11 +87,13 @@ def structural(good: bytes, chance: random.Random) -> bytes:
 def test_structural_mutations(count: int) -> None:
     chance = random.Random(count)
     files = [to_bytes(make()) for make in SMALL.values()]
-    for _ in range(count):
-        good = chance.choice(files)
-        data = structural(good, chance)
-        if data not in (good, b""):
-            refused(data)
+    with within_limits() as done:
+        for _ in range(count):
+            good = chance.choice(files)
+            data = structural(good, chance)
+            if data not in (good, b""):
+                refused(data)
+            done()
 
 
 VALUES: list[Any] = [0, 1, -1, 3, 64, 4096, 2**31, 2**32, 2**48, 2**62, 2**63 - 1, True, None, "", "n", "cpu", "toy0", "m" * 300, [], {}]
@@ -124,16 +150,26 @@ def test_forged_manifests_give_only_the_documented_errors(count: int) -> None:
     chance = random.Random(count)
     files = [to_bytes(make()) for make in SMALL.values()]
     made = taken = 0
-    for _ in range(count):
-        data = forged(chance.choice(files), chance)
-        if data is None:
-            continue
-        made += 1
-        try:
-            read = from_bytes(data)
-        except ArtifactError:
-            continue
-        taken += 1
-        assert from_bytes(to_bytes(read)) == read
+    with within_limits() as done:
+        for _ in range(count):
+            done()
+            data = forged(chance.choice(files), chance)
+            if data is None:
+                continue
+            made += 1
+            try:
+                read = from_bytes(data)
+            except ArtifactError:
+                continue
+            taken += 1
+            assert from_bytes(to_bytes(read)) == read
     assert made > count // 2
     assert 0 < taken < made // 2, "some changes are of names and reports"
+
+
+def test_the_limits_are_noticed() -> None:
+    with pytest.raises(AssertionError), within_limits():
+        assert bytearray(b"x") * (600 << 20)
+    with pytest.raises(AssertionError), within_limits() as done, pytest.MonkeyPatch.context() as patch:  # noqa: PT012 - as above
+        patch.setattr(time, "monotonic", lambda: 1e12)
+        done()

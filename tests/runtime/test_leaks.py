@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,37 +15,9 @@ import pytest
 from landbridge.runtime import load
 from landbridge.runtime.artifact import to_bytes
 from landbridge.runtime.errors import DeviceError, InputError
+from support.counts import Counts, counts
 from support.graph_shapes import SHAPES
 from support.sessions import Toys, image
-
-Counts = dict[str, int]
-
-
-class _Mallinfo2(ctypes.Structure):
-    _fields_ = [(f"field{index}", ctypes.c_size_t) for index in range(10)]
-
-
-def heap_nbytes() -> int:
-    """Return the bytes of C's heap in use; 0 where the C library does not tell."""
-    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if mallinfo2 is None:
-        return 0
-    mallinfo2.restype = _Mallinfo2
-    found = mallinfo2()
-    return int(found.field7) + int(found.field4)  # uordblks and hblkhd: in use in arenas, and mapped
-
-
-def counts() -> Counts:
-    gc.collect()
-    mappings = sum("/" in line for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines())
-    return {
-        "descriptors": len(os.listdir("/proc/self/fd")),
-        "mapped files": mappings,
-        "threads": threading.active_count(),
-        "blocks": sys.getallocatedblocks(),
-        "heap": heap_nbytes(),
-    }
-
 
 SLACK = {"blocks": 64, "heap": 8192}
 """For caches of the interpreter; one block or 8 bytes a time would be more than ten times that."""

@@ -35,12 +35,12 @@ def device_session(**options: Any) -> Session:
     return load(to_bytes(artifact(device_plan(), [extern("double")])), **options)
 
 
-def pipeline(models: int) -> Session:
-    """Return a session on ``2 * models + 1`` stages, by turns on the host and each on a device of its own, that nap equally long."""
+def pipeline(stages: int) -> Session:
+    """Return a session on stages that nap equally long, by turns on the host and each on a device of its own."""
     buffers: list[Buffer] = [tensor("x", "input"), tensor("h0", "arena")]
     steps: list[Step] = [Segment("lb_nap", (0, 1), ("n",), (1,), ("Nap",), ())]
     records = []
-    for index in range(models):
+    for index in range(stages // 2):
         device, at = f"toyhost{index}", len(buffers)
         offset: Any = ["*", 64, ["*", 4 * (index + 1), "n"]]
         buffers += [
@@ -50,6 +50,8 @@ def pipeline(models: int) -> Session:
             tensor(f"h{index + 1}", "arena", offset=offset),
         ]
         steps.append(Extern(f"m{index}", device, (at,), (at + 1,), (len(steps) - 1,)))
-        steps.append(Segment("lb_nap", (at + 2, at + 3), ("n",), (at + 3,), ("Nap",), (len(steps) - 1,)))
+        if 2 * index + 2 < stages:
+            steps.append(Segment("lb_nap", (at + 2, at + 3), ("n",), (at + 3,), ("Nap",), (len(steps) - 1,)))
         records.append(extern(f"m{index}", device, function="nap"))
-    return load(to_bytes(artifact(plan(buffers, steps, {"x": 0}, {"y": len(buffers) - 1}), records)))
+    last = len(buffers) - (1 if stages % 2 else 2)
+    return load(to_bytes(artifact(plan(buffers, steps, {"x": 0}, {"y": last}), records)))

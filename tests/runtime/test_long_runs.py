@@ -1,0 +1,181 @@
+"""What a session does for a long time and from many threads. The small sizes run always, the large ones in the long tests."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landbridge.runtime import load
+from landbridge.runtime.artifact import to_bytes
+from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.leases import Lease
+from landbridge.runtime.session import Session
+from support.counts import counts
+from support.graph_shapes import SHAPES
+from support.sessions import Toys, image
+
+SHAPES_OF_ALL_KINDS = ("host code", "a model between segments", "two devices", "a device in the host's memory")
+
+long = pytest.mark.long
+
+
+class Chance:
+    """Numbers that are there now and then: what `ToyVendor.failing` takes."""
+
+    def __init__(self, of: float) -> None:
+        self._of = of
+        self._draw = random.Random(4)
+
+    def __contains__(self, number: object) -> bool:
+        return self._draw.random() < self._of
+
+
+@pytest.fixture
+def often() -> Iterator[None]:
+    """Let threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def hammer(toys: Toys, threads: int, runs: int) -> Counter[str]:
+    """Run every shape on so many threads; return how many runs were right, wrong, and failed by one of the injected faults."""
+    found: Counter[str] = Counter()
+    with ExitStack() as stack:
+        sessions = [(stack.enter_context(load(to_bytes(SHAPES[name][0]()))), SHAPES[name][1]) for name in SHAPES_OF_ALL_KINDS]
+        for session, _ in sessions:
+            session(image(2))
+        for vendor in toys.values():
+            vendor.failing = Chance(0.01)  # type: ignore[assignment] # it answers what is asked of it
+        with ThreadPoolExecutor(threads) as pool:
+            for part in pool.map(lambda seed: _work(sessions, seed, runs), range(threads)):
+                found += part
+        for vendor in toys.values():
+            vendor.failing = range(0)
+            for driver in vendor.drivers:
+                driver.calls.clear()
+        for session, expected in sessions:
+            found += _one(session, expected, image(2, 9))
+            assert session.stats().active == 0
+    return found
+
+
+def _work(sessions: list[tuple[Session, Any]], seed: int, runs: int) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for i in range(runs):
+        for session, expected in sessions:
+            found += _one(session, expected, image(1 + (seed + i) % 3, (seed * 1000 + i) % 4096))
+    return found
+
+
+def _one(session: Session, expected: Any, x: Any) -> Counter[str]:
+    try:
+        outputs = session(x)
+    except DeviceError as error:
+        return Counter(["failed" if error.vendor_code == 77 else "strange"])
+    right = all(np.array_equal(np.asarray(outputs[name]), value) for name, value in expected(x).items())
+    return Counter(["right" if right else "wrong"])
+
+
+@pytest.mark.parametrize(("threads", "runs"), [(8, 20), pytest.param(32, 1000, marks=long)])
+def test_many_threads_with_one_fault_in_a_hundred_calls(toys: Toys, often: None, threads: int, runs: int) -> None:
+    found = hammer(toys, threads, runs)
+    print(f"{threads} threads x {runs} runs x {len(SHAPES_OF_ALL_KINDS)} shapes: {dict(found)}")  # noqa: T201 - a figure
+    assert found.keys() == {"right", "failed"}
+    assert found.total() == (threads * runs + 1) * len(SHAPES_OF_ALL_KINDS)
+    assert found["failed"] < found["right"] / 10
+
+
+def test_threads_that_share_memory_are_noticed(toys: Toys, often: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The positive control: leases that several threads have at once."""
+
+    class Open:
+        def locked(self) -> bool:
+            return False
+
+        def __enter__(self) -> None:
+            """Let everybody in."""
+
+        def __exit__(self, *_: Any) -> None:
+            """Let everybody out."""
+
+    class Shared(Lease):
+        def __init__(self) -> None:
+            super().__init__()
+            self.turn = Open()  # type: ignore[assignment] # no lock
+
+    monkeypatch.setattr("landbridge.runtime.leases.Lease", Shared)
+    wrong = 0
+    with load(to_bytes(SHAPES["a model between segments"][0]())) as session:
+
+        def work(seed: int) -> None:
+            nonlocal wrong
+            for i in range(200):
+                x = image(2, 1000 * seed + i)
+                wrong += not np.array_equal(session(x)["y"], SHAPES["a model between segments"][1](x)["y"])
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong > 0
+
+
+def gained(job: Any, times: int) -> dict[str, int]:
+    """Return what there is more after a job was done so many times: the least of a few rounds, since caches fill up and a leak goes on."""
+    rounds = []
+    for _ in range(4):
+        before = counts()
+        for _ in range(times):
+            job()
+        after = counts()
+        rounds.append({name: after[name] - before[name] for name in before})
+    return {name: min(found[name] for found in rounds[1:]) for name in rounds[0]}
+
+
+@long
+def test_a_hundred_thousand_runs_gain_nothing(toys: Toys) -> None:
+    x = image(3)
+    with load(to_bytes(SHAPES["a model between segments"][0]())) as session:
+
+        def job() -> None:
+            session(x)
+            for vendor in toys.values():
+                vendor.entered.clear()
+                for driver in vendor.drivers:
+                    driver.calls.clear()
+
+        found = gained(job, 25_000)
+    print(f"gained by 25,000 of 100,000 runs: {found}")  # noqa: T201 - a figure
+    assert all(found[name] == 0 for name in ("descriptors", "mapped files", "threads"))
+    assert found["blocks"] <= 64
+    assert found["heap"] <= 1024, "a leak of one byte would be 25 times that"
+
+
+@long
+def test_a_thousand_sessions_gain_nothing(toys: Toys) -> None:
+    data = to_bytes(SHAPES["a model between segments"][0]())
+
+    def job() -> None:
+        with load(data) as session:
+            session(image(3))
+        for vendor in toys.values():
+            vendor.entered.clear()
+            vendor.drivers.clear()
+
+    found = gained(job, 250)
+    print(f"gained by 250 of 1,000 sessions: {found}")  # noqa: T201 - a figure
+    assert all(found[name] == 0 for name in ("descriptors", "mapped files", "threads"))
+    assert found["blocks"] <= 64
+    assert found["heap"] < 250, "less than a byte a session"
