@@ -83,6 +83,7 @@ def structural(good: bytes, chance: random.Random) -> bytes:
     return chance.choice(changes)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_structural_mutations(count: int) -> None:
     chance = random.Random(count)
@@ -145,6 +146,7 @@ def forged(good: bytes, chance: random.Random) -> bytes | None:
     return b"".join(part for (_, fixed), payload in zip(layout.fixed, [b"", *pieces, b""], strict=True) for part in (fixed, payload))
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_forged_manifests_give_only_the_documented_errors(count: int) -> None:
     chance = random.Random(count)

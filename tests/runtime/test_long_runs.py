@@ -27,6 +27,8 @@ SHAPES_OF_ALL_KINDS = ("host code", "a model between segments", "two devices", "
 
 long = pytest.mark.long
 
+pytestmark = pytest.mark.timeout(3600)
+
 
 class Chance:
     """Numbers that are there now and then: what `ToyVendor.failing` takes."""
@@ -133,15 +135,18 @@ def test_threads_that_share_memory_are_noticed(toys: Toys, often: None, monkeypa
 
 
 def gained(job: Any, times: int) -> dict[str, int]:
-    """Return what there is more after a job was done so many times: the least of a few rounds, since caches fill up and a leak goes on."""
-    rounds = []
-    for _ in range(4):
+    """Return what there is more after a job was done so many times, in the best of a few rounds: caches fill up, a leak goes on."""
+    least: dict[str, int] = {}
+    for _ in range(12):
         before = counts()
         for _ in range(times):
             job()
         after = counts()
-        rounds.append({name: after[name] - before[name] for name in before})
-    return {name: min(found[name] for found in rounds[1:]) for name in rounds[0]}
+        found = {name: after[name] - before[name] for name in before}
+        least = min((least or found), found, key=lambda gain: (gain["heap"], gain["blocks"]))
+        if not any(gain > 0 for gain in least.values()):
+            break
+    return least
 
 
 @long
@@ -156,11 +161,11 @@ def test_a_hundred_thousand_runs_gain_nothing(toys: Toys) -> None:
                 for driver in vendor.drivers:
                     driver.calls.clear()
 
-        found = gained(job, 25_000)
-    print(f"gained by 25,000 of 100,000 runs: {found}")  # noqa: T201 - a figure
+        found = gained(job, 100_000)
+    print(f"gained by 100,000 runs: {found}")  # noqa: T201 - a figure
     assert all(found[name] == 0 for name in ("descriptors", "mapped files", "threads"))
     assert found["blocks"] <= 64
-    assert found["heap"] <= 1024, "a leak of one byte would be 25 times that"
+    assert found["heap"] <= 1024, "a leak of one byte would be a hundred times that"
 
 
 @long
@@ -174,8 +179,8 @@ def test_a_thousand_sessions_gain_nothing(toys: Toys) -> None:
             vendor.entered.clear()
             vendor.drivers.clear()
 
-    found = gained(job, 250)
-    print(f"gained by 250 of 1,000 sessions: {found}")  # noqa: T201 - a figure
+    found = gained(job, 1000)
+    print(f"gained by 1,000 sessions: {found}")  # noqa: T201 - a figure
     assert all(found[name] == 0 for name in ("descriptors", "mapped files", "threads"))
     assert found["blocks"] <= 64
-    assert found["heap"] < 250, "less than a byte a session"
+    assert found["heap"] < 1000, "less than a byte a session"
