@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import landbridge as lb
 from landbridge.page import make_page
 from landbridge.runtime import artifact as artifacts
-from landbridge.runtime.errors import UsageError
+from landbridge.runtime.description import SECTION, Description
+from landbridge.runtime.errors import ArtifactCorrupt, UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +57,14 @@ def test_an_artifact_without_a_description_is_shown_by_its_plan(name: str) -> No
     data = data_of(make_page(artifact, title=name))
     assert [kind for kind, *_ in data["operators"]] == [{"segment": "host"}.get(step.kind, step.kind) for step in artifact.plan.steps]
     assert [entry[0] for entry in data["inputs"]] == ["image"]
+
+
+def test_a_description_of_another_plan_is_refused(compiled: lb.Compiled) -> None:
+    found = Description.of(compiled.artifact.sections)
+    wrong = replace(found, operators=(replace(found.operators[0], step=99), *found.operators[1:]))
+    artifact = replace(compiled.artifact, sections={**compiled.artifact.sections, SECTION: wrong.to_bytes()})
+    with pytest.raises(ArtifactCorrupt, match="'<b>clean</b>' is of step 99, the plan has 5"):
+        make_page(artifact, title="x")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 from landbridge.costs import Prediction
 from landbridge.page.page_tables import make_tables
 from landbridge.runtime.artifact import Artifact
-from landbridge.runtime.description import Description, Kind, Operator, Value
-from landbridge.runtime.errors import UsageError
+from landbridge.runtime.description import SECTION, Description, Kind, Operator, Value
+from landbridge.runtime.errors import ArtifactCorrupt, UsageError
 from landbridge.runtime.plan import Copy, Segment, Step
 
 
@@ -27,9 +27,12 @@ def page_data(
     Raises:
         ArtifactCorrupt, UsageError: as `make_page`.
     """
-    told = Description.of(artifact.sections) if artifact.sections else Description()
-    found = told if told.operators or not artifact.plan.steps else _of_plan(artifact)
     report, plan = artifact.report, artifact.plan
+    told = Description.of(artifact.sections)
+    found = told if told.operators or not plan.steps else _of_plan(artifact)
+    beyond = next((operator for operator in found.operators if operator.step >= len(plan.steps)), None)
+    if beyond is not None:
+        raise ArtifactCorrupt(f"'{beyond.name}' is of step {beyond.step}, the plan has {len(plan.steps)}", at=SECTION)
     return {
         "title": title,
         "model": artifact.name,
