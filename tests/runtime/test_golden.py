@@ -19,6 +19,7 @@ def test_every_version_of_the_format_is_there() -> None:
         "1.0/host.lbr",
         "1.0/onnxruntime.lbr",
         "1.1/several.lbr",
+        "1.1/tested.lbr",
     ]
 
 
@@ -27,3 +28,9 @@ def test_it_loads_and_gives_what_it_gave(path: Path) -> None:
     _, expected, tolerance = GOLDEN[path.stem]
     with lb.load(path, simulate=["atlas"]) as session:
         np.testing.assert_allclose(session(IMAGE)["result"], expected(), atol=tolerance, rtol=0)
+
+
+def test_what_was_written_to_test_itself_still_does() -> None:
+    found = lb.selftest(FOLDER / "1.1/tested.lbr", simulate=["atlas"])
+    assert found.passed
+    assert [entry.difference.name for entry in found.verdicts[0].checked] == ["clean", "score", "result"]

@@ -62,6 +62,11 @@ def _several() -> bytes:
     return lb.compile(_between(blob, "for910.om", other), TARGET).to_bytes()
 
 
+def _tested() -> bytes:
+    program = _between(make_om(_sigmoid(), gears=(1, 2, 4)), "middle.om")
+    return lb.compile(program, TARGET, golden={"image": IMAGE}).to_bytes()
+
+
 def _product() -> Array:
     return np.tanh(IMAGE @ WEIGHT)
 
@@ -75,6 +80,7 @@ GOLDEN: dict[str, tuple[Callable[[], bytes], Callable[[], Array], float]] = {
     "atlas": (_atlas, _negative_sigmoid, 2e-3),  # the simulated device computes in float16
     "onnxruntime": (_onnxruntime, _negative_sigmoid, 2e-6),
     "several": (_several, _negative_sigmoid, 2e-3),
+    "tested": (_tested, _negative_sigmoid, 2e-3),
 }
 """For each artifact how it is made, its result for `IMAGE` by its definition, and the absolute tolerance."""
 
