@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from landbridge.runtime.errors import UsageError
+from landbridge.runtime.errors import UsageError, nearest
 
 KINDS: dict[str, str] = {
     "cpu": "cpu",
@@ -66,10 +66,12 @@ class Device:
         match = _NAME.fullmatch(text.strip().lower())
         kind = _kind(match[1]) if match else None
         if match is None or kind is None:
+            word, number = text.rstrip("0123456789"), text[len(text.rstrip("0123456789")) :]
+            meant = nearest(word, KINDS)
+            guess = f"did you mean '{meant}{number or 0}'? " if meant else ""
             known = ", ".join(dict.fromkeys(KINDS.values()))
-            raise UsageError(
-                f"unknown device '{text}'", hint=f"a device is a kind and a number, as in atlas0; kinds: {known}", code="LB1102"
-            )
+            hint = f"{guess}a device is a kind and a number, as in atlas0; kinds: {known}"
+            raise UsageError(f"unknown device '{text}'", hint=hint, code="LB1102")
         ordinal = int(match[2]) if match[2] not in (None, "x") else 0
         if kind == "cpu" and ordinal != 0:
             raise UsageError(f"unknown device '{text}': there is one CPU", hint="write cpu, cpux or cpu0", code="LB1102")

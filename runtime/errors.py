@@ -224,11 +224,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("x", ["image", "mask"])
         'there are: image, mask'
     """
-    import difflib  # noqa: PLC0415 - only after a mistake
-
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
+    meant = nearest(name, names)
+    if meant:
+        return f"did you mean '{meant}'?"
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     return f"there are: {shown or 'none'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return which of the ``known`` names was probably meant by ``name``; "" where none is near.
+
+    Example:
+        >>> nearest("atlsa", ["atlas", "gpu"])
+        'atlas'
+    """
+    import difflib  # noqa: PLC0415 - only after a mistake
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), "")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from landbridge.runtime.device import register_kind
 from landbridge.runtime.driver import Vendor
-from landbridge.runtime.errors import UnsupportedError, UsageError
+from landbridge.runtime.errors import UnsupportedError, UsageError, nearest
 
 GROUP = "landbridge.vendors"
 
@@ -75,7 +75,9 @@ def vendor(name: str) -> Vendor:
     """
     found = vendors()
     if name not in found:
-        raise UsageError(f"unknown vendor '{name}'", hint=f"vendors here: {', '.join(found)}", code="LB1103")
+        meant = nearest(name, found)
+        guess = f"did you mean '{meant}'? " if meant else ""
+        raise UsageError(f"unknown vendor '{name}'", hint=f"{guess}vendors here: {', '.join(found)}", code="LB1103")
     return found[name]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from landbridge.runtime.device import CPU, Device, register_kind
 from landbridge.runtime.errors import UsageError
+from landbridge.runtime.vendors import registry
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
@@ -33,9 +34,8 @@ def test_spellings(text: str, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "abacus0", "atlas-1", "7"])
 def test_what_is_no_device_names_the_kinds(text: str) -> None:
-    with pytest.raises(
-        UsageError, match=rf"unknown device '{text}'\n  hint: a device is a kind and a number, as in atlas0; kinds: cpu, gpu, atlas"
-    ):
+    told = r"(did you mean '[a-z]+\d+'\? )?a device is a kind and a number, as in atlas0; kinds: cpu, gpu, atlas"
+    with pytest.raises(UsageError, match=rf"unknown device '{text}'\n  hint: {told}"):
         Device.parse(text)
 
 
@@ -53,3 +53,14 @@ def test_the_kinds_of_vendors_are_known_without_asking_for_a_vendor() -> None:
     code = "from landbridge.runtime.device import Device; print(Device.parse('litert'), Device.parse('iree0'))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONPATH": str(SOURCES)})
     assert done.stdout == "litert0 iree0\n"
+
+
+@pytest.mark.parametrize(("text", "meant"), [("atlsa0", "atlas0"), ("openvno", "openvino0"), ("gpuu1", "gpu1")])
+def test_a_misspelt_device_is_corrected(text: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=rf"did you mean '{meant}'\? a device is"):
+        Device.parse(text)
+
+
+def test_a_misspelt_vendor_is_corrected() -> None:
+    with pytest.raises(UsageError, match=r"unknown vendor 'altas'\n  hint: did you mean 'atlas'\? vendors here: "):
+        registry.vendor("altas")
