@@ -142,3 +142,15 @@ def test_dynamic_aipp_is_refused_with_the_reason() -> None:
         "net.om: input 'x' has dynamic AIPP, which is set call by call and cannot be used here\n"
         "  hint: compile with static AIPP (aipp_mode: static) or without AIPP"
     )
+
+
+def test_without_the_device_the_region_takes_the_same_raw_image_on_the_cpu(tmp_path: Path) -> None:
+    image = pictures(1, 3, 8, 6)
+    model = backbone(aipp=config_text({**RGB, "src_image_size_w": 6, "src_image_size_h": 8}))
+    program = lb.replace(network(), inputs=["image"], outputs=["feat"], by=model, fallback="onnxruntime")
+    on_device, _ = run(program, tmp_path, image)
+    with lb.load(tmp_path / "net.lbr") as session:  # no simulator
+        assert session.choices[0].vendor == "onnxruntime"
+        on_cpu = session.run({"image": image})["y"]
+    np.testing.assert_allclose(on_cpu, expected(image), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(on_device, on_cpu, rtol=2e-3, atol=2e-3)  # the simulated device works in float16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ OVERHEAD = 64
 
 
 @pytest.fixture
-def simulator() -> Simulator:
+def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """Afterwards it has the memory again that the environment says then."""
     found = Simulator()
     found.reset()
-    return found
+    yield found
+    monkeypatch.undo()
+    found.reset()
 
 
 def network() -> Any:
