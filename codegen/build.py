@@ -83,8 +83,8 @@ def _check_alternatives(program: Program, plan: Plan, name: str) -> None:
         late = any(plan.buffers[buffer].storage == "late" for buffer in (*step.reads, *step.writes))
         for one in program.externs[step.model].alternatives:
             found = [*misfits(plan, step.model, one.signature, one.options)]
-            if late and one.device_kind != "cpu":
-                found.append("an alternative on a device cannot have outputs whose shapes depend on the data")
+            if late and one.device_kind != "cpu" and one.vendor != program.externs[step.model].vendor:
+                found.append("an output whose shape depends on the data is one that its vendor may not be able to give")
             problems += [f"{one.name}: {text}" for text in found]
     if problems:
         raise SignatureError(

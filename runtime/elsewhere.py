@@ -61,6 +61,19 @@ class BridgedModel(LoadedModel):
         """Run on host arrays, which need no bridge."""
         return self.model.run_late(inputs)
 
+    def run_open(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef | None]) -> list[Any]:
+        """Run on tensors of the plan's device, with memory of their own where the model works."""
+        blocks: list[Block] = []
+        given = [(ref, own_memory(self.home, ref, blocks)) for ref in inputs]
+        taken = [(ref, own_memory(self.home, ref, blocks)) for ref in outputs if ref is not None]
+        own = iter([mine for _, mine in taken])
+        for theirs, mine in given:
+            move(mine.address, theirs, self.memory, self.home)
+        results = self.model.run_open([mine for _, mine in given], [None if ref is None else next(own) for ref in outputs])
+        for theirs, mine in taken:
+            move(theirs.address, mine, self.home, self.memory)
+        return results
+
     def close(self) -> None:
         """Unload the model."""
         self.model.close()
@@ -70,39 +83,46 @@ class _BridgedCall(PreparedCall):
     def __init__(self, bridged: BridgedModel, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> None:
         self._bridged = bridged
         self._blocks: list[Block] = []
-        self._inputs = [(ref, self._own(ref)) for ref in inputs]
-        self._outputs = [(ref, self._own(ref)) for ref in outputs]
+        self._inputs = [(ref, own_memory(bridged.home, ref, self._blocks)) for ref in inputs]
+        self._outputs = [(ref, own_memory(bridged.home, ref, self._blocks)) for ref in outputs]
         sizes = [nbytes_of(ref.dtype, ref.shape) for ref in (*inputs, *outputs)]
         self._between = allocate_host(max([*sizes, 1])) if bridged.memory is not None and bridged.home is not None else None
         self._call = bridged.model.prepare([own for _, own in self._inputs], [own for _, own in self._outputs])
         self.launches = self._call.launches
 
-    def _own(self, ref: TensorRef) -> TensorRef:
-        home = self._bridged.home
-        block = allocate_host(max(ref.capacity, 1)) if home is None else home.allocate(max(ref.capacity, 1))
-        self._blocks.append(block)
-        return TensorRef(block.address, ref.capacity, ref.dtype, ref.shape)
-
     def __call__(self) -> None:
         memory, home = self._bridged.memory, self._bridged.home
         for theirs, own in self._inputs:
-            self._move(own.address, theirs.address, nbytes_of(own.dtype, own.shape), memory, home)
+            move(own.address, theirs, memory, home, self._between)
         self._call()
         for theirs, own in self._outputs:
-            self._move(theirs.address, own.address, nbytes_of(own.dtype, own.shape), home, memory)
-
-    def _move(self, destination: int, source: int, nbytes: int, start: OpenDevice | None, end: OpenDevice | None) -> None:
-        """Copy from the memory ``start`` to the memory ``end``, one of which is a device's."""
-        if nbytes == 0:
-            return
-        if start is not None:
-            middle = destination if self._between is None else self._between.address
-            start.copy_out(middle, source, nbytes)
-            source = middle
-        if end is not None:
-            end.copy_in(destination, source, nbytes)
+            move(theirs.address, own, home, memory, self._between)
 
     def close(self) -> None:
         """Close the model's call, and give the memory back."""
         self._call.close()
         self._blocks.clear()
+
+
+def own_memory(home: OpenDevice | None, ref: TensorRef, blocks: list[Block]) -> TensorRef:
+    """Return a tensor like ``ref`` in memory of its own on a device, which ``blocks`` keeps."""
+    blocks.append(allocate_host(max(ref.capacity, 1)) if home is None else home.allocate(max(ref.capacity, 1)))
+    return TensorRef(blocks[-1].address, ref.capacity, ref.dtype, ref.shape)
+
+
+def move(destination: int, source: TensorRef, start: OpenDevice | None, end: OpenDevice | None, between: Block | None = None) -> None:
+    """Copy a tensor from the memory ``start`` to the memory ``end``, at least one of which is a device's.
+
+    Args:
+        between: memory of the host that may be used on the way; made where there is none.
+    """
+    nbytes, address = nbytes_of(source.dtype, source.shape), source.address
+    if nbytes == 0:
+        return
+    if start is not None:
+        between = between or (allocate_host(nbytes) if end is not None else None)
+        middle = destination if between is None or end is None else between.address
+        start.copy_out(middle, address, nbytes)
+        address = middle
+    if end is not None:
+        end.copy_in(destination, address, nbytes)

@@ -14,7 +14,7 @@ from landbridge.runtime.device import CPU
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import PreparedCall, TensorRef
 from landbridge.runtime.errors import ArtifactCorrupt, DeviceError, InputError
-from landbridge.runtime.memory import view
+from landbridge.runtime.memory import address_of, empty, view
 from landbridge.runtime.plan import LATE, Copy, Extern, Segment, Step
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _copy(binding: Binding, index: int, step: Copy, *, to_cpu: bool) -> Call | N
 def _extern(binding: Binding, index: int, step: Extern) -> Call | None:
     buffers = binding.plan.buffers
     if any(buffers[buffer].storage == "late" for buffer in (*step.inputs, *step.outputs)):
-        run = _run_late if step.device == str(CPU) else _run_open
+        run = _run_late if binding.opened.records[step.model].device == str(CPU) else _run_open
         return lambda: run(binding, index, step)
     if step.outputs and all(0 in binding.shape(buffer) for buffer in step.outputs):
         return None
@@ -219,7 +219,7 @@ def call_at(binding: Binding, step: Extern, inputs: Sequence[TensorRef], outputs
 
 def _run_late(binding: Binding, index: int, step: Extern) -> None:
     """Call a model on the CPU some of whose shapes only the data tells."""
-    arrays = [binding.late[buffer] if buffer in binding.late else _host_view(binding, buffer) for buffer in step.inputs]
+    arrays = [binding.late[buffer] if buffer in binding.late else _on_host(binding, buffer) for buffer in step.inputs]
     try:
         with binding.opened.turns[step.model]:
             results = binding.opened.models[step.model].run_late(arrays)
@@ -269,8 +269,12 @@ def _take_array(binding: Binding, buffer: int, result: Any) -> None:
         raise DeviceError(f"output '{expected.name}' came out as {array.dtype} {list(array.shape)}, expected {wanted}", code="LB4010")
     if expected.storage == "late":
         binding.late[buffer] = array
-    else:
+        return
+    device, dense = binding.device(buffer), np.ascontiguousarray(array)
+    if device is None:
         np.copyto(_host_view(binding, buffer), array)
+    elif dense.size:
+        device.copy_in(binding.addresses[buffer], address_of(dense), dense.nbytes)
 
 
 def _take_opaque(binding: Binding, buffer: int, result: Any) -> None:
@@ -284,6 +288,17 @@ def _take_opaque(binding: Binding, buffer: int, result: Any) -> None:
     if len(shape) != len(known) or any(wanted not in (LATE, extent) for wanted, extent in zip(known, shape, strict=True)):
         raise DeviceError(f"output '{expected.name}' came out as strings {list(shape)}, expected {render_shape(known)}", code="LB4010")
     binding.late[buffer] = result
+
+
+def _on_host(binding: Binding, buffer: int) -> NDArray[np.generic]:
+    """Return a tensor on the host: itself where its memory is the host's, else a copy."""
+    device = binding.device(buffer)
+    if device is None:
+        return _host_view(binding, buffer)
+    array, address = empty(binding.plan.buffers[buffer].dtype, binding.shape(buffer))
+    if array.nbytes:
+        device.copy_out(address, binding.addresses[buffer], array.nbytes)
+    return array
 
 
 def _host_view(binding: Binding, buffer: int) -> NDArray[np.generic]:

@@ -102,3 +102,33 @@ def test_such_a_value_does_not_go_to_a_device() -> None:
 
     with pytest.raises((UnsupportedError, lb.errors.SignatureError), match=r"shape|dimensions"):
         lb.compile(lb.from_module(Net(), {"x": lb.TensorSpec((3, 4), "float32")}))
+
+
+def test_without_the_device_the_region_gives_the_same_on_the_cpu(tmp_path: Path) -> None:
+    text = f"{HEAD} ({X} x) => ({X} u, int64[2,c] w) {{ s = Neg(x)  t = Relu(s)  where = NonZero(t)  u = Neg(t)  w = Identity(where) }}"
+    program = lb.replace(lb.from_onnx(parser.parse_model(text)), inputs=["s"], outputs=["t", "where"], by=finder(), fallback="onnxruntime")
+    lb.compile(program).save(tmp_path / "net.lbr")
+    for simulate in (["atlas"], []):
+        with lb.load(tmp_path / "net.lbr", simulate=simulate) as session:
+            assert session.choices[0].vendor == ("atlas" if simulate else "onnxruntime")
+            for x in images():
+                found = session.run({"x": x})
+                np.testing.assert_array_equal(found["u"], -np.maximum(-x, 0))
+                np.testing.assert_array_equal(found["w"], np.nonzero(np.maximum(-x, 0)))
+
+
+def test_on_another_device_than_the_plan_s_the_arguments_are_copied_there(tmp_path: Path) -> None:
+    text = f"{HEAD} ({X} x) => ({X} u, int64[2,c] w) {{ s = Neg(x)  t = Relu(s)  where = NonZero(t)  u = Neg(t)  w = Identity(where) }}"
+    program = lb.replace(
+        lb.from_onnx(parser.parse_model(text)),
+        inputs=["s"],
+        outputs=["t", "where"],
+        by=[finder(), finder()],
+        device=["atlas9", "atlas1"],
+    )
+    with lb.compile(program).load(simulate=["atlas"]) as session:
+        assert session.choices[0].device == "atlas1"
+        for x in images():
+            found = session.run({"x": x})
+            np.testing.assert_array_equal(found["u"], -np.maximum(-x, 0))
+            np.testing.assert_array_equal(found["w"], np.nonzero(np.maximum(-x, 0)))
