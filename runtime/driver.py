@@ -10,11 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from landbridge.runtime.diagnosis import Diagnosis, diagnose
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.signature import Signature
+
+if TYPE_CHECKING:
+    from landbridge.runtime.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,8 @@ class Vendor(ABC):
 
     def diagnose(self, *, simulate: bool = False) -> Diagnosis:
         """Return what is here of the vendor, for ``landbridge doctor``."""
+        from landbridge.runtime.diagnosis import diagnose  # noqa: PLC0415 - only a doctor asks
+
         return diagnose(self, simulate=simulate)
 
     def compile(self, onnx_model: bytes, options: Mapping[str, str]) -> bytes:

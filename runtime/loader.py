@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from landbridge.runtime.artifact import ExternRecord
 from landbridge.runtime.container import Blob
-from landbridge.runtime.diagnosis import installed
 from landbridge.runtime.dims import Size, evaluate, names
 from landbridge.runtime.driver import LoadedModel, Vendor
 from landbridge.runtime.errors import ArtifactIncompatible, DeviceError, LandbridgeError, UsageError, UserError
@@ -111,6 +110,8 @@ class Loader:
 
     def _missing(self, vendor: Vendor) -> Reason:
         """Return what is missing where a device does not open: a part of the software, or, where all of that is installed, the device."""
+        from landbridge.runtime.diagnosis import installed  # noqa: PLC0415 - only where something is missing
+
         known = bool(vendor.libraries() or vendor.packages)
         return "device" if vendor.name in self._simulate or installed(vendor) or not known else "software"
 
