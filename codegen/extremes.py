@@ -1,7 +1,8 @@
-"""Legalize the largest and the smallest of floating-point numbers so that infinities come out as they are.
+"""Legalize the largest and the smallest of floating-point numbers so that infinities come out as they are, and what is no number too.
 
 TVM starts a maximum from the most negative finite number: the maximum of nothing but minus infinity would be that number, and a row of
-an attention mask that hides everything would not be seen as one. Here it starts from minus infinity.
+an attention mask that hides everything would not be seen as one. Here it starts from minus infinity. TVM's rectifier makes 0 of what is
+no number, and hides that a network has gone wrong; here it stays.
 """
 
 from __future__ import annotations
@@ -58,8 +59,17 @@ def _highest(dtype: str) -> Any:
     return tirx.infinity(dtype)
 
 
+def _rectified(builder: Any, call: Any) -> Any:
+    def relu(data: Any) -> Any:
+        zero = tirx.const(0, str(data.dtype))
+        return te.compute(data.shape, lambda *i: tirx.Select(data(*i) < zero, zero, data(*i)), name="relu")
+
+    return builder.call_te(relu, call.args[0], primfunc_name_hint="relu")
+
+
 EXTREMES: dict[str, Callable[[Any, Any], Any]] = {
     "relax.max": _legalization("relax.max", _larger, _lowest),
     "relax.min": _legalization("relax.min", _smaller, _highest),
+    "relax.nn.relu": _rectified,
 }
 """For `relax.transform.LegalizeOps`."""

@@ -15,6 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes with onnx, without types
 from onnx import external_data_helper
 
+from landbridge.frontends.onnx.validate import validate
 from landbridge.runtime.errors import ModelError, UnsupportedError, UsageError
 
 MAX_NBYTES = 2**31 - 1
@@ -54,7 +55,7 @@ def load(model: OnnxModel, name: str | None = None) -> tuple[Any, str]:
         raise UnsupportedError(
             f"the model has {proto.ByteSize()} bytes, expected at most {MAX_NBYTES}", at=title, hint="split it with lb.split", code="LB2306"
         )
-    _check(proto, title)
+    validate(proto, title)
     return proto, title
 
 
@@ -80,14 +81,6 @@ def _parse(data: bytes, title: str) -> Any:
     if proto.ir_version == 0 or not proto.HasField("graph"):
         raise ModelError("not an ONNX model", at=title, hint=_EXPORTED, code="LB2002")
     return proto
-
-
-def _check(proto: Any, title: str) -> None:
-    try:
-        onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
-        text = str(error).strip().splitlines()
-        raise ModelError(f"not a valid ONNX model: {text[0] if text else 'no reason given'}", at=title, code="LB2003") from error
 
 
 def _embed_external_data(proto: Any, folder: Path | None, title: str) -> None:

@@ -20,6 +20,7 @@ from onnx import numpy_helper
 from landbridge.frontends.onnx.expand import expand
 from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name, value_type
 from landbridge.frontends.onnx.infer_backward import infer_backward
+from landbridge.frontends.onnx.validate import check_types
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]
@@ -40,7 +41,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     _constants_to_initializers(proto.graph)
     _drop_default_inputs(proto.graph)
     dims = _name_dims(proto.graph, shapes or {}, title)
-    proto = infer_shapes(proto, title)
+    given, proto = proto, infer_shapes(proto, title)
     expanded = expand(proto)
     if expanded is not proto:
         _constants_to_initializers(expanded.graph)
@@ -48,6 +49,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     infer_backward(proto)
     graph = OnnxGraph(proto, title, dims)
     _check_interface(graph)
+    check_types(given, title)
     return graph
 
 

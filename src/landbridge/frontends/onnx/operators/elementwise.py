@@ -118,14 +118,6 @@ def _celu(call: Call) -> Any:
     return call.compute(kernel, call.tensor(0), name="celu")
 
 
-def _relu(call: Call) -> Any:
-    """``Relu``, where what is no number stays so."""
-    dtype, data = call.dtype(0), call.tensor(0)
-    if not dtype.startswith("float"):
-        return relax.op.maximum(data, constant(0, dtype))
-    return NotImplemented
-
-
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Add": relax.op.add,
     "And": relax.op.logical_and,
@@ -161,5 +153,4 @@ OPERATORS: dict[str, Rule] = {
     "Celu": _celu,
     "IsInf": _is_inf,
     "Mod": _mod,
-    "Relu": _relu,
 }

@@ -96,13 +96,13 @@ def _resize(call: Call) -> Any:
 
 
 def _in_type(call: Call, data: Any, dtype: str) -> Any:
-    """Return the result in the type of the input: whole numbers rounded and kept in range."""
+    """Return the result in the type of the input: whole numbers kept in range and cut off, as ONNX Runtime does."""
     if str(data.ty.dtype) == dtype:
         return data
     if dtype.startswith("float"):
         return relax.op.astype(data, dtype)
     info = np.iinfo(dtype)
-    clipped = call.emit(relax.op.clip(call.emit(relax.op.round(data)), int(info.min), int(info.max)))
+    clipped = call.emit(relax.op.clip(data, int(info.min), int(info.max)))
     return relax.op.astype(clipped, dtype)
 
 
