@@ -46,7 +46,7 @@ def test_every_parameter_is_a_tensor() -> None:
         case("top", "TopK", DATA, ints(3), outputs=2),
         case("bottom", "TopK", DATA, ints(2), axis=1, largest=0, outputs=2),
         *(case(f"sum_{e}_{r}", "CumSum", DATA, np.int64(-2), exclusive=e, reverse=r) for e in (0, 1) for r in (0, 1)),
-        case("one_hot", "OneHot", ints(1, -1, 9), ints(4), np.array([2, 5], np.float32), axis=0),
+        case("one_hot", "OneHot", ints(1, -1, 9), np.int64(4), np.array([2, 5], np.float32), axis=0),
         case("range", "Range", np.float32(1), np.float32(5), np.float32(1.5)),
         case("range_down", "Range", np.int32(10), np.int32(4), np.int32(-2)),
         case("full", "ConstantOfShape", ints(2, 3)),
