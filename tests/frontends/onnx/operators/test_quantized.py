@@ -27,8 +27,10 @@ def scales_of(axis_extent: int) -> Any:
 
 
 def points_of(dtype: Any, *shape: int) -> Any:
-    low, high = int(ml_dtypes.iinfo(dtype).min), int(ml_dtypes.iinfo(dtype).max)
-    return RNG.integers(low, high + 1, shape).astype(dtype)
+    name = np.dtype(dtype).name
+    bits = int("".join(c for c in name if c.isdigit()))
+    low = 0 if name.startswith("u") else -(1 << (bits - 1))
+    return RNG.integers(low, low + (1 << bits), shape).astype(dtype)
 
 
 def test_to_every_type_and_back_of_a_tensor_an_axis_and_in_blocks() -> None:
