@@ -10,7 +10,9 @@ from onnx import helper
 
 import landbridge as lb
 from landbridge.runtime.errors import DeviceError
+from support.run_onnx import assert_same, reference
 from support.run_operators import One, check, evaluated
+from support.small_onnx import node, small_model
 
 RNG = np.random.default_rng(6)
 DATA = RNG.standard_normal((2, 3, 4)).astype(np.float32)
@@ -93,3 +95,14 @@ def test_parameters_that_do_not_give_the_declared_shape_fail_the_run(operator: s
         np.testing.assert_allclose(session.run({"x": DATA, "p": good})["y"], expected[0])
         with pytest.raises(DeviceError, match=message):
             session.run({"x": DATA, "p": bad})
+
+
+@pytest.mark.parametrize("target", [[1, 3, 4], [3, 1], [2, 1, 3, 4]])
+def test_a_tensor_with_open_dimensions_is_expanded_to_a_known_shape(target: Any) -> None:
+    constants = {"target": np.array(target, np.int64)}
+    made = small_model([node("Expand", "x target", "y")], {"x": ("float32", ["n", 1, 4])}, {"y": ("float32", None)}, constants)
+    compiled = lb.compile(lb.from_onnx(made))
+    assert not compiled.report.fallbacks
+    for batch in (1, 5):
+        x = np.arange(4 * batch, dtype=np.float32).reshape(batch, 1, 4)
+        assert_same(compiled.load().run({"x": x}), reference(made, {"x": x}))

@@ -74,12 +74,22 @@ def _added(longer: Sequence[Any], shorter: Sequence[Any]) -> list[int] | None:
 
 
 def _expand(call: Call) -> Any:
-    if known(call, 1):
+    target = call.integers(1)
+    if target is not None and not all(isinstance(extent, int) for extent in (*target, *call.shape(0))):
+        return relax.op.broadcast_to(call.tensor(0), relax.ShapeExpr(_together(call.shape(0), target)))
+    if target is not None:
         return NotImplemented
     shape, data = call.declared(), call.tensor(0)
     if call.shape(1) == [len(shape)]:
         data = confirmed(call, data, 1, shape, "the shape", free=(1,))
     return relax.op.broadcast_to(data, relax.ShapeExpr(shape))
+
+
+def _together(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
+    """Return the shape to which two shapes are broadcast; extents that are not known to be 1 are taken to be equal."""
+    rank = max(len(one), len(other))
+    pairs = zip([1] * (rank - len(one)) + list(one), [1] * (rank - len(other)) + list(other), strict=True)
+    return [right if as_int(left) == 1 else left for left, right in pairs]
 
 
 def _constant_of_shape(call: Call) -> Any:
