@@ -87,7 +87,7 @@ def _give(binding: Binding, buffers: tuple[int, ...], given: Mapping[str, Any]) 
         if found.storage == "late":
             binding.late[buffer] = np.asarray(value)
             continue
-        if found.dtype == "bfloat16" and value.dtype.kind == "f" and value.dtype.itemsize > 2:
+        if found.dtype == "bfloat16" and value.dtype.kind == "f":
             value = to_bfloat16(value)
         np.copyto(view(binding.addresses[buffer], found.dtype, binding.shape(buffer)), value, casting="same_kind")
 

@@ -17,6 +17,7 @@ from onnx.reference.ops.op_cast import cast_to
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as ib
 
+from landbridge.codegen.bfloat16 import from_bfloat16, to_bfloat16
 from landbridge.frontends.onnx.graph import ELEMENT_TYPES
 from landbridge.frontends.onnx.operators.call import Array, constant, extents_of, product
 from landbridge.frontends.onnx.operators.loops import loops, variable
@@ -69,7 +70,7 @@ def widen(builder: Any, tensor: Any) -> Any:
     dtype = dtype_of(tensor.ty)
     wide, shape = WIDE[dtype], extents_of(tensor)
     if dtype == "bfloat16":
-        return _on_bytes(builder, tensor, _from_bfloat16, relax.TensorType(shape, wide))
+        return _on_bytes(builder, tensor, from_bfloat16, relax.TensorType(shape, wide))
     bits, table = BITS[dtype], constant(_values(dtype), wide)
     result = relax.TensorType(shape, wide)
     return _on_bytes(builder, tensor, partial(_looked_up, bits=bits), result, table, relax.ShapeExpr(shape))
@@ -82,7 +83,7 @@ def narrow(builder: Any, tensor: Any, dtype: str, rounding: Rounding | None = No
     if dtype == "bfloat16":
         if dtype_of(tensor.ty) != "float32":
             tensor = builder.emit(relax.op.astype(tensor, "float32"))
-        return _to_bytes(builder, tensor, _to_bfloat16, found)
+        return _to_bytes(builder, tensor, to_bfloat16, found)
     bits = _bits(builder, tensor, dtype, rounding or Rounding())
     return _to_bytes(builder, bits, lambda codes: _packed(codes, BITS[dtype]), found)
 
@@ -141,20 +142,6 @@ def _flat(position: Any, shape: Any) -> Any:
     for index, extent in zip(position, shape, strict=True):
         result = result * extent + index
     return result
-
-
-def _from_bfloat16(data: Any) -> Any:
-    return te.compute(data.shape, lambda *i: tirx.reinterpret("float32", data(*i).astype("uint32") << 16), name="widen")
-
-
-def _to_bfloat16(data: Any) -> Any:
-    def rounded(*position: Any) -> Any:
-        bits = tirx.reinterpret("uint32", data(*position))
-        even = (bits + tirx.const(0x7FFF, "uint32") + ((bits >> 16) & tirx.const(1, "uint32"))) >> 16
-        quiet = (bits >> 16) | tirx.const(0x40, "uint32")
-        return tirx.Select(tirx.isnan(data(*position)), quiet, even).astype("uint16")
-
-    return te.compute(data.shape, rounded, name="narrow")
 
 
 def _looked_up(data: Any, table: Any, shape: list[Any], bits: int) -> Any:
