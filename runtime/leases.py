@@ -83,6 +83,7 @@ class Leases:
 
     Attributes:
         limit: how many there are at most for one set of extents.
+        making: held by who makes a lease, which is nowhere to be found before it is made.
         retired: leases that had to make way; what they counted still counts.
         abandoned: bindings that their owners were collected without closing. They are closed at the next occasion, and not while
             something is collected: a vendor may hold a lock then.
@@ -94,7 +95,7 @@ class Leases:
         self.abandoned: deque[Binding] = deque()
         self._opened = opened
         self._pools: dict[Dims, _Pool] = {}
-        self._making = threading.Lock()
+        self.making = threading.Lock()
         self._unfinished: Lease | None = None
         self._clock = itertools.count()
         self._refusal: Callable[[], Exception] | None = None
@@ -115,7 +116,7 @@ class Leases:
                 return lease
             if len(pool.leases) >= pool.limit:
                 return pool.leases[pool.used % len(pool.leases)]
-        with self._making:
+        with self.making:
             return self._make(dims)
 
     def all(self) -> list[Lease]:
@@ -139,7 +140,7 @@ class Leases:
 
     def sweep(self) -> None:
         """Close what nobody owns any more."""
-        with self._making:
+        with self.making:
             self._sweep()
 
     def _make(self, dims: Dims) -> Lease:

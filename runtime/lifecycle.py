@@ -150,7 +150,7 @@ class Lifecycle:
             run.stop()
 
     def _turns(self) -> list[threading.Lock]:
-        return [self.aside, *(run.turn for run in list(self.bound)), *(lease.turn for lease in self.leases.all())]
+        return [self.leases.making, self.aside, *(run.turn for run in list(self.bound)), *(lease.turn for lease in self.leases.all())]
 
     def _refusal(self) -> LandbridgeError:
         if self._forked:

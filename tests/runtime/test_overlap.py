@@ -238,7 +238,7 @@ def test_an_error_is_raised_when_nothing_is_under_way(toys: Toys, at_once: None,
 
 def test_of_several_errors_the_loss_of_a_device_is_raised(toys: Toys, at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(x: Any) -> list[Any]:
-        time.sleep(NAP_S)
+        time.sleep(10 * NAP_S)
         raise DeviceError("too slow", vendor_code=3)
 
     monkeypatch.setitem(FUNCTIONS, "nap", slow)

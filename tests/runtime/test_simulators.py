@@ -275,7 +275,7 @@ def test_requests_in_a_stream_overlap_copies_and_models(sim: Machine) -> None:
                 np.testing.assert_array_equal(outputs["y0"], np.maximum(X, 0))
             return (ends[-1] - ends[3]) / 20
 
-        assert least(pace, enough=1.2 * 0.01) < 1.2 * 0.01
+        assert least(pace, enough=1.5 * 0.01) < 1.5 * 0.01, "one after the other it is 0.03"
 
 
 def test_two_devices_hang_and_work_on_their_own(sim: Machine) -> None:
