@@ -70,7 +70,7 @@ def test_a_picture_prepared_on_the_cpu_could_be_prepared_by_the_ascend_model() -
     ("nodes", "shape", "dtype"),
     [
         ((*PREPARED[:2], node("Sqrt", "scaled", "root"), node("Transpose", "root", "planes", perm=[0, 3, 1, 2])), (1, 4, 4, 3), "uint8"),
-        (PREPARED, (1, 4, 4, 5), "uint8"),
+        (PREPARED, (1, 6, 6, 5), "uint8"),
         (PREPARED, (1, 4, 4, 3), "int32"),
         ((node("Cast", "image", "pixels", to=onnx.TensorProto.FLOAT), node("Add", "pixels pixels", "planes")), (4, 3), "uint8"),
     ],
