@@ -87,6 +87,7 @@ class _Check:
         self.artifact, self.build, self.started = artifact, build, started
         self.borders = _Borders(artifact)
         model = onnx.ModelProto.FromString(source)
+        model.ir_version = max(model.ir_version, 4)  # before that, initialisers must be inputs as well, which a prepared model's are not
         self.graph = OnnxGraph(model, artifact.name, artifact.plan.dims)
         self.nodes = self._upstream(self.borders.native)
         by = "onnx" if any(misrun(node) for node in self.nodes) else None
