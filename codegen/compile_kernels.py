@@ -22,6 +22,7 @@ from typing import Any
 import tvm
 import tvm_ffi
 
+from landbridge.codegen.cautious_target import cautious
 from landbridge.codegen.object_cache import ObjectCache
 from landbridge.codegen.schedules import schedule_kernels
 
@@ -57,8 +58,9 @@ def compile_kernels(kernels: tvm.IRModule, target: Any) -> CompiledKernels:
     found = {symbol: data for symbol in chosen if (data := store.get(symbol)) is not None}
     missing = [symbol for symbol in chosen if symbol not in found]
     scheduled = {symbol: _schedule(chosen[symbol], symbol, target) for symbol in missing}
+    targets = {symbol: cautious(chosen[symbol], target) for symbol in missing}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:  # LLVM works without the interpreter's lock
-        compiled = pool.map(lambda symbol: _compile(scheduled[symbol], _plain(chosen[symbol], symbol), target), missing)
+        compiled = pool.map(lambda symbol: _compile(scheduled[symbol], _plain(chosen[symbol], symbol), targets[symbol]), missing)
         made = dict(zip(missing, compiled, strict=True))
     for symbol, data in made.items():
         store.put(symbol, data)
@@ -101,7 +103,7 @@ def _symbol(name: str, function: Any, target: Any) -> str:
 def _tools() -> str:
     """Return a digest of the rules, and the versions of the compiler."""
     digest = hashlib.sha256()
-    for file in (Path(__file__), *sorted((_HERE / "schedules").glob("*.py"))):
+    for file in (Path(__file__), _HERE / "cautious_target.py", *sorted((_HERE / "schedules").glob("*.py"))):
         digest.update(file.read_bytes())
     versions = [metadata.version(package) for package in ("apache-tvm", "apache-tvm-ffi")]
     return " ".join([digest.hexdigest(), *versions])
