@@ -11,6 +11,7 @@ import json
 import math
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
@@ -84,6 +85,13 @@ class IErrorRecorder:
         raise NotImplementedError
 
 
+class IOutputAllocator:
+    """What TensorRT calls of a subclass, by name: ``reallocate_output`` (since 10 ``reallocate_output_async``) and ``notify_shape``.
+
+    It has none of them itself, as the real one.
+    """
+
+
 def tensor(
     name: str, shape: Sequence[int], dtype: str = "FLOAT", *, output: bool = False, host: bool = False, layout: str = ""
 ) -> dict[str, Any]:
@@ -117,6 +125,7 @@ FUNCTIONS: dict[str, tuple[Any, Any]] = {
     "first": (lambda s, v: [(int(v[1]),)], lambda x, k: [x[: int(k)]]),
     "shape": (lambda s, v: [(len(s[0]),)], lambda x: [np.array(x.shape, np.int64)]),
     "nonzero": (lambda s, v: [(-1,)], lambda x: [x[x != 0]]),
+    "finder": (lambda s, v: [s[0], (len(s[0]), -1)], lambda x: [np.maximum(x, 0), np.stack(np.nonzero(np.maximum(x, 0)))]),
     "fail": (_same, None),
     "no context": (_same, None),
 }
@@ -125,6 +134,7 @@ FUNCTIONS: dict[str, tuple[Any, Any]] = {
 
 class Runtime:
     cuda: CudaDouble
+    major: int
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
@@ -205,6 +215,7 @@ class IExecutionContext:
         self._profile = -1
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
+        self._allocators: dict[str, weakref.ref[Any]] = {}
         self._callbacks: list[Any] = []
         if 0 not in engine._profiles_in_use:
             self._use(0)
@@ -272,6 +283,18 @@ class IExecutionContext:
         self._addresses[name] = memory
         return True
 
+    @_alone
+    def set_output_allocator(self, name: str, output_allocator: Any) -> bool:
+        self._set(f"the allocator of {name}")
+        if name not in self._engine._tensors or not self._engine._tensors[name]["output"]:
+            return self._misused(ErrorCodeTRT.INVALID_ARGUMENT, f"{name} is no output: it takes no allocator")
+        self._allocators.pop(name, None)
+        self._addresses.pop(name, None)  # what an allocator gave is not the next call's
+        if output_allocator is not None:
+            assert isinstance(output_allocator, IOutputAllocator)
+            self._allocators[name] = weakref.ref(output_allocator)
+        return True
+
     def infer_shapes(self) -> list[str]:
         tensors = self._engine._tensors
         inputs = [name for name in tensors if not tensors[name]["output"]]
@@ -296,34 +319,73 @@ class IExecutionContext:
         if not tensors[name]["output"]:
             return self._shapes.get(name, tuple(tensors[name]["shape"]))
         shapes = FUNCTIONS[self._engine._spec["function"]][0](*self._inputs())
-        found: tuple[int, ...] = shapes[[key for key in tensors if tensors[key]["output"]].index(name)]
+        found: tuple[int, ...] = shapes[self._outputs().index(name)]
         return found
 
     @_alone
     def execute_async_v3(self, stream_handle: int) -> bool:
         spec, tensors = self._engine._spec, self._engine._tensors
-        if not self._runtime.cuda.is_current() or self.infer_shapes() or set(tensors) - set(self._addresses):
+        if not self._runtime.cuda.is_current() or self.infer_shapes() or set(tensors) - set(self._addresses) - set(self._allocators):
             return self._misused(ErrorCodeTRT.INVALID_STATE, "not everything is set")
+        for name in self._outputs():
+            if -1 in self.get_tensor_shape(name) and name not in self._allocators:
+                return self._misused(ErrorCodeTRT.INVALID_STATE, f"only the data tells the size of {name}, and it has no allocator")
         if spec["function"] == "fail":
             self._runtime._logger.log(
                 ILogger.Severity.ERROR, "IExecutionContext::enqueueV3: Error Code 7: the kernel could not be launched"
             )
             return self._report(ErrorCodeTRT.FAILED_EXECUTION, "the kernel could not be launched")
+        if self._allocators and not self._allocate(stream_handle):
+            return False
         callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: self._compute())
         self._callbacks[:] = [callback]
         self._pending = True
         code = self._runtime.cuda.library.cuLaunchHostFunc(stream_handle, ctypes.cast(callback, ctypes.c_void_p), None)
         return bool(code == 0)
 
-    def _compute(self) -> None:
-        self._pending = False
+    def _allocate(self, stream: int) -> bool:
+        """Find out the sizes that only the data tells, for which what is on the stream must be done, and ask for memory."""
+        code = self._runtime.cuda.library.cuStreamSynchronize(ctypes.c_void_p(stream))
+        if code != 0:
+            self._runtime.cuda.fail_on_stream(code)  # whoever waits next is told too
+            return self._report(ErrorCodeTRT.FAILED_EXECUTION, "the stream failed")
+        for name, data in self._results().items():
+            if name not in self._allocators:
+                continue
+            allocator = self._allocators[name]()
+            if allocator is None:
+                return self._misused(ErrorCodeTRT.INVALID_STATE, f"the allocator of {name} ended while it was set")
+            wanted = (name, 0, max(data.nbytes, 1), 256)
+            memory = (
+                allocator.reallocate_output(*wanted) if self._runtime.major < 10 else allocator.reallocate_output_async(*wanted, stream)
+            )
+            assert type(memory) is int
+            if memory == 0:
+                return self._report(ErrorCodeTRT.FAILED_ALLOCATION, f"the output allocator has no memory for {name}")
+            if memory % 256 or memory < DEVICE:
+                return self._misused(
+                    ErrorCodeTRT.INVALID_ARGUMENT, f"what the allocator of {name} gave is not aligned, or not on the device"
+                )
+            self._addresses[name] = memory
+            allocator.notify_shape(name, data.shape)
+        return True
+
+    def _outputs(self) -> list[str]:
+        return [name for name, entry in self._engine._tensors.items() if entry["output"]]
+
+    def _results(self) -> dict[str, Array]:
         tensors = self._engine._tensors
         shapes, _ = self._inputs()
         names = [name for name in tensors if not tensors[name]["output"]]
         arrays = [self._read(name, shape) for name, shape in zip(names, shapes, strict=True)]
         results = FUNCTIONS[self._engine._spec["function"]][1](*arrays)
-        for name, result in zip([name for name in tensors if tensors[name]["output"]], results, strict=True):
-            data = np.ascontiguousarray(result, TYPES[tensors[name]["dtype"]])
+        outputs = zip(self._outputs(), results, strict=True)
+        return {name: np.ascontiguousarray(result, TYPES[tensors[name]["dtype"]]) for name, result in outputs}
+
+    def _compute(self) -> None:
+        self._pending = False
+        tensors = self._engine._tensors
+        for name, data in self._results().items():
             if tensors[name]["host"]:
                 ctypes.memmove(self._addresses[name], data.ctypes.data, data.nbytes)
             elif data.nbytes:
@@ -347,6 +409,7 @@ CLASSES = (
     ErrorCodeTRT,
     ILogger,
     IErrorRecorder,
+    IOutputAllocator,
     Runtime,
     ICudaEngine,
     IExecutionContext,
@@ -361,7 +424,7 @@ def make_module(cuda: CudaDouble, name: str = "tensorrt", version: str = VERSION
     module = types.ModuleType(name)
     for kind in CLASSES:
         setattr(module, kind.__name__, kind)
-    module.Runtime = type("Runtime", (Runtime,), {"cuda": cuda})  # type: ignore[attr-defined]  # a module of our own making
+    module.Runtime = type("Runtime", (Runtime,), {"cuda": cuda, "major": int(version.partition(".")[0])})  # type: ignore[attr-defined]  # a module of our own making
     module.__version__ = version  # type: ignore[attr-defined]
     if name == "tensorrt":
         module.init_libnvinfer_plugins = lambda logger, namespace: True  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.errors import DeviceError, InputError
 from landbridge.runtime.signature import Dim, Port, Signature
-from landbridge.runtime.vendors.tensorrt.plan import named_dims
+from landbridge.runtime.vendors.tensorrt.plan import named_dims, own_dims
 
 DTYPES: dict[str, str] = {
     "FLOAT": "float32",
@@ -172,13 +172,14 @@ def _takes(ranges: Range, shape: Sequence[int]) -> bool:
 def captured_signature(interface: Interface, context: Any, facts: Mapping[str, str], workspace_nbytes: int) -> Signature:
     """Return the signature of an engine: an output's dimension has the name of the input's that it follows.
 
-    Which one it follows is tried out on ``context``, an execution context of the first profile.
+    Which one it follows is tried out on ``context``, an execution context of the first profile. One that follows none has a name of its
+    own: it is other arithmetic of them, or the values of shape tensors or of the data tell it.
     """
     inputs = {tensor.name: named_dims(tensor.name, tensor.shape) for tensor in interface.inputs}
     spans = _spans(interface, inputs)
     inputs = {name: tuple(_fixed(dim, spans) for dim in dims) for name, dims in inputs.items()}
     free = {dim: span for dim, span in spans.items() if span[0] < span[1]}
-    outputs = {tensor.name: list(named_dims(tensor.name, tensor.shape)) for tensor in interface.outputs}
+    outputs = {tensor.name: list(own_dims(tensor.name, tensor.shape)) for tensor in interface.outputs}
     if not any(tensor.on_host for tensor in interface.inputs):
         for name, dims in _followed(interface, context, inputs, free).items():
             outputs[name] = [old if new is None else new for old, new in zip(outputs[name], dims, strict=True)]

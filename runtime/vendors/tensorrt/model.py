@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from landbridge.runtime.vendors.host_memory import check_arguments
 from landbridge.runtime.vendors.tensorrt.cuda import Cuda
 from landbridge.runtime.vendors.tensorrt.engine import Interface, check_signature, choose_profile, read_interface
 from landbridge.runtime.vendors.tensorrt.messages import Messages
+from landbridge.runtime.vendors.tensorrt.open_outputs import OpenOutputs
 
 _log = logging.getLogger(__name__)
 
@@ -76,23 +78,40 @@ class TensorrtModel(LoadedModel):
             check_signature(self.interface, signature, gpu.at)
         self._signature = signature
         self._slots: dict[int, Slot] = {}
+        self._open = OpenOutputs(gpu)
 
     def prepare(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef]) -> PreparedCall:
         """Choose the optimisation profile, and bind the arguments by name."""
-        if self._signature is None:
-            raise DeviceError("an engine that was loaded without its signature cannot be called", at=self.gpu.at, code="LB4007")
-        check_arguments(self._signature.inputs, inputs, "input", self.gpu.at)
-        check_arguments(self._signature.outputs, outputs, "output", self.gpu.at)
-        takes = {port.name: ref for port, ref in zip(self._signature.inputs, inputs, strict=True)}
-        gives = {port.name: ref for port, ref in zip(self._signature.outputs, outputs, strict=True)}
-        slot = self.slot(choose_profile(self.interface, takes, self.gpu.at))
-        call = TensorrtCall(self.gpu, slot, self.interface, takes, gives)
+        call = self._bind(inputs, outputs)
         try:
             call.check()
         except DeviceError:
             call.close()
             raise
         return call
+
+    def run_open(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef | None]) -> list[Any]:
+        """Run once, with memory for the outputs of unknown shape that is taken when TensorRT asks for it."""
+        with closing(self._bind(inputs, outputs)) as call:
+            pairs = list(zip(self._ports().outputs, outputs, strict=True))
+            with self._open.serving(call.slot.context, [port.name for port, ref in pairs if ref is None]):
+                call()
+            return [self._open.fetch(port) if ref is None else None for port, ref in pairs]
+
+    def _bind(self, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef | None]) -> TensorrtCall:
+        signature = self._ports()
+        known = [(port, ref) for port, ref in zip(signature.outputs, outputs, strict=True) if ref is not None]
+        check_arguments(signature.inputs, inputs, "input", self.gpu.at)
+        check_arguments([port for port, _ in known], [ref for _, ref in known], "output", self.gpu.at)
+        takes = {port.name: ref for port, ref in zip(signature.inputs, inputs, strict=True)}
+        gives = {port.name: ref for port, ref in known}
+        slot = self.slot(choose_profile(self.interface, takes, self.gpu.at))
+        return TensorrtCall(self.gpu, slot, self.interface, takes, gives)
+
+    def _ports(self) -> Signature:
+        if self._signature is None:
+            raise DeviceError("an engine that was loaded without its signature cannot be called", at=self.gpu.at, code="LB4007")
+        return self._signature
 
     def slot(self, profile: int) -> Slot:
         """Return the context of an optimisation profile.
@@ -122,11 +141,12 @@ class TensorrtModel(LoadedModel):
             for slot in self._slots.values():
                 slot.context = slot.user = None
             self._slots.clear()
+            self._open.close()
             self.engine = None
 
 
 class TensorrtCall(PreparedCall):
-    """Arguments of an engine.
+    """Arguments of an engine; outputs that are not among them have an allocator in the context while it is called.
 
     Shape tensors, whose values TensorRT reads and writes on the host, have a copy there. A tensor that is not aligned as TensorRT asks
     has a copy on the GPU that is.
@@ -134,7 +154,7 @@ class TensorrtCall(PreparedCall):
 
     def __init__(self, gpu: Gpu, slot: Slot, interface: Interface, takes: Mapping[str, TensorRef], gives: Mapping[str, TensorRef]) -> None:
         self._gpu = gpu
-        self._slot = slot
+        self.slot = slot
         self._takes = takes
         self._gives = gives
         self._on_host: dict[str, NDArray[np.uint8]] = {}
@@ -169,17 +189,25 @@ class TensorrtCall(PreparedCall):
         for name, array in self._on_host.items():
             if name in self._takes:
                 gpu.cuda.copy_out(array.ctypes.data, self._takes[name].address, nbytes_of(self._takes[name].dtype, self._takes[name].shape))
-        if self._reads_values or self._slot.user is not self:
+        if self._reads_values or self.slot.user is not self:
             self._set()
         for name, address in self._aligned.items():
             if name in self._takes:
                 gpu.cuda.enqueue_copy(address, self._takes[name].address, nbytes_of(self._takes[name].dtype, self._takes[name].shape))
         gpu.messages.clear()
-        if not self._slot.context.execute_async_v3(gpu.cuda.stream):
+        if not self.slot.context.execute_async_v3(gpu.cuda.stream):
+            self._wait()  # for what is on the stream already, and uses the arguments
             raise gpu.failure("TensorRT failed")
         for name, address in self._aligned.items():
             if name in self._gives:
                 gpu.cuda.enqueue_copy(self._gives[name].address, address, nbytes_of(self._gives[name].dtype, self._gives[name].shape))
+        self._wait()
+        for name, array in self._on_host.items():
+            if name in self._gives:
+                gpu.cuda.copy_in(self._gives[name].address, array.ctypes.data, nbytes_of(self._gives[name].dtype, self._gives[name].shape))
+
+    def _wait(self) -> None:
+        gpu = self._gpu
         try:
             gpu.cuda.synchronize()
         except DeviceError as error:
@@ -191,14 +219,11 @@ class TensorrtCall(PreparedCall):
                 vendor_code=error.vendor_code,
                 code=error.code if isinstance(error, DeviceLost) else "LB4009",
             ) from error
-        for name, array in self._on_host.items():
-            if name in self._gives:
-                gpu.cuda.copy_in(self._gives[name].address, array.ctypes.data, nbytes_of(self._gives[name].dtype, self._gives[name].shape))
 
     def _set(self) -> None:
         """Set the shapes and addresses in the context, and see that the outputs have the shapes that were promised."""
-        gpu, context = self._gpu, self._slot.context
-        self._slot.user = None
+        gpu, context = self._gpu, self.slot.context
+        self.slot.user = None
         gpu.messages.clear()
         for name, ref in self._takes.items():
             if not context.set_input_shape(name, ref.shape):
@@ -216,16 +241,16 @@ class TensorrtCall(PreparedCall):
             found = tuple(int(extent) for extent in context.get_tensor_shape(name))
             if -1 in found:
                 raise DeviceError(
-                    f"the shape of output '{name}' depends on the data: {render_shape(found)}",
+                    f"the shape of output '{name}' depends on the data: {render_shape(found)}; the program has {render_shape(ref.shape)}",
                     at=gpu.at,
-                    hint="let the engine end before the operator that makes it, such as NonMaxSuppression, and leave that to the CPU",
+                    hint="give that dimension a name that no input has, in the signature (landbridge capture does) and in the program",
                     code="LB4010",
                 )
             if found != ref.shape:
                 raise DeviceError(
                     f"output '{name}' will be {render_shape(found)}, expected {render_shape(ref.shape)}", at=gpu.at, code="LB4010"
                 )
-        self._slot.user = self
+        self.slot.user = self
 
     def _address(self, name: str, ref: TensorRef) -> int:
         if name in self._on_host:
@@ -234,8 +259,8 @@ class TensorrtCall(PreparedCall):
 
     def close(self) -> None:
         """Free the copies."""
-        if self._slot.user is self:
-            self._slot.user = None
+        if self.slot.user is self:
+            self.slot.user = None
         while self._aligned:
             self._gpu.cuda.free(self._aligned.popitem()[1])
         self._on_host.clear()

@@ -156,3 +156,8 @@ def _ports(listed: list[Any]) -> tuple[tuple[Port, ...], tuple[Port, ...]] | Non
 def named_dims(port: str, shape: list[int] | tuple[int, ...]) -> tuple[Dim, ...]:
     """Return a shape with names for its dynamic extents (-1): `BATCH` for the leading one, else that of port and axis."""
     return tuple(extent if extent >= 0 else BATCH if axis == 0 else dim_name(port, axis) for axis, extent in enumerate(shape))
+
+
+def own_dims(port: str, shape: tuple[int, ...]) -> tuple[Dim, ...]:
+    """Return a shape with a name for each dynamic extent (-1) that no other port has."""
+    return tuple(extent if extent >= 0 else dim_name(port, axis) for axis, extent in enumerate(shape))

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from landbridge.runtime.signature import Port
+from landbridge.runtime.vendors.tensorrt.cuda import Cuda
 from landbridge.runtime.vendors.tensorrt.engine import DTYPES
 from landbridge.runtime.vendors.tensorrt.messages import Messages
-from support import tensorrt_double
+from landbridge.runtime.vendors.tensorrt.model import Gpu
+from landbridge.runtime.vendors.tensorrt.open_outputs import OpenOutputs
+from support import cuda_double, tensorrt_double
 
 pytestmark = pytest.mark.long
 
@@ -34,7 +38,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def public(kind: type) -> list[str]:
-    return [name for name in vars(kind) if not name.startswith("_") and name != "cuda"]
+    return [name for name in vars(kind) if not name.startswith("_") and name not in ("cuda", "major")]
 
 
 @pytest.mark.parametrize("kind", tensorrt_double.CLASSES, ids=lambda kind: kind.__name__)
@@ -85,3 +89,27 @@ def test_the_logger_and_the_recorder_are_the_real_ones(real: Any) -> None:
     assert messages.recorder.get_error_code(1) == real.ErrorCodeTRT.INVALID_STATE
     assert messages.take() == (9, "first; second")
     assert messages.take() == (None, "")
+
+
+def test_the_allocator_is_a_real_one_with_the_functions_that_it_is_asked_by(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are called by name, and only the class's own words tell these and what they take."""
+    double = cuda_double.use(monkeypatch)
+    cuda = Cuda(0, "gpu0")
+    outputs = OpenOutputs(Gpu("gpu0", cuda, real, Messages(real)))
+    allocator = outputs.allocator
+    assert isinstance(allocator, real.IOutputAllocator)
+    told = re.findall(r"def (\w+)\(self, ([^)]*)\)", real.IOutputAllocator.__doc__)
+    own = {name: list(inspect.signature(getattr(allocator, name)).parameters) for name, _ in told}
+    assert own == {name: parameters.split(", ") for name, parameters in told}
+    assert set(own) == {"reallocate_output", "reallocate_output_async", "notify_shape"}
+    address = allocator.reallocate_output_async("y", 0, 100, 256, cuda.stream)
+    assert address == allocator.reallocate_output("y", address, 64, 256) > 0
+    allocator.notify_shape("y", real.Dims([2, 0]))
+    assert outputs.fetch(Port("y", "int64", (2, "n"))).shape == (2, 0)
+    outputs.close()
+    cuda.close()
+    assert double.live() == 0
+
+
+def test_an_allocator_is_unset_by_none(real: Any) -> None:
+    assert "Pass ``None`` to unset the output allocator." in real.IExecutionContext.set_output_allocator.__doc__

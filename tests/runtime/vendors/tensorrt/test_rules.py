@@ -193,6 +193,98 @@ def _freed_under_it(engine: Engine) -> None:
     engine.gpu.synchronize()
 
 
+OPEN = [tensor("x", [-1, 4]), tensor("y", [-1], output=True)]
+
+
+def _allocating(gpu: Cuda, give: Callable[[int], int]) -> tuple[Engine, Any]:
+    """Return an engine that finds what is not zero, with everything set; and an allocator that is not."""
+
+    class Allocator(sys.modules["tensorrt"].IOutputAllocator):  # type: ignore[misc]  # a class of the double's module
+        def reallocate_output_async(self, tensor_name: str, memory: int, size: int, alignment: int, stream: int) -> int:
+            return give(size)
+
+        def notify_shape(self, tensor_name: str, shape: Any) -> None:
+            """Take no note."""
+
+    engine = Engine(gpu, OPEN, "nonzero")
+    ones = np.ones((2, 4), np.float32)
+    gpu.copy_in(engine.addresses["x"], ones.ctypes.data, ones.nbytes)
+    engine.set()
+    return engine, Allocator()
+
+
+def _no_allocator(gpu: Cuda) -> None:
+    engine, _ = _allocating(gpu, gpu.allocate)
+    assert not engine.execute()
+
+
+def _unset_allocator(gpu: Cuda) -> None:
+    """The memory that it gave is not the next call's."""
+    engine, allocator = _allocating(gpu, gpu.allocate)
+    assert engine.context.set_output_allocator("y", allocator)
+    assert engine.execute()
+    gpu.synchronize()
+    assert engine.context.set_output_allocator("y", None)
+    assert not engine.execute()
+
+
+def _ended_allocator(gpu: Cuda) -> None:
+    engine, allocator = _allocating(gpu, gpu.allocate)
+    assert engine.context.set_output_allocator("y", allocator)
+    del allocator
+    assert not engine.execute()
+
+
+def _allocator_of_an_input(gpu: Cuda) -> None:
+    engine, allocator = _allocating(gpu, gpu.allocate)
+    assert not engine.context.set_output_allocator("x", allocator)
+
+
+def _memory_of_the_host(gpu: Cuda) -> None:
+    engine, allocator = _allocating(gpu, gpu.allocate_host)
+    assert engine.context.set_output_allocator("y", allocator)
+    assert not engine.execute()
+
+
+def _too_little_memory(gpu: Cuda) -> None:
+    engine, allocator = _allocating(gpu, lambda size: gpu.allocate(size - 1))
+    assert engine.context.set_output_allocator("y", allocator)
+    assert engine.execute()
+    gpu.synchronize()
+
+
+def _set_allocator_while_it_runs(gpu: Cuda) -> None:
+    engine, allocator = _allocating(gpu, gpu.allocate)
+    assert engine.context.set_output_allocator("y", allocator)
+    assert engine.execute()
+    engine.context.set_output_allocator("y", allocator)
+
+
+ALLOCATOR_RULES: dict[str, tuple[Callable[[Cuda], None], str]] = {
+    "an output whose size only the data tells has one": (_no_allocator, "only the data tells the size of y, and it has no allocator"),
+    "it is set for each call": (_unset_allocator, "not everything is set"),
+    "it lives while it is set": (_ended_allocator, "the allocator of y ended while it was set"),
+    "it is an output's": (_allocator_of_an_input, "x is no output: it takes no allocator"),
+    "it gives memory of the device": (_memory_of_the_host, "what the allocator of y gave is not aligned, or not on the device"),
+    "it gives what is asked for": (_too_little_memory, "a kernel: writes outside of live buffers"),
+    "it is not set while the engine runs": (
+        _set_allocator_while_it_runs,
+        "the allocator of y is set while the context's work is on the stream",
+    ),
+}
+
+
+@pytest.mark.misuse
+@pytest.mark.parametrize("rule", ALLOCATOR_RULES)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the assertion in what the stream calls back
+def test_a_broken_rule_of_allocators_is_detected_named_and_noted(rule: str, gpu: Cuda) -> None:
+    break_it, words = ALLOCATOR_RULES[rule]
+    strict.broken()
+    break_it(gpu)
+    found = strict.broken()
+    assert any(words in text for text in found), found
+
+
 TENSORRT_RULES: dict[str, tuple[Callable[[Engine], object], str]] = {
     "shapes are set before it is executed": (_without_shapes, "not everything is set"),
     "addresses are set before it is executed": (_without_addresses, "not everything is set"),
