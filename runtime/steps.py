@@ -137,6 +137,7 @@ class ExternCall:
         self._turn = binding.opened.turns[step.model]
         self._moving = tuple(buffer for buffer in (*step.inputs, *step.outputs) if binding.roots[buffer] in binding.movable)
         self._prepared: dict[tuple[int, ...], PreparedCall | None] = {}
+        self._leaving: tuple[int, ...] | None = None
         binding.externs.append(self)  # which closes it, from now on
         if not self._moving:
             self.prepare()
@@ -156,6 +157,8 @@ class ExternCall:
             return self._get()
 
     def _get(self) -> PreparedCall:
+        if self._leaving is not None:
+            self._forget(self._leaving)
         addresses = self._binding.addresses
         key = tuple([addresses[buffer] for buffer in self._moving])
         prepared = self._prepared.get(key)
@@ -191,9 +194,13 @@ class ExternCall:
                 self._forget(next(iter(self._prepared)))
 
     def _forget(self, key: tuple[int, ...]) -> None:
-        prepared = self._prepared.pop(key)
+        """Close what is prepared for some addresses. Where an interrupt ends this half-way, the next call goes on with it."""
+        self._leaving = key
+        prepared = self._prepared.get(key)
         if prepared is not None:
             prepared.close()
+        self._prepared.pop(key, None)
+        self._leaving = None
 
 
 def placed(error: DeviceError, binding: Binding, index: int) -> DeviceError:
