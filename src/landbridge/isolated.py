@@ -35,6 +35,8 @@ ISOLATE = "LANDBRIDGE_ISOLATE"
 SILENCE_S = 300.0
 """Seconds without a word from a child after which it counts as hung."""
 
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+
 _PR_SET_PDEATHSIG = 1
 
 _in_child = False
@@ -115,11 +117,13 @@ def _be_child(work: Callable[[Send], None], writer: Connection, log: IO[bytes]) 
     try:
         with contextlib.suppress(AttributeError):  # only Linux has it
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        tells = faulthandler.is_enabled()
+        faulthandler.disable()
+        for number in (signal.SIGINT, signal.SIGTERM, *_CRASHES):  # libraries have handlers of their own, which may crash in turn
             signal.signal(number, signal.SIG_DFL)
         os.dup2(log.fileno(), 2)  # what native code says as it dies is no message to a user
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - as long as the process lives
-        if faulthandler.is_enabled():
+        if tells:
             faulthandler.enable(sys.stderr)
         work(writer.send)
     except BaseException as error:  # whatever it is, the parent raises it

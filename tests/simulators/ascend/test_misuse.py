@@ -197,19 +197,19 @@ def _(acl: Acl) -> None:
 
 @breaks("no unloading of a model that runs", "aclmdlUnload: a model must not be unloaded while it runs")
 def _(acl: Acl) -> None:
-    model, done = acl.load(slow_model()), threading.Event()
-    assert acl.lib.sim_speed(b"execute", 0.3, 0) == 0
+    model, about_to = acl.load(slow_model()), threading.Event()
+    assert acl.lib.sim_speed(b"execute", 1.5, 0) == 0
 
     def work() -> None:
         acl("aclrtSetDevice", 0)
+        about_to.set()
         execute(acl, model, (640_000, 640_000))
-        done.set()
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not done.is_set() and acl.code("aclmdlUnload", model) == 0:
-        model = acl.load(slow_model())
-        time.sleep(0.01)
+    about_to.wait()
+    time.sleep(0.5)  # it runs by now, and for another second
+    acl.code("aclmdlUnload", model)
     thread.join()
 
 

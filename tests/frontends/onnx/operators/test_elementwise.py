@@ -16,10 +16,10 @@ def case(name: str, operator: str, *inputs: Any, **attributes: Any) -> One:
 
 def test_shifts_of_every_type_by_anything() -> None:
     cases = []
-    for dtype in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64):
-        info, bits = np.iinfo(dtype), np.dtype(dtype).itemsize * 8
-        numbers = np.array([info.min, info.max, 1, 5, 100], dtype)[:, None]
-        by = np.array([0, 1, bits - 1, bits, bits + 1, *([-1] if info.min < 0 else [])], dtype)
+    for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
+        bits = np.dtype(dtype).itemsize * 8
+        numbers = np.array([0, np.iinfo(dtype).max, 1, 5, 100], dtype)[:, None]
+        by = np.array([0, 1, bits - 1, bits, bits + 1], dtype)
         cases += [case(f"{np.dtype(dtype)}_{way}", "BitShift", numbers, by, direction=way) for way in ("LEFT", "RIGHT")]
     check(cases)
 
