@@ -17,7 +17,7 @@ from landbridge.runtime.artifact import to_bytes
 from landbridge.runtime.errors import DeviceError, InputError
 from support.counts import Counts, counts
 from support.graph_shapes import SHAPES
-from support.sessions import Toys, image
+from support.sessions import Toys, forget_calls, image
 
 SLACK = {"blocks": 64, "heap": 8192}
 """For caches of the interpreter; one block or 8 bytes a time would be more than ten times that."""
@@ -53,10 +53,7 @@ def test_runs_leak_nothing(toys: Toys, shape: str) -> None:
 
         def job() -> None:
             session(x)
-            for vendor in toys.values():
-                vendor.entered.clear()
-                for driver in vendor.drivers:
-                    driver.calls.clear()
+            forget_calls(toys)
 
         job()
         handles = [(len(driver.memory.blocks), driver.prepared) for vendor in toys.values() for driver in vendor.drivers]

@@ -21,7 +21,7 @@ from landbridge.runtime.leases import Lease
 from landbridge.runtime.session import Session
 from support.counts import counts
 from support.graph_shapes import SHAPES
-from support.sessions import Toys, image
+from support.sessions import Toys, forget_calls, image
 
 SHAPES_OF_ALL_KINDS = ("host code", "a model between segments", "two devices", "a device in the host's memory")
 
@@ -156,10 +156,7 @@ def test_a_hundred_thousand_runs_gain_nothing(toys: Toys) -> None:
 
         def job() -> None:
             session(x)
-            for vendor in toys.values():
-                vendor.entered.clear()
-                for driver in vendor.drivers:
-                    driver.calls.clear()
+            forget_calls(toys)
 
         found = gained(job, 100_000)
     print(f"gained by 100,000 runs: {found}")  # noqa: T201 - a figure
