@@ -117,14 +117,11 @@ def _be_child(work: Callable[[Send], None], writer: Connection, log: IO[bytes]) 
     try:
         with contextlib.suppress(AttributeError):  # only Linux has it
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        tells = faulthandler.is_enabled()
-        faulthandler.disable()
-        for number in (signal.SIGINT, signal.SIGTERM, *_CRASHES):  # libraries have handlers of their own, which may crash in turn
+        faulthandler.disable()  # its handler, as any, may itself crash: on a small stack of its own, and the death would be told as another
+        for number in (signal.SIGINT, signal.SIGTERM, *_CRASHES):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(log.fileno(), 2)  # what native code says as it dies is no message to a user
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - as long as the process lives
-        if tells:
-            faulthandler.enable(sys.stderr)
         work(writer.send)
     except BaseException as error:  # whatever it is, the parent raises it
         _send_error(writer, error)
