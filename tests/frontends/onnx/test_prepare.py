@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,3 +133,12 @@ def test_what_subgraphs_read_from_outside_is_found() -> None:
     graph = prepared(small_model([choose], inputs, {"y": ("float32", (2,))}, {"w": np.ones(2, np.float32)}))
     assert graph.nodes[0].captured == ("x", "w")
     assert graph.nodes[0].reads == ("c", "x", "w")
+
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+
+@pytest.mark.parametrize("path", sorted(LIGHT.glob("light_*.onnx")), ids=lambda path: path.stem)
+def test_models_of_the_oldest_format_keep_the_types_of_their_weights(path: Path) -> None:
+    """In the oldest format each weight is an input as well; without the inputs, inference must still know their types."""
+    assert prepare(onnx.load(path), path.stem).nodes

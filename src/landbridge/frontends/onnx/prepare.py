@@ -40,6 +40,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
         proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
     _constants_to_initializers(proto.graph)
     _drop_default_inputs(proto.graph)
+    proto.ir_version = max(proto.ir_version, 4)  # in older ones each initializer is an input too: inference knows the types of no others
     dims = _name_dims(proto.graph, shapes or {}, title)
     given, proto = proto, infer_shapes(proto, title)
     expanded = expand(proto)
