@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import landbridge as lb
 from landbridge.frontends.onnx.prepare import prepare
@@ -43,7 +44,7 @@ def test_types_that_native_code_lacks_leave_it_to_the_fallback() -> None:
     assert [n.op_type for n in prepare(model, "m").model.graph.node] == ["CastLike"]
 
 
-def test_an_input_left_out_between_others_leaves_it_to_the_fallback() -> None:
+def test_an_input_left_out_between_others_is_none_for_the_function() -> None:
     shape = [1, 2, 3, 4]
     names = ("q", "k", "v", "pk", "pv")
     made = helper.make_node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "ok", "ov"], name="attention")
@@ -54,7 +55,27 @@ def test_an_input_left_out_between_others_leaves_it_to_the_fallback() -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
-    assert [n.domain for n in prepare(model, "m").model.graph.node] == [""]
+    program = lb.from_onnx(model)
+    assert not program.fallbacks
+    feeds = {name: _random.standard_normal(shape).astype(np.float32) for name in names}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_a_function_with_a_loop_inside_is_native_where_its_steps_are_known() -> None:
+    shape = {"q": [2, 3, 8], "k": [2, 3, 8], "v": [2, 3, 8]}
+    made = helper.make_node("LinearAttention", list(shape), ["y", "state"], name="attention", q_num_heads=2, kv_num_heads=2)
+    graph = helper.make_graph(
+        [made],
+        "m",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, extents) for name, extents in shape.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3, 8])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 27)], ir_version=13)
+    program = lb.from_onnx(model)
+    assert not program.fallbacks
+    feeds = {name: _random.standard_normal(extents).astype(np.float32) for name, extents in shape.items()}
+    expected = ReferenceEvaluator(model).run(None, feeds)
+    np.testing.assert_allclose(run_program(program, feeds)["y"], expected[0], rtol=1e-4, atol=1e-5)
 
 
 def test_operators_inside_of_a_loop_stay_as_they_are() -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import onnx
 import onnx.inliner
 
-from landbridge.frontends.onnx.graph import DOMAINS, DTYPES, NARROW_DTYPES, NATIVE_DTYPES, ValueType, value_type
+from landbridge.frontends.onnx.graph import DOMAINS, NARROW_DTYPES, NATIVE_DTYPES, ValueType, declared_types
 
 EXPANDED = (
     "Attention",
     "CastLike",
     "CausalConvWithState",
     "LayerNormalization",
+    "LinearAttention",
     "NegativeLogLikelihoodLoss",
     "RMSNormalization",
     "RotaryEmbedding",
@@ -26,12 +27,16 @@ EXPANDED = (
     "SwiGLU",
     "Swish",
 )
-"""The operators that are replaced. Others with functions are native as they are, or their functions have loops."""
+"""The operators that are replaced. Others with functions are native as they are, or their functions have loops that stay."""
+
+_PREVIEW = "ai.onnx.preview"
+_EXPANDED_PREVIEW = ("FlexAttention",)
+"""Those of operators that ONNX has for trial."""
 
 _NORMALIZATIONS = ("LayerNormalization", "RMSNormalization")
 
 _KEPT = "landbridge.kept"
-"""The domain that nodes have while others of their operator are replaced."""
+"""What precedes the domain of nodes while others of their operator are replaced."""
 
 
 def expand(proto: Any) -> Any:
@@ -39,29 +44,28 @@ def expand(proto: Any) -> Any:
 
     The result has constant nodes, and its inner values have no types.
     """
-    types = _types(proto.graph)
+    types = declared_types(proto.graph)
     if not any(_is_candidate(node) and _is_chosen(node, types) for node in proto.graph.node):
         return proto
     source = onnx.ModelProto()
     source.CopyFrom(proto)
-    _declare_initializers(source.graph)
+    _declare(source.graph)
     for node in source.graph.node:
         if _is_candidate(node) and _is_chosen(node, types):
             _write_defaults(node)
         elif _is_candidate(node):
-            node.domain = _KEPT
+            node.domain = _KEPT + node.domain
         for inner in _inner_nodes(node):  # values there have no types here
             if _is_candidate(inner):
-                inner.domain = _KEPT
-    functions = [("", name) for name in EXPANDED]
+                inner.domain = _KEPT + inner.domain
+    functions = [*(("", name) for name in EXPANDED), *((_PREVIEW, name) for name in _EXPANDED_PREVIEW)]
     try:
         result = onnx.inliner.inline_selected_functions(source, functions, exclude=False, inline_schema_functions=True)
     except RuntimeError:  # a type is not known that a function depends on: all of them stay as they are
         return proto
     for node in result.graph.node:
         for kept in (node, *_inner_nodes(node)):
-            if kept.domain == _KEPT:
-                kept.domain = ""
+            kept.domain = kept.domain.removeprefix(_KEPT)
     del result.graph.value_info[:]
     return result
 
@@ -75,29 +79,26 @@ def _inner_nodes(node: Any) -> Iterator[Any]:
                 yield from _inner_nodes(inner)
 
 
-def _types(graph: Any) -> dict[str, ValueType]:
-    constants = {tensor.name: ValueType(DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)) for tensor in graph.initializer}
-    return {**constants, **{info.name: value_type(info.type) for info in (*graph.value_info, *graph.output, *graph.input)}}
-
-
 def _is_candidate(node: Any) -> bool:
-    return node.op_type in EXPANDED and node.domain in DOMAINS
+    expanded = EXPANDED if node.domain in DOMAINS else _EXPANDED_PREVIEW if node.domain == _PREVIEW else ()
+    return node.op_type in expanded
 
 
 def _is_chosen(node: Any, types: Mapping[str, ValueType]) -> bool:
-    """Return whether the function makes an operator native: its types are native, no input in between is left out, TVM has no better."""
-    found = [types.get(name, ValueType()) for name in (*node.input, *(name for name in node.output if name))]
+    """Return whether the function makes an operator native: its types are native, TVM has no better."""
+    found = [types.get(name, ValueType()) for name in (*node.input, *node.output) if name]
     if not all(value.tensor and value.dtype in NATIVE_DTYPES | NARROW_DTYPES for value in found):
         return False
     if node.op_type in _NORMALIZATIONS:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         last = (-1,) if found[0].shape is None else (-1, len(found[0].shape) - 1)
-        return len(found) > len(node.input) + 1 or ("axis" in attributes and attributes["axis"].i not in last)
+        return sum(map(bool, node.output)) > 1 or ("axis" in attributes and attributes["axis"].i not in last)
     return True
 
 
-def _declare_initializers(graph: Any) -> None:
-    """Give the types of constants where the inliner looks for them."""
+def _declare(graph: Any) -> None:
+    """Give the types of constants where the inliner looks for them, and one to inputs that are left out, which it asks for, too."""
+    graph.value_info.append(onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, None))
     for tensor in graph.initializer:
         graph.value_info.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
 
@@ -105,6 +106,7 @@ def _declare_initializers(graph: Any) -> None:
 def _write_defaults(node: Any) -> None:
     """Write down the attributes that are left out, which the inliner would not fill in."""
     given = {attribute.name for attribute in node.attribute}
-    for name, attribute in onnx.defs.get_schema(node.op_type).attributes.items():
+    domain = "" if node.domain in DOMAINS else node.domain
+    for name, attribute in onnx.defs.get_schema(node.op_type, domain=domain).attributes.items():
         if name not in given and attribute.default_value.type:
             node.attribute.append(attribute.default_value)

@@ -188,11 +188,7 @@ class OnnxGraph:
     @cached_property
     def types(self) -> dict[str, ValueType]:
         """What shape inference found of each value; an unlisted value is unknown."""
-        graph = self.model.graph
-        found = {tensor.name: ValueType(DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)) for tensor in graph.initializer}
-        for info in (*graph.value_info, *graph.output, *graph.input):
-            found[info.name] = value_type(info.type, self.dims)
-        return {**found, **self._types}
+        return {**declared_types(self.model.graph, self.dims), **self._types}
 
     def type_of(self, value: str) -> ValueType:
         """Return what is known of ``value``."""
@@ -271,6 +267,12 @@ def _free_values(graph: Any) -> list[str]:
         bound.update(node.output)
     free.extend(value.name for value in graph.output if value.name not in bound)
     return free
+
+
+def declared_types(graph: Any, dims: Sequence[str] | Mapping[str, Any] = ()) -> dict[str, ValueType]:
+    """Return what a `GraphProto` says of its values; symbolic extents that are not in ``dims`` are unknown."""
+    constants = {tensor.name: ValueType(DTYPES.get(tensor.data_type, ""), tuple(tensor.dims)) for tensor in graph.initializer}
+    return {**constants, **{info.name: value_type(info.type, dims) for info in (*graph.value_info, *graph.output, *graph.input)}}
 
 
 def value_type(proto: Any, dims: Sequence[str] | Mapping[str, Any] = ()) -> ValueType:

@@ -1,8 +1,8 @@
 """Bring an ONNX model into the form that the front end works on.
 
 Model-local functions are inlined, ``Constant`` nodes and sparse weights become initialisers, inputs that are only defaults for
-initialisers disappear, symbolic dimensions get identifiers for names and the shapes that the caller fixes, and shape inference
-has run. Names of values and nodes stay the user's.
+initialisers disappear, control flow whose way is known becomes the operators on it, symbolic dimensions get identifiers for names and
+the shapes that the caller fixes, and shape inference has run. Names of values and nodes stay the user's.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from onnx import numpy_helper
 from landbridge.frontends.onnx.expand import expand
 from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name, value_type
 from landbridge.frontends.onnx.infer_backward import infer_backward
+from landbridge.frontends.onnx.unroll import unroll
 from landbridge.frontends.onnx.validate import check_types
 from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]
+
+_ROUNDS = 4
+"""How deep control flow may be nested, or functions in it, for all of it to be replaced."""
 
 
 def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
@@ -43,10 +47,12 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     proto.ir_version = max(proto.ir_version, 4)  # in older ones each initializer is an input too: inference knows the types of no others
     dims = _name_dims(proto.graph, shapes or {}, title)
     given, proto = proto, infer_shapes(proto, title)
-    expanded = expand(proto)
-    if expanded is not proto:
-        _constants_to_initializers(expanded.graph)
-        proto = infer_shapes(expanded, title)
+    for _ in range(_ROUNDS):
+        simpler = expand(unroll(proto))
+        if simpler is proto:
+            break
+        _constants_to_initializers(simpler.graph)
+        proto = infer_shapes(simpler, title)
     infer_backward(proto)
     graph = OnnxGraph(proto, title, dims)
     _check_interface(graph)

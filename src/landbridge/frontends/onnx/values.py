@@ -16,6 +16,7 @@ from tvm import relax, tirx
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.onnx.extract import extract
 from landbridge.frontends.onnx.graph import DOMAINS, NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph, ValueType
+from landbridge.frontends.onnx.known import RANDOM
 from landbridge.frontends.onnx.operators.narrow import widened
 from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, evaluate, is_static, shape_extents
 from landbridge.ir.body import Binding, infer_type, is_constant
@@ -27,10 +28,6 @@ _NO_NUMBERS = "void"
 
 MAX_FOLDED = 65536
 """The most elements that an operator on constants may read for its result to be worked out at once."""
-
-
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout")
-"""Operators that may give another result each time."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ class Values:
 
     def fold(self, node: Node) -> bool:
         """Work out a node on constants; return whether that was possible."""
-        if node.proto.domain not in DOMAINS or node.captured or node.proto.op_type in _RANDOM:
+        if node.proto.domain not in DOMAINS or node.captured or node.proto.op_type in RANDOM:
             return False
         if not all(self.is_constant(name) for name in node.reads):
             return False
