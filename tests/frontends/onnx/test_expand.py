@@ -63,7 +63,9 @@ def test_an_input_left_out_between_others_is_none_for_the_function() -> None:
 
 def test_a_function_with_a_loop_inside_is_native_where_its_steps_are_known() -> None:
     shape = {"q": [2, 3, 8], "k": [2, 3, 8], "v": [2, 3, 8]}
-    made = helper.make_node("LinearAttention", list(shape), ["y", "state"], name="attention", q_num_heads=2, kv_num_heads=2)
+    made = helper.make_node(
+        "LinearAttention", list(shape), ["y", "state"], name="attention", q_num_heads=2, kv_num_heads=2, update_rule="linear"
+    )
     graph = helper.make_graph(
         [made],
         "m",
@@ -78,7 +80,7 @@ def test_a_function_with_a_loop_inside_is_native_where_its_steps_are_known() -> 
     np.testing.assert_allclose(run_program(program, feeds)["y"], expected[0], rtol=1e-4, atol=1e-5)
 
 
-def test_operators_inside_of_a_loop_stay_as_they_are() -> None:
+def test_operators_inside_of_a_loop_that_stays_are_as_they_were() -> None:
     scalar: list[int] = []
     body = helper.make_graph(
         [node("Identity", "c", "c_out"), node("CastLike", "i x", "s")],
@@ -89,13 +91,17 @@ def test_operators_inside_of_a_loop_stay_as_they_are() -> None:
     graph = helper.make_graph(
         [node("CastLike", "d x", "x2"), helper.make_node("Loop", ["n", "go"], ["y"], name="loop", body=body)],
         "m",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2]), helper.make_tensor_value_info("d", TensorProto.DOUBLE, [2])],
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [2]),
+            helper.make_tensor_value_info("d", TensorProto.DOUBLE, [2]),
+            helper.make_tensor_value_info("n", TensorProto.INT64, scalar),
+        ],
         [helper.make_tensor_value_info("x2", TensorProto.FLOAT, [2]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
-        [numpy_helper.from_array(np.array(3, np.int64), "n"), numpy_helper.from_array(np.array(True), "go")],
+        [numpy_helper.from_array(np.array(True), "go")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     cast, loop = prepare(model, "m").model.graph.node
     assert (cast.op_type, [n.op_type for n in loop.attribute[0].g.node]) == ("Cast", ["Identity", "CastLike"])
     program = lb.from_onnx(model)
-    feeds: Feeds = {"x": np.zeros(2, np.float32), "d": np.ones(2, np.float64)}
+    feeds: Feeds = {"x": np.zeros(2, np.float32), "d": np.ones(2, np.float64), "n": np.array(3, np.int64)}
     np.testing.assert_array_equal(run_program(program, feeds)["y"], [0, 1, 2])

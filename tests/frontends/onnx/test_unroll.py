@@ -64,14 +64,14 @@ def test_a_branch_of_a_known_condition_is_native(condition: bool) -> None:
 SIZES = {
     "a part of the shape": [node("Shape", "x", "s", start=1), node("Squeeze", "s", "s0")],
     "an extent": [node("Shape", "x", "s"), node("Gather", "s last", "s0")],
-    "a size": [node("Slice", "x zero first", "part"), node("Size", "part", "s0")],
+    "a size": [node("Shape", "x", "s"), node("Size", "s", "s0")],
 }
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_condition_that_follows_from_a_shape_is_known(size: str) -> None:
     before = [*SIZES[size], node("Greater", "s0 least", "c")]
-    constants = {"least": np.array(1, np.int64), "last": np.array(-1, np.int64), "zero": np.array([0]), "first": np.array([1])}
+    constants = {"least": np.array(1, np.int64), "last": np.array(-1, np.int64)}
     model = branches("c", before=before, constants=constants)
     assert "If" not in operators(model)
     assert_native(model)

@@ -42,10 +42,11 @@ _KEPT = "landbridge.kept"
 def expand(proto: Any) -> Any:
     """Return a model whose types are inferred with operators replaced by their functions, or ``proto`` itself, changed in nothing.
 
-    The result has constant nodes, and its inner values have no types.
+    The result has constant nodes, and its inner values have no types. What is inside of the functions is left for another time.
     """
     types = declared_types(proto.graph)
-    if not any(_is_candidate(node) and _is_chosen(node, types) for node in proto.graph.node):
+    chosen = [node for node in proto.graph.node if _is_candidate(node) and _is_chosen(node, types)]
+    if not chosen:
         return proto
     source = onnx.ModelProto()
     source.CopyFrom(proto)
@@ -58,16 +59,22 @@ def expand(proto: Any) -> Any:
         for inner in _inner_nodes(node):  # values there have no types here
             if _is_candidate(inner):
                 inner.domain = _KEPT + inner.domain
-    functions = [*(("", name) for name in EXPANDED), *((_PREVIEW, name) for name in _EXPANDED_PREVIEW)]
-    try:
-        result = onnx.inliner.inline_selected_functions(source, functions, exclude=False, inline_schema_functions=True)
-    except RuntimeError:  # a type is not known that a function depends on: all of them stay as they are
-        return proto
-    for node in result.graph.node:
-        for kept in (node, *_inner_nodes(node)):
-            kept.domain = kept.domain.removeprefix(_KEPT)
-    del result.graph.value_info[:]
-    return result
+    functions = list(dict.fromkeys((_domain(node), str(node.op_type)) for node in chosen))
+    for attempt in (functions, *([function] for function in functions)):  # one inside another's has values of no known type yet
+        try:
+            result = onnx.inliner.inline_selected_functions(source, attempt, exclude=False, inline_schema_functions=True)
+        except RuntimeError:  # a type is not known that a function depends on
+            continue
+        for node in result.graph.node:
+            for kept in (node, *_inner_nodes(node)):
+                kept.domain = kept.domain.removeprefix(_KEPT)
+        del result.graph.value_info[:]
+        return result
+    return proto
+
+
+def _domain(node: Any) -> str:
+    return "" if node.domain in DOMAINS else str(node.domain)
 
 
 def _inner_nodes(node: Any) -> Iterator[Any]:
@@ -86,8 +93,9 @@ def _is_candidate(node: Any) -> bool:
 
 def _is_chosen(node: Any, types: Mapping[str, ValueType]) -> bool:
     """Return whether the function makes an operator native: its types are native, TVM has no better."""
-    found = [types.get(name, ValueType()) for name in (*node.input, *node.output) if name]
-    if not all(value.tensor and value.dtype in NATIVE_DTYPES | NARROW_DTYPES for value in found):
+    found = [types.get(name, ValueType()) for name in node.input if name]
+    made = [types[name] for name in node.output if name in types]
+    if not all(value.tensor and value.dtype in NATIVE_DTYPES | NARROW_DTYPES for value in (*found, *made)):
         return False
     if node.op_type in _NORMALIZATIONS:
         attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -106,7 +114,6 @@ def _declare(graph: Any) -> None:
 def _write_defaults(node: Any) -> None:
     """Write down the attributes that are left out, which the inliner would not fill in."""
     given = {attribute.name for attribute in node.attribute}
-    domain = "" if node.domain in DOMAINS else node.domain
-    for name, attribute in onnx.defs.get_schema(node.op_type, domain=domain).attributes.items():
+    for name, attribute in onnx.defs.get_schema(node.op_type, domain=_domain(node)).attributes.items():
         if name not in given and attribute.default_value.type:
             node.attribute.append(attribute.default_value)

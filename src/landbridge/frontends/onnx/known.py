@@ -94,7 +94,11 @@ class Known:
             return np.asarray(numpy_helper.to_array(tensor)) if small else None
         node = self._producer.get(name)
         extents = None if node is None or node.domain not in DOMAINS else self._extents(node)
-        return np.array(extents, np.int64) if extents is not None and all(isinstance(e, int) for e in np.ravel(np.array(extents, object))) else None
+        return (
+            np.array(extents, np.int64)
+            if extents is not None and all(isinstance(e, int) for e in np.ravel(np.array(extents, object)))
+            else None
+        )
 
     def _extents(self, node: Any) -> Any:
         """Return what an operator takes of a tensor's shape, its extents known or not; None where it does no such thing."""

@@ -57,6 +57,7 @@ class Converter:
         self._opset = opset
         self._dims = tuple(dims)
         self._scout = scout
+        self._converted: dict[Any, tuple[list[Any], Converted]] = {}
 
     def convert(
         self, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str, walk_on: Callable[[], None]
@@ -73,9 +74,19 @@ class Converter:
             Declined: it cannot be native.
         """
         key = (self._opset, *_key(node, arguments, results))
+        params = _variables(arguments)
+        like = (key, refused, tuple(params.index(value) if isinstance(value, relax.Var) else None for value in arguments))
+        if like in self._converted:
+            return _with_arguments(*self._converted[like], params)
         danger = self._scout.danger(key, walk_on)
         if danger:
             raise Declined(danger)
+        converted = self._convert(node, arguments, results, refused, key)
+        if not any(is_constant(value) and not _is_small(value) for value in arguments):
+            self._converted[like] = (params, converted)
+        return converted
+
+    def _convert(self, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str, key: Any) -> Converted:
         module, pattern = self._import(node, arguments, results, refused)
         module = _with_static_shapes(module)
         body = _body(module)
@@ -94,7 +105,7 @@ class Converter:
         """Return a module whose main function is the node, and its outputs, None for those that the function returns."""
         importer = ONNXGraphImporter({}, "float32", sanitize=False)
         importer.opset = self._opset
-        params = list(dict.fromkeys(value for value in arguments if isinstance(value, relax.Var)))
+        params = _variables(arguments)
         dims = relax.Var("landbridge_dims", relax.ShapeType(list(self._dims)))
         try:
             with _quiet(), importer.bb.function(MAIN, [*params, dims]):
@@ -141,18 +152,37 @@ def _key(node: Node, arguments: Sequence[Any], results: Sequence[Result]) -> Any
     """Return what decides whether TVM can lower a node: operator, attributes, and types; small constants may be attributes too."""
     found: list[Any] = [
         node.type,
-        *map(str, results),
+        *((bool(name), result.dtype, _type_text(result.type)) for name, result in zip(node.outputs, results, strict=True)),
         *(attribute.SerializeToString(deterministic=True) for attribute in node.proto.attribute),
     ]
     for argument in arguments:
-        small = is_constant(argument) and math.prod(int(extent) for extent in argument.ty.shape) <= MAX_ELEMENTS
-        found.append((str(argument.ty), argument.value.numpy().tobytes()) if small else _type_text(argument))
+        if is_constant(argument):
+            found.append(("constant", _type_text(argument.ty), argument.value.numpy().tobytes() if _is_small(argument) else None))
+        else:
+            found.append(("variable", _type_text(argument.ty)) if isinstance(argument, relax.Var) else str(argument))
     return tuple(found)
 
 
-def _type_text(argument: Any) -> str:
-    has_type = isinstance(argument, relax.Var) or is_constant(argument)
-    return f"{type(argument).__name__} {argument.ty if has_type else argument}"
+def _type_text(relax_type: Any) -> str:
+    """Return a type as text; equal types have equal texts. TVM's own printer takes a hundred times as long."""
+    plain = isinstance(relax_type, relax.TensorType) and isinstance(relax_type.shape, relax.ShapeExpr)
+    return f"{dtype_of(relax_type)}{shape_of(relax_type)}" if plain and relax_type.vdevice is None else str(relax_type)
+
+
+def _is_small(constant: Any) -> bool:
+    return math.prod(int(extent) for extent in constant.ty.shape) <= MAX_ELEMENTS
+
+
+def _variables(arguments: Sequence[Any]) -> list[Any]:
+    """Return the variables among the arguments, each once."""
+    return list(dict.fromkeys(value for value in arguments if isinstance(value, relax.Var)))
+
+
+def _with_arguments(params: Sequence[Any], converted: Converted, given: Sequence[Any]) -> Converted:
+    """Return what another node of the same operator, attributes and types became, of other arguments."""
+    new = dict(zip(params, given, strict=True))
+    bindings = tuple(Binding(binding.var, substitute(binding.value, new)) for binding in converted.bindings)
+    return Converted(bindings, tuple(new.get(output, output) for output in converted.outputs), converted.functions)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from landbridge.runtime.errors import ModelError, UnsupportedError
 
 Shapes = Mapping[str, Sequence[int | str]]
 
-_ROUNDS = 4
+_ROUNDS = 8
 """How deep control flow may be nested, or functions in it, for all of it to be replaced."""
 
 
@@ -48,7 +48,9 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     dims = _name_dims(proto.graph, shapes or {}, title)
     given, proto = proto, infer_shapes(proto, title)
     for _ in range(_ROUNDS):
-        simpler = expand(unroll(proto))
+        simpler = unroll(proto)
+        if simpler is proto:
+            simpler = expand(proto)
         if simpler is proto:
             break
         _constants_to_initializers(simpler.graph)

@@ -36,7 +36,7 @@ def unroll(proto: Any) -> Any:
     """
     if not any(node.op_type in _FLATTEN and node.domain in DOMAINS for node in proto.graph.node):
         return proto
-    writer = _Writer(Known(proto), _opset(proto), set(_names(proto.graph)))
+    writer = _Writer(Known(proto), _opset(proto), set(_names(proto.graph)), MOST_NODES)
     nodes: list[Any] = []
     changed = False
     for node in proto.graph.node:
@@ -61,15 +61,15 @@ class _Writer:
         known: the values of the model.
         opset: the version of ONNX's operators.
         taken: the names that are in use.
-        constants: the tensors that the new operators need.
         left: how many operators may still be added.
+        constants: the tensors that the new operators need.
     """
 
     known: Known
     opset: int
     taken: set[str]
+    left: int
     constants: list[Any] = field(default_factory=list)
-    left: int = MOST_NODES
 
     def flat(self, node: Any) -> list[Any] | None:
         """Return the operators that a node becomes, or None where it is no control flow or its way is not known."""
