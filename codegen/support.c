@@ -1,13 +1,12 @@
-/* The runtime that kernels expect, without TVM's: error text, workspace, threads.
+/* The runtime that kernels expect, without TVM's: error text, workspace, parallel loops (on the threads of threads.c).
  *
  * Kernels reach it through four function pointers (TVM defines them weak and null; these definitions win) and one function.
- * Everything is per library; nothing is started before a kernel asks for threads.
  */
 #define _GNU_SOURCE
 #include "support.h"
+#include "threads.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +52,7 @@ static int run_step(const LbSegment *segment, const LbStep *step, DLTensor *tens
   return step->kernel(NULL, arguments, step->count, &result);
 }
 
-int lb_run(const LbSegment *segment, void **buffers, const int64_t *extents, const int64_t *scalars) {
+static int run_steps(const LbSegment *segment, void **buffers, const int64_t *extents, const int64_t *scalars) {
   DLTensor tensors[segment->num_tensors];
   for (int32_t i = 0; i < segment->num_tensors; ++i) {
     const LbTensor *tensor = &segment->tensors[i];
@@ -70,6 +69,24 @@ int lb_run(const LbSegment *segment, void **buffers, const int64_t *extents, con
     }
   }
   return 0;
+}
+
+static _Thread_local int limit; /* of threads, in lb_limited; 0 is none */
+
+int lb_run(const LbSegment *segment, void **buffers, const int64_t *extents, const int64_t *scalars) {
+  const LbPool *threads = lb_threads();
+  threads->enter(limit);
+  int code = run_steps(segment, buffers, extents, scalars);
+  threads->leave();
+  return code;
+}
+
+/* Call a segment, of whose threads there may be at most so many. */
+LB_EXPORT int lb_limited(int most, LbSegmentFunction *segment, void **buffers, const int64_t *dims) {
+  limit = most;
+  int code = segment(buffers, dims);
+  limit = 0;
+  return code;
 }
 
 /* ---- workspace ----------------------------------------------------------------------------------------------------------- */
@@ -154,7 +171,7 @@ static int release(int device_type, int device_id, void *pointer) {
   return 0;
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------------------------- */
+/* ---- parallel loops ------------------------------------------------------------------------------------------------------ */
 
 typedef struct {
   void *sync;
@@ -163,157 +180,39 @@ typedef struct {
 
 typedef int ParallelTask(int task, ParallelEnv *env, void *data);
 
-enum { MAX_THREADS = 256, SPINS = 4000 };
-
-/* One launch at a time uses the workers; a second caller does its work alone meanwhile. Tasks are claimed one by one, by the caller
- * too: a worker that the system does not let run in time costs nothing, for its task is done by another.
- */
-static struct {
-  pthread_mutex_t owner; /* held by the launch that uses the workers */
-  pthread_mutex_t lock;  /* guards sleeping and waking */
-  pthread_cond_t wake;
-  atomic_uint generation; /* counts launches; workers look for tasks when it changes */
-  _Atomic uint64_t tickets; /* generation, tasks, next task in one word: a late worker claims nothing of a later launch */
-  atomic_int pending;       /* tasks that have not finished */
+/* A loop of this library while it runs: errors are told by the library whose kernel it is, whoever's threads run it. */
+typedef struct {
   ParallelTask *task;
-  ParallelEnv env;
   void *data;
   atomic_int code;
   char text[ERROR_SIZE]; /* of the task that failed first, written by it alone */
-  int threads;           /* workers and the caller; 0 before the first launch */
-} pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+} Loop;
 
-static _Thread_local int inside_task; /* a parallel loop inside a parallel loop runs serially */
-
-static void pause_briefly(void) {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
-static void run_task(int index) {
-  inside_task = 1;
-  int code = pool.task(index, &pool.env, pool.data);
-  inside_task = 0;
+static void run_task(int index, int count, void *context) {
+  Loop *loop = context;
+  ParallelEnv env = {NULL, count};
+  int code = loop->task(index, &env, loop->data);
   int fine = 0;
-  if (code != 0 && atomic_compare_exchange_strong(&pool.code, &fine, code)) memcpy(pool.text, error_text, ERROR_SIZE);
-}
-
-static uint64_t tickets_of(unsigned generation, int tasks) { return (uint64_t)generation << 32 | (uint64_t)tasks << 16; }
-
-/* Run tasks of this launch until none is left to claim. */
-static void run_tasks(unsigned generation) {
-  uint64_t found = atomic_load_explicit(&pool.tickets, memory_order_acquire);
-  while (found >> 32 == generation && (found & 0xffff) < (found >> 16 & 0xffff)) {
-    if (!atomic_compare_exchange_weak(&pool.tickets, &found, found + 1)) continue;
-    run_task((int)(found & 0xffff)); /* the launch waits for it: what it reads stays */
-    atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_release);
-    found = atomic_load_explicit(&pool.tickets, memory_order_acquire);
-  }
-}
-
-static void *work(void *argument) {
-  unsigned seen = (unsigned)(uintptr_t)argument;
-  for (;;) {
-    for (int i = 0; i < SPINS && atomic_load_explicit(&pool.generation, memory_order_acquire) == seen; ++i) pause_briefly();
-    if (atomic_load(&pool.generation) == seen) {
-      pthread_mutex_lock(&pool.lock);
-      while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
-      pthread_mutex_unlock(&pool.lock);
-    }
-    seen = atomic_load(&pool.generation);
-    run_tasks(seen);
-  }
-  return NULL;
-}
-
-static int wanted_threads(void) {
-  const char *text = getenv("LANDBRIDGE_NUM_THREADS");
-  long count = text != NULL ? strtol(text, NULL, 10) : 0;
-  if (count <= 0) {
-    cpu_set_t cpus;
-    count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-  }
-  return count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : (int)count;
-}
-
-/* In the child of a fork there are no workers: it starts its own when it needs them. */
-static void forget_workers(void) {
-  pthread_mutex_init(&pool.owner, NULL);
-  pthread_mutex_init(&pool.lock, NULL);
-  pthread_cond_init(&pool.wake, NULL);
-  atomic_store(&pool.generation, 0);
-  pool.threads = 0;
-}
-
-static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
-
-/* The caller owns the pool. A thread that cannot be started is done without. */
-static void start_workers(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, watch_forks);
-  int wanted = wanted_threads();
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pool.threads = 1;
-  while (pool.threads < wanted) {
-    pthread_t thread;
-    if (pthread_create(&thread, &attributes, work, (void *)(uintptr_t)atomic_load(&pool.generation)) != 0) break;
-    ++pool.threads;
-  }
-  pthread_attr_destroy(&attributes);
-}
-
-static int launch_alone(ParallelTask *task, void *data) {
-  ParallelEnv env = {NULL, 1};
-  return task(0, &env, data);
+  if (code != 0 && atomic_compare_exchange_strong(&loop->code, &fine, code)) memcpy(loop->text, error_text, ERROR_SIZE);
 }
 
 static int launch(ParallelTask *task, void *data, int num_task) {
-  if (inside_task || num_task == 1 || pthread_mutex_trylock(&pool.owner) != 0) return launch_alone(task, data);
-  if (pool.threads == 0) start_workers();
-  if (pool.threads == 1) {
-    pthread_mutex_unlock(&pool.owner);
-    return launch_alone(task, data);
-  }
-  atomic_int arrived = 0;
-  int tasks = num_task <= 0 || num_task > pool.threads ? pool.threads : num_task;
-  pool.env = (ParallelEnv){&arrived, tasks};
-  pool.task = task;
-  pool.data = data;
-  atomic_store(&pool.code, 0);
-  atomic_store(&pool.pending, tasks);
-  pthread_mutex_lock(&pool.lock);
-  unsigned generation = atomic_load(&pool.generation) + 1;
-  atomic_store(&pool.tickets, tickets_of(generation, tasks));
-  atomic_store(&pool.generation, generation);
-  pthread_cond_broadcast(&pool.wake);
-  pthread_mutex_unlock(&pool.lock);
-  run_tasks(generation);
-  for (int spins = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) != 0; ++spins) {
-    if (spins < SPINS) {
-      pause_briefly();
-    } else {
-      sched_yield();
-    }
-  }
-  int code = atomic_load(&pool.code);
-  if (code != 0) memcpy(error_text, pool.text, ERROR_SIZE);
-  pthread_mutex_unlock(&pool.owner);
+  Loop loop;
+  loop.task = task;
+  loop.data = data;
+  atomic_init(&loop.code, 0);
+  lb_threads()->launch(run_task, &loop, num_task);
+  int code = atomic_load(&loop.code);
+  if (code != 0) memcpy(error_text, loop.text, ERROR_SIZE);
   return code;
 }
 
-/* All tasks of a launch wait for each other; `arrived` counts on through all barriers of the launch. */
+/* Tasks may run one after the other: they cannot wait for each other. */
 static int barrier(int task, ParallelEnv *env) {
   (void)task;
   if (env->num_task == 1) return 0;
-  atomic_int *arrived = env->sync;
-  int target = (atomic_fetch_add(arrived, 1) / env->num_task + 1) * env->num_task;
-  while (atomic_load(arrived) < target) sched_yield();
-  return 0;
+  snprintf(error_text, ERROR_SIZE, "RuntimeError: parallel tasks cannot wait for each other here");
+  return -1;
 }
 
 int (*__TVMBackendParallelLaunch)(ParallelTask *, void *, int) = launch;

@@ -65,6 +65,9 @@ typedef struct {
   const int32_t *arguments; /* index of a tensor, or -1 - index of a scalar */
 } LbSegment;
 
+/* What is called from outside: the tensors of a segment, and the extents of its named dimensions. */
+typedef int LbSegmentFunction(void **buffers, const int64_t *dims);
+
 /* Run a segment; return 0, or the code of the kernel that failed, with a text for lb_error. */
 int lb_run(const LbSegment *segment, void **buffers, const int64_t *extents, const int64_t *scalars);
 

@@ -2,7 +2,7 @@
 
 The bytes go to a sealed memory file and are loaded from there, once per digest and process: the dynamic loader takes a path it has
 seen before for the library it loaded then, so a path must never come to mean other bytes. Where the kernel forbids to execute
-memory files, a private directory stands in. Libraries stay loaded until the process ends.
+memory files, a private directory stands in. Libraries stay loaded until the process ends, and all use the threads of the first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,30 @@ class HostLibrary:
         self._error = self.function("lb_error")
         self._error.restype = ctypes.c_char_p
 
+    def use_pool_of(self, first: HostLibrary) -> None:
+        """Run parallel loops on the threads of another library, so that a process has one pool; libraries by hand have no loops."""
+        try:
+            pool, adopt = first._library["lb_pool"], self._library["lb_adopt"]
+        except AttributeError:
+            return
+        pool.restype, adopt.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+        if not adopt(pool()):
+            _LOG.debug("%s has threads of its own: those of %s are older", self.digest, first.digest)
+
+    @property
+    def has_pool(self) -> bool:
+        """Whether other libraries may use its threads."""
+        return hasattr(self._library, "lb_pool")
+
+    def limited(self, symbol: str, threads: int) -> Any:
+        """Return what is called like `function`, and computes on so many threads at most.
+
+        Raises:
+            ArtifactCorrupt: the library has no such function.
+        """
+        function = self.function(symbol)
+        return partial(self._library["lb_limited"], threads, function) if self.has_pool else function
+
     def function(self, symbol: str) -> Any:
         """Return the function ``int symbol(void **buffers, const int64_t *dims)``, which takes ctypes arrays; always the same object.
 
@@ -76,7 +101,11 @@ def load_host_library(data: Blob) -> HostLibrary:
     digest = hashlib.sha256(data).hexdigest()
     with _lock:
         if digest not in _loaded:
-            _loaded[digest] = HostLibrary(_open(data, digest), digest)
+            library = HostLibrary(_open(data, digest), digest)
+            first = next((other for other in _loaded.values() if other.has_pool), None)
+            if first is not None:
+                library.use_pool_of(first)
+            _loaded[digest] = library
         return _loaded[digest]
 
 

@@ -51,15 +51,18 @@ class OpenArtifact:
         constants: for each constant section, its memory.
         simulated: names of the vendors that a simulator stands in for.
         helpers: threads for the steps of a run that do not wait for each other.
+        threads: on how many threads a host segment computes at most; None leaves it to the process.
     """
 
-    def __init__(self, artifact: Artifact, replay: str | Path | None = None) -> None:
+    def __init__(self, artifact: Artifact, replay: str | Path | None = None, threads: int | None = None) -> None:
         """Open nothing yet; `close` gives back whatever `open` got to.
 
         Args:
             artifact: what to open.
             replay: a recording that takes the place of all devices (`landbridge.runtime.replay`).
+            threads: see the attribute.
         """
+        self.threads = threads
         self.artifact = replace(artifact, sections={})
         self.records: Mapping[str, ExternRecord] = {record.symbol: record for record in artifact.externs}
         self.library: HostLibrary | None = None

@@ -68,6 +68,7 @@ def load(
     trust: Any = None,
     leases: int | None = None,
     replay: str | Path | None = None,
+    threads: int | None = None,
 ) -> Session:
     """Return a session on an artifact.
 
@@ -80,11 +81,13 @@ def load(
         leases: how many runs may be under way at once for one set of extents, each with memory of its own, which is allocated when it
             is first needed; by default enough to keep the processors and the offline models busy.
         replay: a folder that `Session.record` wrote, which takes the place of all devices: no vendor's software is needed.
+        threads: on how many threads the host code of one run computes at most; by default as many as ``LANDBRIDGE_NUM_THREADS`` says, else
+            as the process may use processors. All sessions share the threads of the process, and runs at the same time divide them.
 
     Raises:
         ArtifactError: the artifact cannot be used; its subclass says why.
         DeviceError: devices are missing, all of them named, or a vendor refused a model.
-        UsageError: an unknown name in ``simulate``, or ``trust`` is none of these.
+        UsageError: an unknown name in ``simulate``, ``trust`` is none of these, or no thread is left to compute.
 
     Example:
         >>> with lb.load("digits/digits.lbr", simulate=["atlas"]) as session:
@@ -96,7 +99,8 @@ def load(
     artifact = from_bytes(source, trust=wanted) if isinstance(source, bytes | memoryview) else read(source, trust=wanted)
     told = [simulate] if isinstance(simulate, str) else list(simulate)
     from_environment = [name.strip() for name in os.environ.get(SIMULATE, "").split(",")]
-    session = Session(artifact, simulate=[name for name in (*told, *from_environment) if name], leases=leases, replay=replay)
+    vendors = [name for name in (*told, *from_environment) if name]
+    session = Session(artifact, simulate=vendors, leases=leases, replay=replay, threads=threads)
     for label in session._life.opened.labels():
         _LOG.warning(label)
     _LOG.info("loaded '%s', sha256:%s", artifact.name, artifact.digest)
@@ -122,10 +126,18 @@ class Session:
     """
 
     def __init__(
-        self, artifact: Artifact, *, simulate: Iterable[str] = (), leases: int | None = None, replay: str | Path | None = None
+        self,
+        artifact: Artifact,
+        *,
+        simulate: Iterable[str] = (),
+        leases: int | None = None,
+        replay: str | Path | None = None,
+        threads: int | None = None,
     ) -> None:
         """Open everything that the artifact needs; see `load`."""
-        opened = OpenArtifact(artifact, replay)
+        if threads is not None and threads < 1:
+            raise UsageError(f"{threads} threads", hint="give 1 or more")
+        opened = OpenArtifact(artifact, replay, threads)
         symbols = [record.symbol for record in artifact.externs]
         limit = default_limit(symbols, os.cpu_count() or 1) if leases is None else leases
         if limit < 1:

@@ -67,7 +67,8 @@ def _segment(binding: Binding, index: int, step: Segment) -> Call:
     library = binding.opened.library
     if library is None:
         raise ArtifactCorrupt("a segment without a host library", at=f"plan.steps[{index}]")
-    function = library.function(step.symbol)
+    threads = binding.opened.threads
+    function = library.function(step.symbol) if threads is None else library.limited(step.symbol, threads)
     pointers = (ctypes.c_void_p * len(step.buffers))(*(binding.addresses[buffer] for buffer in step.buffers))
     dims = (ctypes.c_int64 * len(step.dims))(*(binding.extents[dim] for dim in step.dims))
     for position, buffer in enumerate(step.buffers):

@@ -35,6 +35,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--stream", action="store_true", help="measure session.stream as well, with as many requests under way")
     parser.add_argument("--reference", metavar="MODEL.onnx", help="let ONNX Runtime, on the CPU, take turns with the artifact")
     parser.add_argument("--write-costs", metavar="COSTS.json", help="add what was measured to a file for 'landbridge report --cost'")
+    options.add_threads(parser)
     options.add_simulate(parser)
 
 
@@ -65,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
     leases = arguments.concurrency if arguments.concurrency > 1 else None
     with (
         options.working(arguments, f"measuring {arguments.artifact}"),
-        load(Path(arguments.artifact), simulate=simulate, leases=leases) as session,
+        load(Path(arguments.artifact), simulate=simulate, leases=leases, threads=arguments.threads) as session,
     ):
         given = inputs.read(session.inputs, arguments)
         other, by = _reference(arguments.reference, given) if arguments.reference else (None, "")

@@ -80,6 +80,16 @@ def add_simulate(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="on how many threads host code computes (default: LANDBRIDGE_NUM_THREADS, else as there are processors)",
+    )
+
+
 def simulated(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the vendors that ``--simulate`` names."""
     return tuple(name.strip() for name in arguments.simulate.split(",") if name.strip())

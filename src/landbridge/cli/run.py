@@ -34,6 +34,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--profile", metavar="TRACE.json", help="run once more and write a trace of it, to be opened in Perfetto")
     parser.add_argument("--record", metavar="DIR", help="run once more and keep what each offline model was given and gave")
     parser.add_argument("--replay", metavar="DIR", help="what --record kept takes the place of all devices and their software")
+    options.add_threads(parser)
     options.add_simulate(parser)
 
 
@@ -45,7 +46,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("--record and --replay", hint="record where the devices, or their simulators, are; replay elsewhere")
     with (
         options.working(arguments, f"running {arguments.artifact}") as progress,
-        load(Path(arguments.artifact), simulate=options.simulated(arguments), replay=arguments.replay) as session,
+        load(
+            Path(arguments.artifact), simulate=options.simulated(arguments), replay=arguments.replay, threads=arguments.threads
+        ) as session,
     ):
         given = inputs.read(session.inputs, arguments)
         elapsed = []
