@@ -171,7 +171,7 @@ def _describe(schedule: Any, block: Any, last: Any) -> Contraction | None:
     end = schedule.get(last)
     if not isinstance(end.body, tirx.BufferStore) or any(int(it.iter_type) != _SPATIAL for it in end.iter_vars):
         return None
-    mapping = _iterators_of_product(end, product, spatial)
+    mapping = iterators_of_product(end, product, spatial)
     if mapping is None:
         return None
     indices = tuple(replaced(index, mapping) for index in end.body.indices)
@@ -179,7 +179,7 @@ def _describe(schedule: Any, block: Any, last: Any) -> Contraction | None:
     return Contraction(schedule, *names, spatial, reduced, step.a, step.b, product, end.body.buffer, indices, value, annotations)
 
 
-def _iterators_of_product(end: Any, product: Any, spatial: Sequence[Any]) -> dict[Any, Any] | None:
+def iterators_of_product(end: Any, product: Any, spatial: Sequence[Any]) -> dict[Any, Any] | None:
     """Return for each iterator of the last step the product's, or None where the two do not go one to one."""
     loads = [load for load in loads_in(end.body.value) if load.source.same_as(product)]
     if not loads or any(not tvm_ffi.structural_equal(load.indices, loads[0].indices) for load in loads):

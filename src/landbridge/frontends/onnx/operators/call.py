@@ -32,6 +32,9 @@ class Declined(Exception):  # it is not an error: it is why a node goes to the f
         self.types = types
 
 
+_INJECTIVE = 2
+"""What TVM's fusion calls a step of which each element of the result comes from one place of what it reads, or a few."""
+
 LATE = "its output's shape is known only when it runs"
 """The reason of a node whose output's extents follow from the data, where the model declares none."""
 
@@ -170,9 +173,16 @@ class Call:
         """Bind an expression, and return its variable."""
         return self.builder.emit(expr)
 
-    def compute(self, function: Callable[..., Any], *arguments: Any, name: str = "") -> Any:
-        """Bind a call of a kernel that a function of TE tensors describes; return its result."""
-        return self.builder.emit_te(function, *arguments, primfunc_name_hint=name or function.__name__.strip("_"))
+    def compute(self, function: Callable[..., Any], *arguments: Any, name: str = "", fuses: bool = False) -> Any:
+        """Bind a call of a kernel that a function of TE tensors describes; return its result.
+
+        Args:
+            fuses: it is an element-wise step, whatever TVM thinks of it: it may become one kernel with such steps before and after it.
+        """
+        attributes = {"op_pattern": _INJECTIVE} if fuses else None
+        return self.builder.emit_te(
+            function, *arguments, primfunc_name_hint=name or function.__name__.strip("_"), primfunc_attrs=attributes
+        )
 
     def delegate(self, operator: str, arguments: Sequence[Any], *, without: Sequence[str] = ()) -> Any:
         """Return what TVM's importer makes of another operator with this node's attributes.

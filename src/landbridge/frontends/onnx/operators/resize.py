@@ -1,7 +1,8 @@
 """``Resize`` and ``Upsample`` in every mode: one axis after the other, each a small sum over neighbours.
 
-For each axis a kernel works out, for each place of the result, which elements it comes from and with which weights; a second one adds them
-up. So scales and regions may be tensors. TVM's own kernels take over where the importer may be asked.
+For each axis tables say, for each place of the result, which elements it comes from and with which weights; a kernel adds them up. The
+tables are constants where everything about the axis is known; else a kernel of their own makes them, so scales and regions may be tensors.
+TVM's own kernels take over for ``nearest`` where the importer may be asked.
 
 Source: https://onnx.ai/onnx/operators/onnx__Resize.html
 """
@@ -9,6 +10,7 @@ Source: https://onnx.ai/onnx/operators/onnx__Resize.html
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +74,33 @@ def _real(value: float) -> Any:
     return tirx.const(value, _WORD)
 
 
+@dataclass(frozen=True)
+class _Words:
+    """How formulas are written: of a kernel, or of arrays that are known.
+
+    Attributes:
+        select: the second where the first holds, else the third.
+        largest: the larger of two.
+    """
+
+    select: Callable[[Any, Any, Any], Any]
+    largest: Callable[[Any, Any], Any]
+
+
+_KERNEL = _Words(
+    lambda condition, yes, no: tirx.Select(condition, _expression(yes), _expression(no)), lambda a, b: tirx.max(a, _expression(b))
+)
+_NUMPY = _Words(np.where, np.maximum)
+
+
+def _expression(value: Any) -> Any:
+    return _real(value) if isinstance(value, float) else value
+
+
 def _resize(call: Call) -> Any:
     if call.text("mode", "nearest") != "nearest" and not call.dtype(0).startswith("float"):
         raise Declined("between whole numbers, ONNX Runtime rounds in a way of its own")
-    if not call.refused:
+    if not call.refused and call.text("mode", "nearest") == "nearest":
         return NotImplemented
     old = call.opset < 11 or call.node.proto.op_type == "Upsample"
     mode = _Mode(
@@ -187,23 +212,7 @@ def _regions(call: Call, named: list[int], rank: int) -> list[Any]:
 def _along(call: Call, data: Any, axis: _Axis, mode: _Mode) -> Any:
     """Return the data with one axis resized."""
     count = _neighbours(axis, mode)
-    scale = axis.scale
-    if scale is None and axis.factor is not None:
-        scale = constant([axis.factor], _WORD)
-    given = ([] if scale is None else [scale]) + ([] if axis.region is None else [axis.region])
-
-    def tables(before: Any, after: Any, *others: Any) -> Any:
-        def body(*buffers: Any) -> None:
-            scale = buffers[0] if scale_given else None
-            region = buffers[int(scale_given)] if axis.region is not None else None
-            _fill(buffers[len(others) :], (before, after), scale, region, mode, count)
-
-        return loops("weights", list(others), [([after, count], "int64"), ([after, count], "float32"), ([after], "bool")], body)
-
-    scale_given = scale is not None
-    sizes = relax.ShapeExpr([axis.before, axis.after])
-    made = call.compute(lambda sizes, *others: tables(sizes[0], sizes[1], *others), sizes, *given, name="resize_weights")
-    parts = [call.emit(relax.TupleGetItem(made, index)) for index in range(3)]
+    parts = _known_tables(axis, mode, count) or _tables(call, axis, mode, count)
     shape = [*extents_of(data)[: axis.axis], axis.after, *extents_of(data)[axis.axis + 1 :]]
 
     def kernel(data: Any, places: Any, weights: Any, inside: Any, shape: list[Any]) -> Any:
@@ -225,7 +234,55 @@ def _along(call: Call, data: Any, axis: _Axis, mode: _Mode) -> Any:
 
         return te.compute(shape, element, name="resized")
 
-    return call.compute(kernel, data, *parts, relax.ShapeExpr(shape), name="resize")
+    return call.compute(kernel, data, *parts, relax.ShapeExpr(shape), name="resize", fuses=True)
+
+
+def _tables(call: Call, axis: _Axis, mode: _Mode, count: int) -> list[Any]:
+    """Return the tables of an axis from a kernel that works them out when it runs."""
+    scale = axis.scale
+    if scale is None and axis.factor is not None:
+        scale = constant([axis.factor], _WORD)
+    given = ([] if scale is None else [scale]) + ([] if axis.region is None else [axis.region])
+
+    def tables(sizes: Any, *others: Any) -> Any:
+        before, after = sizes
+
+        def body(*buffers: Any) -> None:
+            by = buffers[0] if scale is not None else None
+            region = buffers[int(scale is not None)] if axis.region is not None else None
+            _fill(buffers[len(others) :], (before, after), by, region, mode, count)
+
+        return loops("weights", list(others), [([after, count], "int64"), ([after, count], "float32"), ([after], "bool")], body)
+
+    made = call.compute(tables, relax.ShapeExpr([axis.before, axis.after]), *given, name="resize_weights")
+    return [call.emit(relax.TupleGetItem(made, index)) for index in range(3)]
+
+
+def _known_tables(axis: _Axis, mode: _Mode, count: int) -> list[Any] | None:
+    """Return the tables of an axis as constants, or None where not everything about it is known."""
+    if axis.region is not None or not (isinstance(axis.before, int) and isinstance(axis.after, int)):
+        return None
+    if axis.scale is not None and axis.factor is None:
+        return None
+    wide, whole = np.float64(axis.before), np.float64(axis.after)
+    factor = np.float64(np.float32(axis.factor)) if axis.scale is not None else axis.factor  # a given scale is a float32
+    by = whole / wide if factor is None else np.float64(factor)
+    j = np.arange(axis.after, dtype=_WORD)
+    x = np.broadcast_to(_origin(j, (wide, whole), by, None, mode, _NUMPY), j.shape)
+    floor = np.floor(x).astype("int64")
+    if mode.kernel == "nearest":
+        places, weights = _nearest(x, floor, mode.nearest, _NUMPY)[:, None], np.ones((axis.after, 1))
+    else:
+        places = floor[:, None] - (count // 2 - 1) + np.arange(count)
+        smooth = np.minimum(by, 1.0) if mode.antialias else 1.0
+        weights = _weight(np.abs(places - x[:, None]) * smooth, mode, _NUMPY)
+        if mode.outside:
+            weights = np.where((places >= 0) & (places < axis.before), weights, 0.0)
+        if mode.outside or mode.antialias:
+            total = weights.sum(-1, keepdims=True)
+            weights = weights / np.where(total == 0, 1.0, total)
+    inside = (x >= 0) & (x <= wide - 1)
+    return [constant(np.clip(places, 0, axis.before - 1), "int64"), constant(weights, "float32"), constant(inside, "bool")]
 
 
 def _neighbours(axis: _Axis, mode: _Mode) -> int:
@@ -254,17 +311,17 @@ def _fill(results: Any, sizes: tuple[Any, Any], scale: Any, region: Any, mode: _
         check(tirx.floor(exact).astype("int64") == after, "the scale does not give the size that the model declares")
     smooth = tirx.min(by, _real(1)) if mode.antialias else _real(1)
     with ib.serial(0, after) as j:
-        x = variable(_WORD, _origin(j.astype(_WORD), (wide, whole), by, region, mode))
+        x = variable(_WORD, _origin(j.astype(_WORD), (wide, whole), by, region, mode, _KERNEL))
         inside[j] = tirx.all(x[0] >= 0.0, x[0] <= wide - 1.0)
         floor = variable("int64", tirx.floor(x[0]).astype("int64"))
         if mode.kernel == "nearest":
-            places[j, 0] = tirx.max(tirx.min(_nearest(x[0], floor[0], mode.nearest), before - 1), tirx.const(0, "int64"))
+            places[j, 0] = tirx.max(tirx.min(_nearest(x[0], floor[0], mode.nearest, _KERNEL), before - 1), tirx.const(0, "int64"))
             weights[j, 0] = tirx.const(1, "float32")
         else:
             total = variable(_WORD, _real(0))
             with ib.serial(0, count) as k:
                 place = floor[0] - (count // 2 - 1) + k.astype("int64")
-                value = _weight(tirx.abs(place.astype(_WORD) - x[0]) * smooth, mode)
+                value = _weight(tirx.abs(place.astype(_WORD) - x[0]) * smooth, mode, _KERNEL)
                 if mode.outside:
                     value = tirx.Select(tirx.all(place >= 0, place < before), value, _real(0))
                 weights[j, k] = value.astype("float32")
@@ -275,50 +332,50 @@ def _fill(results: Any, sizes: tuple[Any, Any], scale: Any, region: Any, mode: _
                     weights[j, k] = (weights[j, k].astype(_WORD) / tirx.Select(total[0] == 0.0, _real(1), total[0])).astype("float32")
 
 
-def _origin(place: Any, sizes: tuple[Any, Any], by: Any, region: Any, mode: _Mode) -> Any:
+def _origin(place: Any, sizes: tuple[Any, Any], by: Any, region: Any, mode: _Mode, words: _Words) -> Any:
     """Return where a place of the result stands in the input."""
     before, after = sizes
     length = by * before
-    span = tirx.Select(length == 1.0, _real(1), length - 1.0)
+    span = words.select(length == 1.0, 1.0, length - 1.0)
     centre = (place + 0.5) / by - 0.5
     if mode.coordinates == "asymmetric":
         return place / by
     if mode.coordinates == "align_corners":
-        return tirx.Select(length == 1.0, _real(0), place * (before - 1.0) / span)
+        return words.select(length == 1.0, 0.0, place * (before - 1.0) / span)
     if mode.coordinates == "pytorch_half_pixel":
-        return tirx.Select(length == 1.0, _real(-0.5), centre)
+        return words.select(length == 1.0, -0.5, centre)
     if mode.coordinates == "half_pixel_symmetric":
         return before / 2.0 * (1.0 - after / length) + centre
     if mode.coordinates == "tf_crop_and_resize":
         start, end = (region[side].astype(_WORD) for side in (0, 1))
         width = (end - start) * (before - 1.0)
-        return tirx.Select(length == 1.0, width / 2.0, place * width / span) + start * (before - 1.0)
+        return words.select(length == 1.0, width / 2.0, place * width / span) + start * (before - 1.0)
     if mode.coordinates == "half_pixel":
         return centre
     raise Declined(f"its coordinates '{mode.coordinates}'")
 
 
-def _nearest(x: Any, floor: Any, mode: str) -> Any:
+def _nearest(x: Any, floor: Any, mode: str, words: _Words) -> Any:
     part = x - floor.astype(_WORD)
     up = {
-        "floor": tirx.const(False, "bool"),
+        "floor": part < 0.0,  # never
         "ceil": part > 0.0,
         "round_prefer_floor": part > 0.5,
         "round_prefer_ceil": part >= 0.5,
     }.get(mode)
     if up is None:
         raise Declined(f"its nearest_mode '{mode}'")
-    return tirx.Select(up, floor + 1, floor)
+    return words.select(up, floor + 1, floor)
 
 
-def _weight(distance: Any, mode: _Mode) -> Any:
+def _weight(distance: Any, mode: _Mode, words: _Words) -> Any:
     """Return the weight of a neighbour at a distance."""
     if mode.kernel == "linear":
-        return tirx.max(1.0 - distance, _real(0))
-    a, x = _real(mode.cubic), distance
+        return words.largest(1.0 - distance, 0.0)
+    a, x = mode.cubic, distance
     near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     far = ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
-    return tirx.Select(x <= 1.0, near, tirx.Select(x < 2.0, far, _real(0)))
+    return words.select(x <= 1.0, near, words.select(x < 2.0, far, 0.0))
 
 
 OPERATORS: dict[str, Rule] = {"Resize": _resize, "Upsample": _resize}
