@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal # a process a core; PYTEST="python -m pytest" for one
 
 .PHONY: help setup demo test test-long test-models lint docs conformance bench screenshots clean
 
@@ -26,10 +27,10 @@ lint: setup ## Check format, style and types
 	$(BIN)/mypy tests
 
 test: lint ## Run the linters and the tests
-	$(BIN)/python -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 test-long: lint ## Run everything, the long tests too
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-models: lint ## Export networks by PyTorch, compile and compare them; PyTorch goes into an environment of its own
 	test -d $(VENV)-torch || $(PYTHON) -m venv $(VENV)-torch

@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from landbridge.compiler import compile as compile
     from landbridge.frontends import nn as nn
     from landbridge.frontends.export_ep_context import export_ep_context as export_ep_context
-    from landbridge.frontends.nn import AtlasRuntimeSubgraph as AtlasRuntimeSubgraph
-    from landbridge.frontends.nn import CambriconRuntimeSubgraph as CambriconRuntimeSubgraph
-    from landbridge.frontends.nn import IreeRuntimeSubgraph as IreeRuntimeSubgraph
-    from landbridge.frontends.nn import LitertRuntimeSubgraph as LitertRuntimeSubgraph
-    from landbridge.frontends.nn import MagicMindRuntimeSubgraph as MagicMindRuntimeSubgraph
-    from landbridge.frontends.nn import OnnxruntimeRuntimeSubgraph as OnnxruntimeRuntimeSubgraph
-    from landbridge.frontends.nn import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
-    from landbridge.frontends.nn import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
-    from landbridge.frontends.nn import TensorSpec as TensorSpec
+    from landbridge.frontends.from_module import TensorSpec as TensorSpec
+    from landbridge.frontends.from_module import from_module as from_module
     from landbridge.frontends.nn import astype as astype
     from landbridge.frontends.nn import copy as copy
-    from landbridge.frontends.nn import from_module as from_module
     from landbridge.frontends.offload import offload as offload
     from landbridge.frontends.onnx.from_onnx import from_onnx as from_onnx
     from landbridge.frontends.replace import replace as replace
+    from landbridge.frontends.runtime_subgraph import AtlasRuntimeSubgraph as AtlasRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import CambriconRuntimeSubgraph as CambriconRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import IreeRuntimeSubgraph as IreeRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import LitertRuntimeSubgraph as LitertRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import MagicMindRuntimeSubgraph as MagicMindRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import OnnxruntimeRuntimeSubgraph as OnnxruntimeRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
+    from landbridge.frontends.runtime_subgraph import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
     from landbridge.frontends.split import split as split
     from landbridge.ir.program import ExternModel as ExternModel
     from landbridge.ir.program import Program as Program
@@ -60,17 +60,17 @@ COMPILER_PACKAGES = ("tvm", "tvm_ffi", "onnx", "networkx")
 _HOME = {
     # make a program
     "from_onnx": "landbridge.frontends.onnx.from_onnx:from_onnx",
-    "from_module": "landbridge.frontends.nn:from_module",
+    "from_module": "landbridge.frontends.from_module:from_module",
     "nn": "landbridge.frontends.nn",
-    "TensorSpec": "landbridge.frontends.nn:TensorSpec",
-    "AtlasRuntimeSubgraph": "landbridge.frontends.nn:AtlasRuntimeSubgraph",
-    "CambriconRuntimeSubgraph": "landbridge.frontends.nn:CambriconRuntimeSubgraph",
-    "MagicMindRuntimeSubgraph": "landbridge.frontends.nn:MagicMindRuntimeSubgraph",
-    "TensorrtRuntimeSubgraph": "landbridge.frontends.nn:TensorrtRuntimeSubgraph",
-    "OpenvinoRuntimeSubgraph": "landbridge.frontends.nn:OpenvinoRuntimeSubgraph",
-    "LitertRuntimeSubgraph": "landbridge.frontends.nn:LitertRuntimeSubgraph",
-    "IreeRuntimeSubgraph": "landbridge.frontends.nn:IreeRuntimeSubgraph",
-    "OnnxruntimeRuntimeSubgraph": "landbridge.frontends.nn:OnnxruntimeRuntimeSubgraph",
+    "TensorSpec": "landbridge.frontends.from_module:TensorSpec",
+    "AtlasRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:AtlasRuntimeSubgraph",
+    "CambriconRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:CambriconRuntimeSubgraph",
+    "MagicMindRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:MagicMindRuntimeSubgraph",
+    "TensorrtRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:TensorrtRuntimeSubgraph",
+    "OpenvinoRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:OpenvinoRuntimeSubgraph",
+    "LitertRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:LitertRuntimeSubgraph",
+    "IreeRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:IreeRuntimeSubgraph",
+    "OnnxruntimeRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:OnnxruntimeRuntimeSubgraph",
     "copy": "landbridge.frontends.nn:copy",
     "astype": "landbridge.frontends.nn:astype",
     # edit it

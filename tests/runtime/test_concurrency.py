@@ -21,7 +21,7 @@ from landbridge.runtime.session import Session
 from support.plans import GEAR, WEIGHTS, artifact, device_plan, extern, plan, tensor
 from support.sessions import Toys, device_session, host_session, image, model_session
 from support.timing import least
-from support.toy_vendor import HANG
+from support.toy_vendor import HANG, NAP_S
 
 
 def segment_session(symbol: str, **options: Any) -> Session:
@@ -57,14 +57,14 @@ def elapsed(session: Session, threads: int, runs: int) -> float:
 def test_host_code_runs_in_parallel() -> None:
     with segment_session("lb_nap") as session:
         session.warm_up({"n": 2}, leases=2)
-        assert least(lambda: elapsed(session, 2, 10) / elapsed(session, 1, 10), enough=1.5) < 1.5
+        assert least(lambda: elapsed(session, 2, 10), enough=1.5 * 10 * NAP_S) < 1.5 * 10 * NAP_S
         assert session.stats().leases == 2
 
 
 def test_with_one_lease_runs_take_turns() -> None:
     """The positive control of the test above."""
     with segment_session("lb_nap", leases=1) as session:
-        assert elapsed(session, 2, 5) > 1.8 * elapsed(session, 1, 5)
+        assert elapsed(session, 2, 5) >= 2 * 5 * NAP_S
         assert session.stats().leases == 1
     with pytest.raises(UsageError, match="0 leases"):
         segment_session("lb_nap", leases=0)
@@ -246,7 +246,7 @@ def test_a_missed_deadline_fails_the_session_and_leaves_the_run_alone(toys: Toys
     started = time.monotonic()
     with pytest.raises(DeviceTimeout) as caught:
         session.run({"x": image(2)}, deadline_s=0.1)
-    assert 0.1 <= time.monotonic() - started < 0.2 + 0.3  # the promise is 0.1 more; the rest is for a busy machine
+    assert 0.1 <= time.monotonic() - started < 0.2 + 1  # the promise is 0.1 more; the rest is for a busy machine
     error = caught.value
     message = "step 0, hang.toy on toyhost0: not done within 0.1 s\n  hint: give more time, or look at what the device does"
     assert (str(error), error.step, error.device, error.state) == (message, 0, "toyhost0", "FAILED")
@@ -254,7 +254,7 @@ def test_a_missed_deadline_fails_the_session_and_leaves_the_run_alone(toys: Toys
     with pytest.raises(DeviceTimeout, match="has failed: not done within"):
         session(image(2))
     session.close()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 5  # the model would hang for 30
     assert not toys["toyhost"].drivers[0].closed, "what the run that hangs may still use"
     hang.set()
     for _ in range(500):

@@ -171,7 +171,7 @@ def test_calls_of_two_devices_run_at_the_same_time(toys: Toys) -> None:
             np.testing.assert_array_equal(session(image(2))["y1"], 4 * image(2))
             return time.perf_counter() - started
 
-        assert least(elapsed, enough=1.1 * NAP_S) < 1.1 * NAP_S
+        assert least(elapsed, enough=1.5 * NAP_S) < 1.5 * NAP_S, "one after the other it is twice as long"
         bound = session.bind({"x": image(2)}, {"y0": np.empty((2, 3), np.float32), "y1": np.empty((2, 3), np.float32)})
         for _ in range(SETTLED):
             bound()
@@ -181,7 +181,7 @@ def test_calls_of_two_devices_run_at_the_same_time(toys: Toys) -> None:
             bound()
             return time.perf_counter() - started
 
-        assert least(bound_elapsed, enough=1.1 * NAP_S) < 1.1 * NAP_S
+        assert least(bound_elapsed, enough=1.5 * NAP_S) < 1.5 * NAP_S
 
 
 def test_what_costs_less_than_handing_over_runs_in_turn(toys: Toys) -> None:
@@ -291,7 +291,7 @@ def test_a_deadline_that_passes_in_a_helper(toys: Toys, at_once: None) -> None:
         started = time.monotonic()
         with pytest.raises(DeviceError):
             session.run({"x": image(2)}, deadline_s=0.05)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5  # the model would hang for 30
         assert session.state == "FAILED"
         session.close()
     finally:

@@ -110,7 +110,7 @@ if os.fork() == 0:
     except SessionClosed: pass
     else: os._exit(2)
     session.close(); bound.close()
-    if time.monotonic() - begun > 1: os._exit(3)
+    if time.monotonic() - begun > 5: os._exit(3)
     toys['toy'].drivers.clear(); toys['toyhost'].drivers.clear()
     other = device_session()
     assert other(image(2))['y'].shape == (2, 3)

@@ -18,10 +18,10 @@ from landbridge.runtime.errors import (
     UsageError,
 )
 from landbridge.runtime.plan import LATE, Buffer, Copy, Extern, Segment, Step
+from support.graph_shapes import host_memory
 from support.host_code import SOURCE, compile_c
 from support.plans import (
     GEAR,
-    N3_ALIGNED,
     WEIGHTS,
     artifact,
     extern,
@@ -272,21 +272,7 @@ def test_an_empty_input_of_a_model_whose_output_is_not_empty(toys: Toys) -> None
 
 
 def test_a_device_in_the_hosts_memory_needs_no_copy(toys: Toys) -> None:
-    buffers = [
-        tensor("x", "input"),
-        tensor("t", "arena"),
-        tensor("t", "alias", "toyhost0", base=1),
-        tensor("u", "arena", "toyhost0"),
-        tensor("u", "alias", base=3),
-        tensor("y", "arena", offset=N3_ALIGNED),
-    ]
-    steps: list[Step] = [
-        Segment("lb_double", (0, 1), ("n",), (1,), ("Mul",), ()),
-        Extern("double", "toyhost0", (2,), (3,), (0,)),
-        Segment("lb_double", (4, 5), ("n",), (5,), ("Mul",), (1,)),
-    ]
-    what = plan(buffers, steps, {"x": 0}, {"y": 5, "u": 4})
-    with load(to_bytes(artifact(what, [extern("double", "toyhost0")]))) as session:
+    with load(to_bytes(host_memory({"y": 5, "u": 4}))) as session:
         outputs = session(image(3))
         np.testing.assert_array_equal(outputs["y"], 8 * image(3))
         np.testing.assert_array_equal(outputs["u"], 4 * image(3))

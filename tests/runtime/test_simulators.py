@@ -97,7 +97,7 @@ def test_a_device_that_is_lost_fails_the_session(sim: Machine, call: str) -> Non
     for later in (lambda: session(X), bound, lambda: session.to_device(X, f"{sim.vendor}0"), lambda: session.run_async({"x": X})):
         with pytest.raises(DeviceLost, match="has failed"):
             later()
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 1
     session.close()
     assert session.state == "CLOSED"
     with pytest.raises(DeviceLost):
@@ -120,7 +120,7 @@ def test_a_call_that_hangs_is_left_alone_when_its_deadline_has_passed(sim: Machi
     started = time.monotonic()
     with pytest.raises(DeviceTimeout) as caught:
         session.run({"x": X}, deadline_s=0.1)
-    assert 0.1 <= time.monotonic() - started < 0.2 + 0.3  # the promise is 0.1 more; the rest is for a busy machine
+    assert 0.1 <= time.monotonic() - started < 0.2 + 1  # the promise is 0.1 more; the rest is for a busy machine
     assert (caught.value.step, caught.value.state) == (1, "FAILED")
     session.close()
     assert sim.live("buffer") != {}, "what the call that hangs may still use"
@@ -228,10 +228,10 @@ def test_copies_and_executions_take_as_long_as_a_test_says(sim: Machine, what: s
         check(session)
         assert least(lambda: elapsed(session), enough=0.01) < 0.01
         sim.speed(what, 0.02)
-        assert 0.02 <= least(lambda: elapsed(session), enough=0.025) < 0.025
+        assert 0.02 <= least(lambda: elapsed(session), enough=0.03) < 0.03
         sim.speed(what, 0, 0 if what == "execute" else X.nbytes / 0.03)
         if what != "execute":
-            assert 0.03 <= least(lambda: elapsed(session), enough=0.035) < 0.035
+            assert 0.03 <= least(lambda: elapsed(session), enough=0.045) < 0.045
 
 
 def test_calls_of_two_devices_take_as_long_as_the_longer(sim: Machine) -> None:
@@ -241,7 +241,7 @@ def test_calls_of_two_devices_take_as_long_as_the_longer(sim: Machine) -> None:
         for _ in range(2 * _TRIES):
             check(session)
         one = 0.025
-        assert least(lambda: elapsed(session), enough=1.1 * one) < 1.1 * one
+        assert least(lambda: elapsed(session), enough=1.5 * one) < 1.5 * one, "one after the other it is twice as long"
 
 
 def test_two_models_of_one_device_take_turns_there(sim: Machine) -> None:
@@ -260,7 +260,7 @@ def test_a_copy_goes_on_while_a_model_runs(sim: Machine) -> None:
     with session_on(sim, 0, 0) as session:
         for _ in range(2 * _TRIES):
             check(session)
-        assert 0.06 <= least(lambda: elapsed(session), enough=1.1 * 0.06) < 1.1 * 0.06
+        assert 0.06 <= least(lambda: elapsed(session), enough=0.075) < 0.075
 
 
 def test_requests_in_a_stream_overlap_copies_and_models(sim: Machine) -> None:

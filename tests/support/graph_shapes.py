@@ -84,8 +84,8 @@ def _constant() -> Artifact:
     return artifact(plan(buffers, steps, {"x": 0}, {"y": 5, "d": 7}), records)
 
 
-def _host_memory() -> Artifact:
-    """Return an artifact of a model in the host's memory between two segments."""
+def host_memory(outputs: dict[str, int]) -> Artifact:
+    """Return an artifact of a model in the host's memory between two segments, with these buffers as its outputs."""
     buffers = [
         tensor("x", "input"),
         tensor("t", "arena"),
@@ -99,7 +99,7 @@ def _host_memory() -> Artifact:
         Extern("double", "toyhost0", (2,), (3,), (0,)),
         Segment("lb_double", (4, 5), ("n",), (5,), ("Mul",), (1,)),
     ]
-    return artifact(plan(buffers, steps, {"x": 0}, {"y": 5}), [extern("double", "toyhost0")])
+    return artifact(plan(buffers, steps, {"x": 0}, outputs), [extern("double", "toyhost0")])
 
 
 def _late() -> Artifact:
@@ -120,7 +120,7 @@ SHAPES: dict[str, Shape] = {
     "two models on one device": (_two_models, lambda x: {"y": 4 * x}),
     "two devices": (_two_devices, lambda x: {"y": 2 * x, "z": 2 * x}),
     "a constant that crosses once": (_constant, lambda x: {"y": 2 * x, "d": 2 * WEIGHTS[None]}),
-    "a device in the host's memory": (_host_memory, lambda x: {"y": 8 * x}),
+    "a device in the host's memory": (lambda: host_memory({"y": 5}), lambda x: {"y": 8 * x}),
     "a shape that depends on the data": (_late, lambda x: {"found": x[x != 0], "count": np.array([np.count_nonzero(x)])}),
 }
 """By name."""

@@ -18,13 +18,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from landbridge.runtime import load
 from landbridge.runtime.artifact import from_bytes, to_bytes
 from landbridge.runtime.session import Session
 from landbridge.runtime.steps import ExternCall
-from support.graph_shapes import SHAPES, Outputs
+from support.graph_shapes import SHAPES
+from support.session_uses import binds, check, crosses, runs, settle
 from support.sessions import Toys, image
 from support.toy_vendor import toy_vendors
 
@@ -43,21 +42,6 @@ _QUIET = 200
 """After so many that do not show, the last allocation is taken to be passed."""
 
 Job = Callable[[Session], Any]
-
-
-def runs(session: Session) -> None:
-    for rows in (2, 3):
-        session(image(rows))
-
-
-def binds(session: Session) -> None:
-    bound = session.bind({"x": image(2)}, {info.name: np.empty((2, 3), np.float32) for info in session.outputs})
-    bound()
-    bound.close()
-
-
-def crosses(session: Session) -> None:
-    session.to_device(image(2), "toy0").numpy()
 
 
 def closes(session: Session) -> None:
@@ -113,23 +97,6 @@ class Numbers:
         self.tried += 1
         self.showed += showed
         self._quiet = 0 if showed else self._quiet + 1
-
-
-def check(session: Session, expected: Callable[[Any], Outputs]) -> None:
-    """Check that a session is as if nothing had happened."""
-    assert session.stats().active == 0, "a lease is lost"
-    for rows in (2, 5):
-        outputs = session(image(rows, 7))
-        for name, value in expected(image(rows, 7)).items():
-            np.testing.assert_array_equal(np.asarray(outputs[name]), value)
-
-
-def settle(toys: Toys) -> None:
-    gc.collect()
-    for vendor in toys.values():
-        assert all(driver.closed for driver in vendor.drivers), f"a driver of {vendor.name} was left open"
-        vendor.drivers.clear()
-        vendor.entered.clear()
 
 
 def enumerate_use(name: str, shape: str, window: int, toys: Toys) -> Numbers:

@@ -282,6 +282,7 @@ def _python(words: list[str]) -> int:
     try:
         if words[0] == "-m":
             sys.argv = words[1:]
+            sys.modules.pop(f"{words[1]}.__main__", None)  # a process of its own would not have it yet
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             sys.argv = words

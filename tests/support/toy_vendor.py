@@ -224,8 +224,9 @@ class ToyCall(PreparedCall):
         return self.model.driver.array(ref, shape, index * dtypes.nbytes_of(ref.dtype, shape))
 
     def _launch(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        for array, value in zip(outputs, FUNCTIONS[self.model.function](*inputs), strict=True):
-            array[...] = value
+        with np.errstate(over="ignore"):  # rows of a gear beyond the tensor hold anything, such as what earlier runs doubled
+            for array, value in zip(outputs, FUNCTIONS[self.model.function](*inputs), strict=True):
+                array[...] = value
 
     def close(self) -> None:
         if self.open:
