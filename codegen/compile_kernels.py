@@ -21,6 +21,7 @@ from typing import Any
 
 import tvm
 import tvm_ffi
+from tvm.tirx.buffer import BufferType
 
 from landbridge.codegen.cautious_target import cautious
 from landbridge.codegen.object_cache import ObjectCache
@@ -29,6 +30,10 @@ from landbridge.codegen.schedules import schedule_kernels
 _LOG = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
+
+ALIGNMENT = 16
+"""What kernels may take the addresses of buffers to be multiples of; ``lb_alignment`` of support.c says it to the runtime. Arrays
+of NumPy are: more, and every input that is one would have to be copied. Vectors that lie across lines of the cache cost less."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def compile_kernels(kernels: tvm.IRModule, target: Any) -> CompiledKernels:
         kernels: TensorIR functions by name, before any schedule.
         target: the TVM target.
     """
-    functions = {str(variable.name_hint): _with_plain_names(function) for variable, function in kernels.functions.items()}
+    functions = {str(variable.name_hint): _with_alignment(_with_plain_names(function)) for variable, function in kernels.functions.items()}
     symbols = {name: _symbol(name, functions[name], target) for name in sorted(functions)}
     chosen = {symbol: functions[name] for name, symbol in symbols.items()}
     store = ObjectCache.open()
@@ -89,6 +94,16 @@ def _with_plain_names(function: Any) -> Any:
         return renamed[variable]
 
     return tvm_ffi.structural_map(function, [(tvm.ir.Var, rename)])
+
+
+def _with_alignment(function: Any) -> Any:
+    """Return a kernel that expects no more than `ALIGNMENT` of its buffers."""
+    fresh = {
+        param: tvm.tirx.decl_buffer(list(param.ty.shape), param.ty.dtype, str(param.name), data_alignment=ALIGNMENT)
+        for param in function.params
+        if isinstance(param.ty, BufferType)
+    }
+    return tvm_ffi.structural_map(function, [(tvm.ir.Var, lambda variable: fresh.get(variable, variable))])
 
 
 def _symbol(name: str, function: Any, target: Any) -> str:

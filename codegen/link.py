@@ -24,7 +24,7 @@ _LINKER_FLAGS = (
     "-Wl,--build-id=none",
     "-Wl,--hash-style=gnu",
 )
-_EXPORTS = "{ global: lb_error; lb_segment_*; lb_limited; lb_pool; lb_adopt; local: *; };\n"
+_EXPORTS = "{ global: lb_error; lb_alignment; lb_segment_*; lb_limited; lb_pool; lb_adopt; local: *; };\n"
 
 
 def link_library(objects: Sequence[bytes], segments: str, target: HostTarget) -> bytes:

@@ -20,6 +20,9 @@ static _Thread_local char error_text[ERROR_SIZE];
 
 LB_EXPORT const char *lb_error(void) { return error_text; }
 
+/* What the addresses of buffers are multiples of: `ALIGNMENT` of landbridge.codegen.compile_kernels. */
+LB_EXPORT const int32_t lb_alignment = 16;
+
 static void append(const char *text) {
   size_t used = strlen(error_text);
   if (text != NULL) snprintf(error_text + used, ERROR_SIZE - used, "%s", text);

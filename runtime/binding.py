@@ -20,7 +20,7 @@ from landbridge.runtime.heap import Block
 from landbridge.runtime.memory import OpenDevice, allocate_host
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.overlap import Overlap, find_overlap
-from landbridge.runtime.plan import Copy, Extern
+from landbridge.runtime.plan import ALIGNMENT, Copy, Extern
 from landbridge.runtime.steps import Call, ExternCall, prepare_step
 
 
@@ -88,6 +88,11 @@ class Binding:
     def reserved(self, buffer: int) -> int:
         """Return the bytes reserved for a buffer."""
         return self._sizes[buffer][1]
+
+    def alignment(self, root: int) -> int:
+        """Return what the address of a root must be a multiple of."""
+        library = self.opened.library
+        return ALIGNMENT if library is None or root in self.keyed else library.alignment
 
     def shift(self, buffer: int) -> int:
         """Return where a buffer begins in the memory of its root, in bytes."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class BoundRun:
     """Reads the arrays it was made with and writes the arrays it was made with, each time it is called.
 
-    Arrays that are C-contiguous and aligned to 64 bytes are worked in directly; others are copied in or out by each call. The arrays
-    must stay alive and must not be reshaped; the extents are those they had.
+    Arrays that are C-contiguous and aligned to 16 bytes (64, where an offline model uses them) are worked in directly; others are
+    copied in or out by each call. The arrays must stay alive and must not be reshaped; the extents are those they had.
     """
 
     _binding: Binding | None = None
@@ -168,7 +168,7 @@ def _place_outputs(binding: Binding, targets: list[tuple[Interface, Value]]) -> 
         if isinstance(target, DeviceTensor):
             address = target.address if target.capacity >= reserved else None
         else:
-            address = usable_address(target, reserved)
+            address = usable_address(binding, root, target)
         if address is not None and root not in taken and is_free(binding, entry.buffer) and binding.shift(entry.buffer) == 0:
             taken.add(root)
             binding.place(root, address)

@@ -21,7 +21,7 @@ from landbridge.runtime.gate import Value
 from landbridge.runtime.heap import Block
 from landbridge.runtime.memory import DeviceTensor, OpenDevice, address_of, empty, view
 from landbridge.runtime.opaque import copied
-from landbridge.runtime.plan import ALIGNMENT, Interface
+from landbridge.runtime.plan import Interface
 from landbridge.runtime.steps import COPY_IN, COPY_OUT, EXECUTE, HOST, Call
 from landbridge.runtime.trace import Span
 
@@ -295,7 +295,7 @@ def feed(binding: Binding, root: int, value: Value, *, prepare: bool) -> Call | 
         return lambda: copy_on_device(tensor.on, roomy, tensor.address, tensor.nbytes)
     device = binding.device(root)
     if device is None:
-        address = usable_address(value, binding.reserved(root)) if prepare or root not in binding.keyed else None
+        address = usable_address(binding, root, value) if prepare or root not in binding.keyed else None
         if address is not None:
             binding.place(root, address)
             return None
@@ -305,12 +305,12 @@ def feed(binding: Binding, root: int, value: Value, *, prepare: bool) -> Call | 
     return lambda: copy_to_device(device, home_address, value)
 
 
-def usable_address(array: NDArray[Any], nbytes: int) -> int | None:
-    """Return the address of an array if steps can work in its memory, of which they may touch ``nbytes``."""
-    if array.nbytes < nbytes or not array.flags.c_contiguous:
+def usable_address(binding: Binding, root: int, array: NDArray[Any]) -> int | None:
+    """Return the address of an array if steps can work in its memory in the place of a root's."""
+    if array.nbytes < binding.reserved(root) or not array.flags.c_contiguous:
         return None
     address = address_of(array)
-    return address if address % ALIGNMENT == 0 else None
+    return address if address % binding.alignment(root) == 0 else None
 
 
 def copy_to_device(device: OpenDevice, address: int, array: NDArray[Any]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from landbridge.runtime.container import Blob
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible
+from landbridge.runtime.plan import ALIGNMENT
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,12 +42,17 @@ class HostLibrary:
 
     Attributes:
         digest: SHA-256 of the library.
+        alignment: what the addresses of buffers must be multiples of; libraries that do not say it were made for 64.
     """
 
     def __init__(self, library: ctypes.CDLL, digest: str) -> None:
         self.digest = digest
         self._library = library
         self._functions: dict[str, Any] = {}
+        try:
+            self.alignment = ctypes.c_int32.in_dll(library, "lb_alignment").value
+        except ValueError:  # an older library
+            self.alignment = ALIGNMENT
         self._error = self.function("lb_error")
         self._error.restype = ctypes.c_char_p
 

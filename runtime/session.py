@@ -176,9 +176,10 @@ class Session:
         """Return the outputs by name. Any number of threads may run at once.
 
         An input is a NumPy array, a tensor in host memory of any library with DLPack, or, where the model takes it on a device, a
-        `DeviceTensor` of this session, which is not copied. Arrays that are C-contiguous and aligned to 64 bytes are not copied either,
-        unless an offline model reads them as they are. Outputs are fresh NumPy arrays, or `DeviceTensor` where the model leaves them on a
-        device. Elements of types that NumPy lacks, such as bfloat16, go in and out as unsigned integers of the same width.
+        `DeviceTensor` of this session, which is not copied. Arrays that are C-contiguous and aligned to 16 bytes, as NumPy's own are,
+        are not copied either, unless an offline model reads them as they are. Outputs are fresh NumPy arrays, or `DeviceTensor` where
+        the model leaves them on a device. Elements of types that NumPy lacks, such as bfloat16, go in and out as unsigned integers of
+        the same width.
 
         Args:
             inputs: by name; not to be changed before this returns.

@@ -155,3 +155,17 @@ def test_a_kernel_whose_schedule_tvm_fails_on_is_compiled_without() -> None:
 def test_no_kernels_are_no_objects() -> None:
     found = compile_kernels(tvm.IRModule(), resolve_target().tvm)
     assert (found.symbols, found.objects) == ({}, ())
+
+
+def test_arrays_as_numpy_aligns_them_are_read_where_they_are(compiled: list[str]) -> None:
+    model = small_model([node("Softmax", "x", "y")], {"x": ("float32", (3, 70))}, {"y": ("float32", None)})
+    room = np.arange(400, dtype=np.float32)
+    start = -room.ctypes.data // 4 % 16  # from here on addresses are multiples of 64
+    with lb.compile(lb.from_onnx(model)).load() as session:
+        for shift, is_read in ((0, True), (4, True), (8, True), (1, False)):
+            x, y = room[start + shift :][:210].reshape(3, 70), np.zeros((3, 70), np.float32)
+            bound = session.bind({"x": x}, {"y": y})
+            assert bound._binding is not None
+            assert (bound._binding.addresses[bound._binding.plan.inputs[0].buffer] == x.ctypes.data) == is_read
+            bound()
+            np.testing.assert_allclose(y, reference(model, {"x": x})["y"], rtol=1e-5)

@@ -57,7 +57,7 @@ def test_it_needs_libc_and_libm_only(library: Path) -> None:
 def test_it_exports_what_is_called_from_outside_only(library: Path) -> None:
     symbols = [line.split() for line in _readelf("--dyn-syms", library).splitlines() if re.match(r"\s+\d+:", line)]
     exported = {fields[7].split("@")[0] for fields in symbols if len(fields) > 7 and fields[6] != "UND" and fields[4] != "LOCAL"}
-    assert exported == {"lb_segment_0", "lb_error", "lb_limited", "lb_pool", "lb_adopt"}
+    assert exported == {"lb_segment_0", "lb_error", "lb_alignment", "lb_limited", "lb_pool", "lb_adopt"}
 
 
 def test_it_is_bound_at_once_and_has_no_build_id(library: Path) -> None:

@@ -35,6 +35,11 @@ def test_the_same_bytes_are_loaded_once() -> None:
     assert first.error() == ""
 
 
+def test_a_library_says_how_buffers_are_aligned_and_an_older_one_was_made_for_64() -> None:
+    said = compile_c('const char *lb_error(void) { return ""; } const int lb_alignment = 16;')
+    assert [load_host_library(data).alignment for data in (said, numbered(4))] == [16, 64]
+
+
 def test_different_bytes_run_different_code() -> None:
     assert [call(numbered(number)) for number in (1, 2, 1, 3)] == [1, 2, 1, 3]
 
