@@ -44,6 +44,18 @@ def test_types_that_native_code_lacks_leave_it_to_the_fallback() -> None:
     assert [n.op_type for n in prepare(model, "m").model.graph.node] == ["CastLike"]
 
 
+def test_an_operator_that_stays_beside_one_that_is_replaced_is_as_it_was() -> None:
+    model = small_model(
+        [node("CastLike", "x like", "y"), node("CastLike", "x same", "z")],
+        {"x": ("float32", [2]), "like": ("string", [1]), "same": ("float16", [1])},
+        {"y": ("string", [2]), "z": ("float16", [2])},
+        opset=19,
+    )
+    graph = prepare(model, "m")
+    assert [(found.proto.op_type, found.proto.domain) for found in graph.nodes] == [("CastLike", ""), ("Cast", "")]
+    assert [entry.domain for entry in graph.model.opset_import] == [""]
+
+
 def test_an_input_left_out_between_others_is_none_for_the_function() -> None:
     shape = [1, 2, 3, 4]
     names = ("q", "k", "v", "pk", "pv")

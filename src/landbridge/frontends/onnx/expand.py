@@ -59,16 +59,20 @@ def expand(proto: Any) -> Any:
         for inner in _inner_nodes(node):  # values there have no types here
             if _is_candidate(inner):
                 inner.domain = _KEPT + inner.domain
+    source.opset_import.extend(onnx.helper.make_opsetid(_KEPT + domain, 1) for domain in (*DOMAINS, _PREVIEW))
     functions = list(dict.fromkeys((_domain(node), str(node.op_type)) for node in chosen))
     for attempt in (functions, *([function] for function in functions)):  # one inside another's has values of no known type yet
         try:
             result = onnx.inliner.inline_selected_functions(source, attempt, exclude=False, inline_schema_functions=True)
-        except RuntimeError:  # a type is not known that a function depends on
+        except (RuntimeError, onnx.shape_inference.InferenceError):  # a type is not known that a function depends on
             continue
         for node in result.graph.node:
             for kept in (node, *_inner_nodes(node)):
                 kept.domain = kept.domain.removeprefix(_KEPT)
         del result.graph.value_info[:]
+        opsets = [entry for entry in result.opset_import if not entry.domain.startswith(_KEPT)]
+        del result.opset_import[:]
+        result.opset_import.extend(opsets)
         return result
     return proto
 
