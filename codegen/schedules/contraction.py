@@ -201,8 +201,12 @@ def iterators_of_product(end: Any, product: Any, spatial: Sequence[Any]) -> dict
     return mapping
 
 
-def with_tiles(contraction: Contraction, tiles: Any) -> Any:
-    """Return the kernel with the statement ``tiles`` in the place of the product and what follows it."""
+def with_tiles(contraction: Contraction, tiles: Any, *, uses_product: bool = False) -> Any:
+    """Return the kernel with the statement ``tiles`` in the place of the product and what follows it.
+
+    Args:
+        uses_product: whether ``tiles`` keeps sums in the product's buffer.
+    """
     kernel = contraction.schedule.mod["main"]
     root = kernel.body.block
     statements = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
@@ -213,7 +217,8 @@ def with_tiles(contraction: Contraction, tiles: Any) -> Any:
             kept.append(tiles)
         elif name != contraction.block:
             kept.append(statement)
-    buffers = [b for b in root.alloc_buffers if contraction.last == contraction.block or not b.same_as(contraction.product)]
+    kept_product = uses_product or contraction.last == contraction.block
+    buffers = [b for b in root.alloc_buffers if kept_product or not b.same_as(contraction.product)]
     body = tirx.SeqStmt(kept) if len(kept) > 1 else kept[0]
     block = s_tir.SBlock([], [], [], root.name_hint, body, None, buffers, None, root.annotations)
     return tirx.PrimFunc(kernel.params, s_tir.SBlockRealize([], True, block), kernel.ret_type, kernel.attrs)

@@ -17,6 +17,12 @@ from landbridge.codegen.schedules.vectors import Vectors, vectors_of
 PANEL = "landbridge.panel"
 """Annotation of a product's block: how many columns its packed weights have in a panel."""
 
+_PART = 768
+"""Of a long sum added up at a time: a panel of so many rows, and as many columns of a thousand rows, fit into second-level cache."""
+
+_FEW_TILES = 2
+"""So few tiles of rows read a panel once or twice: there is nothing to keep."""
+
 _WIDEST = 8
 """Vectors in a tile of one row: enough sums at a time to hide the latency of an addition."""
 
@@ -36,8 +42,19 @@ class Matmul(Rule):
             axes = _axes(contraction, lane, vectors)
             if axes is not None:
                 order, placement = axes
-                return with_tiles(contraction, write_tiles(contraction, order, placement, vectors.lanes))
+                part = _part(contraction, lane, order)
+                tiles = write_tiles(contraction, order, placement, vectors.lanes, part)
+                return with_tiles(contraction, tiles, uses_product=part is not None)
         return None
+
+
+def _part(contraction: Contraction, lane: int, axes: Sequence[TileAxis]) -> int | None:
+    """Return how much of a sum is added up for all tiles at a time, or None for all of it: where it is short or the tiles are few."""
+    extent = extent_of(contraction.reduced[0])
+    many = all(not isinstance(axis.extent, int) or axis.extent > _FEW_TILES * axis.tile for axis in axes if axis.role == "row")
+    has_rows = any(axis.role == "row" for axis in axes)
+    is_long = isinstance(extent, int) and extent >= 2 * _PART
+    return _PART if is_long and many and has_rows and lane == len(contraction.spatial) - 1 else None
 
 
 def _axes(contraction: Contraction, lane: int, vectors: Vectors) -> tuple[list[TileAxis], Any] | None:

@@ -115,17 +115,36 @@ class _Tile:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a long sum, of which sums so far are kept in the product's buffer.
+
+    A factor of which all tiles take the same part stays in second-level cache for all of them.
+
+    Attributes:
+        length: positions of the sum's one axis in a part.
+        number: of this part, a variable.
+        count: how many parts there are.
+    """
+
+    length: int
+    number: Any
+    count: int
+
+
+@dataclass(frozen=True)
 class _Writer:
     """Writes the tiles of one contraction.
 
     Attributes:
         lanes: of a vector register.
+        part: of the sums that is added up now; all where None.
     """
 
     contraction: Contraction
     axes: tuple[TileAxis, ...]
     placement: Placement
     lanes: int
+    part: Part | None
 
     def choose(self, tiles: Sequence[Any], chosen: Sequence[tuple[Any, int]] = ()) -> Any:
         """Return the code of the tile with these numbers: on each axis a full one or the last one, whichever it is at run time.
@@ -169,22 +188,46 @@ class _Writer:
         zero = tirx.const(0.0, "float32")
         clear = _over_vectors(tile, lambda row, lane: tirx.BufferStore(sums, zero, [row * tile.width + lane]))
         writing = self.write if writes_along_lanes(self.contraction, self.axes, self.placement) else self.write_turned
-        body = [clear, self.summation(tile, sums), writing(tile, sums)]
+        begin, end = clear, writing(tile, sums)
+        if self.part is not None:
+            begin = tirx.IfThenElse(self.part.number == 0, clear, _over_vectors(tile, partial(self.so_far, tile, sums)))
+            end = tirx.IfThenElse(self.part.number == self.part.count - 1, end, _over_vectors(tile, partial(self.keep, tile, sums)))
+        body = [begin, self.summation(tile, sums), end]
         return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", in_order(body), None, [sums]))
+
+    def so_far(self, tile: _Tile, sums: Any, row: int, lane: Any) -> Any:
+        """Return the load of a sum of earlier parts."""
+        return tirx.BufferStore(sums, tirx.BufferLoad(self.contraction.product, self.kept(tile, row, lane)), [row * tile.width + lane])
+
+    def keep(self, tile: _Tile, sums: Any, row: int, lane: Any) -> Any:
+        """Return the store of a sum for later parts."""
+        return tirx.BufferStore(self.contraction.product, tirx.BufferLoad(sums, [row * tile.width + lane]), self.kept(tile, row, lane))
+
+    def kept(self, tile: _Tile, row: int, lane: Any) -> list[Any]:
+        where = self.placement(tile.at(row, lane))
+        return [where[iterator.var] for iterator in self.contraction.spatial]
 
     def summation(self, tile: _Tile, sums: Any) -> Any:
         """Return the loop that adds up the products of a tile; each sum is a register."""
         c = self.contraction
         fresh = {it.var: tirx.Var(str(it.var.name), it.var.ty) for it in c.reduced}
+        extents = {it.var: it.dom.extent for it in c.reduced}
+        first: Any = 0
+        if self.part is not None:
+            (iterator,) = c.reduced
+            first = self.part.number * self.part.length
+            rest = extent_of(iterator) % self.part.length
+            left = tirx.min(tirx.const(self.part.length, "int64"), extents[iterator.var] - first)
+            extents = {iterator.var: left if rest else self.part.length}
 
         def add(row: int, lane: Any) -> Any:
-            where = {**self.placement(tile.at(row, lane)), **fresh}
+            where = {**self.placement(tile.at(row, lane)), **{var: first + value for var, value in fresh.items()}}
             index = [row * tile.width + lane]
             return tirx.BufferStore(sums, tirx.BufferLoad(sums, index) + replaced(c.left, where) * replaced(c.right, where), index)
 
         body = _over_vectors(tile, add)
         for iterator in reversed(c.reduced):
-            body = loop(fresh[iterator.var], iterator.dom.extent, body)
+            body = loop(fresh[iterator.var], extents[iterator.var], body)
         return body
 
     def store(self, where: Placed, source: Any, index: Any) -> Any:
@@ -264,13 +307,14 @@ def over_lanes(count: int, body: Callable[[Any], Any]) -> Any:
     return loop(lane, count, body(lane), tirx.ForKind.VECTORIZED)
 
 
-def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int) -> Any:
+def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int, part: int | None = None) -> Any:
     """Return the statement that computes a contraction in tiles.
 
     Args:
         axes: in the order of the loops, outermost first.
         placement: where a position on the axes is.
         lanes: of a vector register.
+        part: add up so many positions of the sum for all tiles, then the next, and keep the sums in the product's buffer.
     """
     counts = [_ceil_div(axis.extent, axis.tile) for axis in axes]
     number = tirx.Var("tile", "int64")
@@ -282,9 +326,18 @@ def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: P
         quotient = number if _is_one(inside) else tirx.floordiv(number, inside)
         tiles[i] = quotient if all(_is_one(count) for count in counts[:i]) else tirx.floormod(quotient, counts[i])
         inside = counts[i] * inside
-    body = _Writer(contraction, tuple(axes), placement, lanes).choose(tiles)
+    parts = None if part is None else Part(part, tirx.Var("part", "int64"), _ceil_div(extent_of(contraction.reduced[0]), part))
+    body = _Writer(contraction, tuple(axes), placement, lanes, parts).choose(tiles)
     spread = products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
-    return loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
+    written = loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
+    return written if parts is None else in_order([_begin_sums(contraction.product, inside), loop(parts.number, parts.count, written)])
+
+
+def _begin_sums(product: Any, tiles: Any) -> Any:
+    """Return a use of a buffer before a loop, without which TVM gives each turn of the loop a buffer of its own."""
+    origin = [tirx.const(0, "int64")] * len(product.ty.shape)
+    first = tirx.BufferStore(product, tirx.const(0.0, "float32"), origin)
+    return first if isinstance(tiles, int) else tirx.IfThenElse(tiles > 0, first, None)
 
 
 def products_of(contraction: Contraction) -> int:

@@ -51,6 +51,13 @@ def _cases() -> list[Case]:
     w = _floats(17, 8)
     found.append(case("transposed", [x, w], lambda e, x, w: op.matmul(x, e(op.permute_dims(w, [1, 0]))), x @ w.T))
     found.append(case("parallel", [_big := _floats(70, 90), _wide := _floats(90, 150)], lambda e, x, w: op.matmul(x, w), _big @ _wide))
+    for inner in (1536, 1700):  # added up in parts
+        x, w, y, bias = _floats(20, inner) / 40, _floats(inner, 45), _floats(20, 45), _floats(45)
+        expected = np.maximum(x @ w + bias, 0) + y
+        found.append(case(f"parts_{inner}", [x, y], _with_epilogue(w, bias), expected))
+        named = {(0, 0): f"rows{inner}", (1, 0): f"rows{inner}"}
+        found.append(case(f"rows_in_parts_{inner}", [x, y], _with_epilogue(w, bias), expected, named))
+        found.append(case(f"parts_without_more_{inner}", [x], _constant(w), x @ w))
     return found
 
 
@@ -95,6 +102,13 @@ def test_the_rule_takes_products(make: Any, shapes: Any) -> None:
 def test_the_rule_declines_other_kernels(make: Any, shapes: Any) -> None:
     target = resolve_target(X86_64_V3).tvm
     assert Matmul().apply(only_kernel(make, shapes, target), target) is None
+
+
+@pytest.mark.parametrize(("rows", "inner", "in_parts"), [(20, 1536, True), ("n", 1536, True), (20, 1535, False), (12, 1536, False)])
+def test_long_sums_of_many_rows_are_added_up_in_parts(rows: Any, inner: int, in_parts: bool) -> None:
+    target = resolve_target(X86_64_V3).tvm
+    scheduled = Matmul().apply(only_kernel(_constant(_floats(inner, 64)), [(rows, inner)], target), target)
+    assert ("for part in" in str(scheduled.script())) == in_parts  # type: ignore[union-attr]  # it takes it
 
 
 def test_long_products_are_spread_over_threads_and_short_ones_are_not() -> None:
