@@ -1,5 +1,8 @@
 """Write a contraction as register tiles: sums of a few rows by a few vectors stay in registers while the whole sum runs.
 
+Each row's sums are a buffer: TVM puts one of less than 1024 bytes on the stack, where LLVM makes registers of it, and a larger one into
+memory that it asks the runtime for.
+
 The lanes of a vector run along one axis, on which one factor is contiguous and the other does not depend; the other factor is
 one number for all lanes. Where an extent is no multiple of its tile, the last tile has code of its own: nothing is computed or
 touched beyond the tensors.
@@ -184,30 +187,30 @@ class _Writer:
         lane = next(i for i, axis in enumerate(self.axes) if axis.role == "lane")
         rows = tuple(itertools.product(*(range(1 if i == lane else size) for i, size in enumerate(sizes))))
         tile = _Tile(starts, sizes, lane, rows, lane_pieces(sizes[lane], self.lanes))
-        sums = tirx.decl_buffer((len(rows) * tile.width,), "float32", "sums", scope="local")
+        sums = [tirx.decl_buffer((tile.width,), "float32", f"sums{row}") for row in range(len(rows))]
         zero = tirx.const(0.0, "float32")
-        clear = _over_vectors(tile, lambda row, lane: tirx.BufferStore(sums, zero, [row * tile.width + lane]))
+        clear = _over_vectors(tile, lambda row, lane: tirx.BufferStore(sums[row], zero, [lane]))
         writing = self.write if writes_along_lanes(self.contraction, self.axes, self.placement) else self.write_turned
         begin, end = clear, writing(tile, sums)
         if self.part is not None:
             begin = tirx.IfThenElse(self.part.number == 0, clear, _over_vectors(tile, partial(self.so_far, tile, sums)))
             end = tirx.IfThenElse(self.part.number == self.part.count - 1, end, _over_vectors(tile, partial(self.keep, tile, sums)))
         body = [begin, self.summation(tile, sums), end]
-        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", in_order(body), None, [sums]))
+        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", in_order(body), None, sums))
 
-    def so_far(self, tile: _Tile, sums: Any, row: int, lane: Any) -> Any:
+    def so_far(self, tile: _Tile, sums: Sequence[Any], row: int, lane: Any) -> Any:
         """Return the load of a sum of earlier parts."""
-        return tirx.BufferStore(sums, tirx.BufferLoad(self.contraction.product, self.kept(tile, row, lane)), [row * tile.width + lane])
+        return tirx.BufferStore(sums[row], tirx.BufferLoad(self.contraction.product, self.kept(tile, row, lane)), [lane])
 
-    def keep(self, tile: _Tile, sums: Any, row: int, lane: Any) -> Any:
+    def keep(self, tile: _Tile, sums: Sequence[Any], row: int, lane: Any) -> Any:
         """Return the store of a sum for later parts."""
-        return tirx.BufferStore(self.contraction.product, tirx.BufferLoad(sums, [row * tile.width + lane]), self.kept(tile, row, lane))
+        return tirx.BufferStore(self.contraction.product, tirx.BufferLoad(sums[row], [lane]), self.kept(tile, row, lane))
 
     def kept(self, tile: _Tile, row: int, lane: Any) -> list[Any]:
         where = self.placement(tile.at(row, lane))
         return [where[iterator.var] for iterator in self.contraction.spatial]
 
-    def summation(self, tile: _Tile, sums: Any) -> Any:
+    def summation(self, tile: _Tile, sums: Sequence[Any]) -> Any:
         """Return the loop that adds up the products of a tile; each sum is a register."""
         c = self.contraction
         fresh = {it.var: tirx.Var(str(it.var.name), it.var.ty) for it in c.reduced}
@@ -222,8 +225,8 @@ class _Writer:
 
         def add(row: int, lane: Any) -> Any:
             where = {**self.placement(tile.at(row, lane)), **{var: first + value for var, value in fresh.items()}}
-            index = [row * tile.width + lane]
-            return tirx.BufferStore(sums, tirx.BufferLoad(sums, index) + replaced(c.left, where) * replaced(c.right, where), index)
+            added = tirx.BufferLoad(sums[row], [lane]) + replaced(c.left, where) * replaced(c.right, where)
+            return tirx.BufferStore(sums[row], added, [lane])
 
         body = _over_vectors(tile, add)
         for iterator in reversed(c.reduced):
@@ -236,19 +239,18 @@ class _Writer:
         value = replaced(c.value, where, c.product, tirx.BufferLoad(source, [index]))
         return tirx.BufferStore(c.output, value, [replaced(i, where) for i in c.indices])
 
-    def write(self, tile: _Tile, sums: Any) -> Any:
+    def write(self, tile: _Tile, sums: Sequence[Any]) -> Any:
         """Return the stores of a tile whose output runs along the lanes."""
-        return _over_vectors(tile, lambda row, lane: self.store(self.placement(tile.at(row, lane)), sums, row * tile.width + lane))
+        return _over_vectors(tile, lambda row, lane: self.store(self.placement(tile.at(row, lane)), sums[row], lane))
 
-    def write_turned(self, tile: _Tile, sums: Any) -> Any:
+    def write_turned(self, tile: _Tile, sums: Sequence[Any]) -> Any:
         """Return the stores of a tile whose output runs along the last axis of the rows: it is turned in first-level cache."""
         inner = max(i for i, axis in enumerate(self.axes) if axis.role == "row")
         run = tile.sizes[inner]
         turned = tirx.decl_buffer((len(tile.rows) * tile.width,), "float32", "turned", scope="local")
 
         def copy(row: int, lane: Any) -> Any:
-            index = [row * tile.width + lane]
-            return tirx.BufferStore(turned, tirx.BufferLoad(sums, index), index)
+            return tirx.BufferStore(turned, tirx.BufferLoad(sums[row], [lane]), [row * tile.width + lane])
 
         lane = tirx.Var("lane", "int64")
 
