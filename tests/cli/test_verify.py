@@ -68,6 +68,11 @@ def test_json_has_every_figure(files: Path, capsys: pytest.CaptureFixture[str]) 
     assert (score["name"], score["count"], score["first"], score["nans"]) == ("score", 4, [0, 0], [0, 0])
     assert score["found"] == pytest.approx(0.5)
     assert score["expected"] == 0
+    half, tanh_of = 1 / (1 + np.exp(-np.arange(4.0))), np.tanh(np.arange(4.0))  # what the two make of 0, 1, 2, 3
+    assert score["max_abs"] == pytest.approx(np.abs(half - tanh_of).max(), rel=1e-2)
+    assert score["max_rel"] == pytest.approx((np.abs(half - tanh_of)[1:] / tanh_of[1:]).max(), rel=1e-2)
+    assert score["cosine"] == pytest.approx(half @ tanh_of / np.linalg.norm(half) / np.linalg.norm(tanh_of), rel=1e-3)
+    assert score["infs"] == [0, 0]
 
 
 def test_tolerances_are_the_callers_where_given(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

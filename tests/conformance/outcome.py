@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from conformance.cases import Case
 from landbridge.ir.body import Body
 from landbridge.runtime.dtypes import holder, is_dtype, is_packed
 from landbridge.runtime.errors import BugError, LandbridgeError
+from landbridge.runtime.vendors import registry
 
 RIGHT = ("native", "partly", "fallback")
 """The verdicts on a right result, the best first: all native, partly by fallback, all by fallback."""
@@ -60,8 +62,10 @@ def preload() -> None:
     """Import all that a case may need, so that forked children need not."""
     for name in lb.__all__:
         getattr(lb, name)
-    for name in ("landbridge.runtime.vendors.onnxruntime.driver", "landbridge.runtime.vendors.registry", "onnx.reference", "ml_dtypes"):
+    for name in ("landbridge.runtime.vendors.onnxruntime.driver", "onnx.reference", "ml_dtypes"):
         import_module(name)
+    registry.vendors()
+    gc.freeze()  # a collection in a child would write to, and so copy, all that the parent has
 
 
 def run_case(case: Case) -> tuple[str, str]:

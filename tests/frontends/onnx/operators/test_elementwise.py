@@ -73,3 +73,30 @@ def test_the_second_tensor_lies_along_named_axes_in_old_operator_sets() -> None:
         One("last", "Mul", [left, np.arange(4, dtype=np.float32)], [left * np.arange(4, dtype=np.float32)], attributes={"broadcast": 1}),
     ]
     check(cases, opset=6)
+
+
+def test_slopes_are_those_of_channels_in_old_operator_sets() -> None:
+    data, slope = np.arange(-12, 12, dtype=np.float32).reshape(2, 3, 4), np.array([0.5, 2, -1], np.float32)
+    expected = np.where(data < 0, data * slope[:, None], data)
+    check([One("channels", "PRelu", [data, slope], [expected])], opset=6)
+
+
+def test_exponentials_of_every_floating_type() -> None:
+    cases = []
+    for dtype in (np.float16, np.float32, np.float64):
+        data = np.array([-20, -2, -0.5, 0, 0.5, 3], dtype)
+        wide = data.astype(np.float64)
+        elu = np.where(wide < 0, 1.5 * np.expm1(wide), wide).astype(dtype)
+        cases.append(One(f"elu_{np.dtype(dtype)}", "Elu", [data], [elu], attributes={"alpha": 1.5}))
+    check(cases, opset=22, rtol=2e-3)
+
+
+def test_nothing_is_dropped_outside_of_training() -> None:
+    data = np.arange(6, dtype=np.float32).reshape(2, 3)
+    ratio, training = np.array(0.5, np.float32), np.array(False)
+    cases = [
+        One("mask", "Dropout", [data, ratio], [data, np.ones((2, 3), bool)], constants=(1,)),
+        One("told", "Dropout", [data, ratio, training], [data], constants=(1, 2)),
+        One("none", "Dropout", [data, np.array(0, np.float32), np.array(True)], [data, np.ones((2, 3), bool)], constants=(1, 2)),
+    ]
+    check(cases, opset=22)

@@ -5,10 +5,22 @@ A family of operators is a file with an ``OPERATORS`` table of rules (`landbridg
 
 from __future__ import annotations
 
-from landbridge.frontends.onnx.operators import casts, elementwise, generators, quantized, recurrent, reductions, resize, scans, shaping
+from landbridge.frontends.onnx.operators import (
+    casts,
+    elementwise,
+    generators,
+    linear_algebra,
+    quantized,
+    recurrent,
+    reductions,
+    resize,
+    scans,
+    shaping,
+    sliding,
+)
 from landbridge.frontends.onnx.operators.call import Rule
 
-FAMILIES = (casts, elementwise, generators, quantized, recurrent, reductions, resize, scans, shaping)
+FAMILIES = (casts, elementwise, generators, linear_algebra, quantized, recurrent, reductions, resize, scans, shaping, sliding)
 """Every family; no two have a rule for the same operator."""
 
 RULES: dict[str, Rule] = {operator: rule for family in FAMILIES for operator, rule in family.OPERATORS.items()}

@@ -105,17 +105,49 @@ def _is_inf(call: Call) -> Any:
 
 def _celu(call: Call) -> Any:
     """``Celu``: the importer has it in float32 only."""
+    return _exponential(call, call.real("alpha", 1.0))
+
+
+def _elu(call: Call) -> Any:
+    """``Elu``: likewise."""
+    return NotImplemented if call.dtype(0) == "float32" else _exponential(call, 1.0)
+
+
+def _exponential(call: Call, slope: float) -> Any:
+    """Return what is positive as it is, and ``alpha * (exp(x / slope) - 1)`` of the rest."""
     dtype, alpha = call.dtype(0), call.real("alpha", 1.0)
 
     def kernel(data: Any) -> Any:
         def element(*i: Any) -> Any:
             x = data(*i).astype("float32" if dtype != "float64" else dtype)
-            zero, by = tirx.const(0, x.ty.dtype), tirx.const(alpha, x.ty.dtype)
-            return (tirx.max(x, zero) + tirx.min(by * (tirx.exp(x / by) - tirx.const(1, x.ty.dtype)), zero)).astype(dtype)
+            zero, by, scale = (tirx.const(number, x.ty.dtype) for number in (0, slope, alpha))
+            return (tirx.max(x, zero) + tirx.min(scale * (tirx.exp(x / by) - tirx.const(1, x.ty.dtype)), zero)).astype(dtype)
 
-        return te.compute(data.shape, element, name="celu")
+        return te.compute(data.shape, element, name="exponential")
 
-    return call.compute(kernel, call.tensor(0), name="celu")
+    return call.compute(kernel, call.tensor(0), name=str(call.node.proto.op_type).lower())
+
+
+def _dropout(call: Call) -> Any:
+    """``Dropout`` where nothing is dropped: the data, and a mask of ones."""
+    training = call.constant(2) if call.has(2) else None
+    ratio = call.constant(1) if call.has(1) else None
+    drops = call.has(2) and (training is None or bool(training.any())) and (ratio is None or bool(ratio.any()))
+    if drops:
+        raise Declined("it draws random numbers")
+    mask = relax.op.ones(relax.ShapeExpr(call.shape(0)), call.results[1].dtype or "bool") if call.wants(1) else None
+    return [call.tensor(0), mask]
+
+
+def _prelu(call: Call) -> Any:
+    """``PRelu`` as operator set 6 and before has it: a slope for each channel."""
+    rank, slopes = len(call.shape(0)), call.shape(1)
+    if call.opset >= 7 or len(slopes) != 1 or rank < 2:
+        return NotImplemented
+    data, slope = call.tensor(0), call.emit(relax.op.reshape(call.tensor(1), [slopes[0], *[1] * (rank - 2)]))
+    zero = constant(0, call.dtype(0))
+    below = call.emit(relax.op.multiply(data, slope))
+    return relax.op.where(call.emit(relax.op.less(data, zero)), below, data)
 
 
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
@@ -151,6 +183,9 @@ OPERATORS: dict[str, Rule] = {
     **dict.fromkeys(_BINARY, _broadcast_along),
     "BitShift": _bit_shift,
     "Celu": _celu,
+    "Dropout": _dropout,
+    "Elu": _elu,
     "IsInf": _is_inf,
     "Mod": _mod,
+    "PRelu": _prelu,
 }
