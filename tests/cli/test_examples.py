@@ -12,7 +12,7 @@ import pytest
 from landbridge.cli import main
 from landbridge.simulators.ascend.make_om import make_om
 from support.example_files import STATUS, example, verbs_in_order, write_files
-from support.small_onnx import node, small_model
+from support.small_onnx import never_native, node, small_model
 
 PAGE = (Path(__file__).parents[2] / "docs/json.md").read_text("utf-8")
 SHAPES: dict[str, Any] = {
@@ -109,8 +109,8 @@ def test_what_does_not_fit_is_found(value: Any, shape: Any, count: int) -> None:
 def test_reports_and_choices_are_what_the_page_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the examples do not have: conversions, fallbacks, a blob that cannot run here."""
     kinds = {"image": ("uint8", ("n", 4)), "square": ("float32", (2, 2))}
-    nodes = [node("Cast", "image", "clean", to=1), node("Sigmoid", "clean", "features"), node("Det", "square", "area")]
-    model = small_model(nodes, kinds, {"features": ("float32", ("n", 4)), "area": ("float32", ())})
+    nodes = [node("Cast", "image", "clean", to=1), node("Sigmoid", "clean", "features"), never_native("square", "area")]
+    model = small_model(nodes, kinds, {"features": ("float32", ("n", 4)), "area": ("float32", (2, 2))})
     Path("several.onnx").write_bytes(model.SerializeToString())
     part = small_model([nodes[1]], {"clean": ("float32", ("n", 4))}, {"features": ("float32", ("n", 4))})
     for soc in ("Ascend910B", "Ascend310"):

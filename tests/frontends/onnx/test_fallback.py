@@ -32,27 +32,32 @@ def regions(program: Program) -> list[tuple[str, ...]]:
 
 
 def test_a_region_is_an_offline_model_on_the_cpu() -> None:
-    nodes = [node("Relu", "x", "a"), _pool_with_places("a", "v i"), node("Neg", "v", "y")]
-    outputs = {"y": ("float32", ("n", 1, 3)), "i": ("int64", ("n", 1, 3))}
-    model = small_model(nodes, {"x": ("float32", ("n", 1, 6))}, outputs)
+    nodes = [node("Relu", "x", "a"), _two_results("a", "v", "i"), node("Neg", "v", "y")]
+    outputs = {"y": ("float32", ("n", 1, 6)), "i": ("float32", ("n", 1, 6))}
+    model = small_model(nodes, {"x": ("float32", ("n", 1, 6))}, outputs, {"scale": floats(6)})
     program = from_onnx(model)
     (fallback,) = program.fallbacks.values()
-    assert (fallback.value, fallback.nodes, fallback.vendor) == ("v, i", ("maxpool_v (MaxPool)",), "onnxruntime")
+    assert (fallback.value, fallback.nodes, fallback.vendor) == (
+        "v, i",
+        ("skipped (com.microsoft::SkipLayerNormalization)",),
+        "onnxruntime",
+    )
     extern = program.externs["fallback_0"]
     assert extern_device(program.module, "fallback_0") == CPU
     assert [(port.name, port.dtype, port.shape) for port in (*extern.signature.inputs, *extern.signature.outputs)] == [
         ("a", "float32", ("n", 1, 6)),
-        ("v", "float32", ("n", 1, 3)),
-        ("i", "int64", ("n", 1, 3)),
+        ("v", "float32", ("n", 1, 6)),
+        ("i", "float32", ("n", 1, 6)),
     ]
     verify(program, phase="imported")
     feeds = {"x": floats(3, 1, 6)}
     assert_same(run_program(program, feeds), reference(model, feeds))
 
 
-def _pool_with_places(source: str, results: str) -> Any:
-    """Return a node of two results that stays in ONNX Runtime."""
-    return node("MaxPool", source, results, kernel_shape=[2], strides=[2])
+def _two_results(source: str, first: str, second: str) -> Any:
+    """Return a node of two results that stays in ONNX Runtime; it reads a constant ``scale``."""
+    names = [source, source, "scale"], [first, "", "", second]
+    return helper.make_node("SkipLayerNormalization", *names, name="skipped", domain="com.microsoft")
 
 
 def test_the_cut_out_model_is_valid_and_its_own_signature() -> None:
@@ -81,6 +86,18 @@ def test_neighbours_join_and_shapes_that_only_the_data_tells_take_what_follows_a
     assert [render_type(output.ty) for output in outputs] == ["float32 [2]", "int64 of 2 dimensions"]
     assert program.fallbacks["fallback_0"].reason == "its output's shape is known only when it runs"
     feeds = {"x": np.array([[1, 0, 2], [0, 0, 3]], np.float32)}
+    assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_an_operator_that_stays_drags_none_of_its_neighbours_along() -> None:
+    before = [node("Relu", "x", "a"), node("MatMul", "a w", "b"), node("Abs", "a", "beside")]
+    after = [node("Softmax", "c", "d"), node("Add", "d beside", "y")]
+    model = small_model(
+        [*before, never_native("b", "c"), *after], {"x": ("float32", ("n", 4))}, {"y": ("float32", ("n", 4))}, {"w": floats(4, 4)}
+    )
+    program = from_onnx(model)
+    assert regions(program) == [("quickgelu_c (com.microsoft::QuickGelu)",)]
+    feeds = {"x": floats(3, 4)}
     assert_same(run_program(program, feeds), reference(model, feeds))
 
 
@@ -218,9 +235,9 @@ def test_a_shape_read_inside_a_region_is_given_as_a_tensor() -> None:
 
 
 def test_known_mistakes_of_the_importer_are_kept_from_it() -> None:
-    training = node("BatchNormalization", "x s b m v", "y rm rv", training_mode=1)
+    training = node("BatchNormalization", "x s b m v", "y")  # in this operator set it trains where it is not told that it is tested
     constants = {key: np.abs(floats(2)) for key in "sbmv"}
-    model = small_model([training], {"x": ("float32", (3, 2))}, {"y": ("float32", (3, 2))}, constants)
+    model = small_model([training], {"x": ("float32", (3, 2))}, {"y": ("float32", (3, 2))}, constants, opset=6)
     assert from_onnx(model).fallbacks["fallback_0"].reason == "TVM's importer takes its training mode for inference"
 
 
@@ -235,7 +252,8 @@ def test_native_resize_of_any_axes(scales: list[float]) -> None:
 
 
 def test_every_region_is_called_once() -> None:
-    nodes = [_pool_with_places("x", "v i"), node("Neg", "v", "y"), node("Cast", "i", "z", to=1)]
-    model = small_model(nodes, {"x": ("float32", (1, 1, 4))}, {"y": ("float32", (1, 1, 2)), "z": ("float32", (1, 1, 2))})
+    nodes = [_two_results("x", "v", "i"), node("Neg", "v", "y"), node("Abs", "i", "z")]
+    shape: Any = ("float32", (1, 1, 4))
+    model = small_model(nodes, {"x": shape}, {"y": shape, "z": shape}, {"scale": floats(4)})
     calls = [binding for binding in Body.of(from_onnx(model).module).bindings if is_extern(binding.value)]
     assert len(calls) == 1
