@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal # a process a core; PYTEST="python -m pytest" for one
 
-.PHONY: help setup demo test test-long test-models lint docs conformance bench screenshots clean
+.PHONY: help setup demo test test-long test-models lint docs conformance bench overheads screenshots clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,10 +32,11 @@ test: lint ## Run the linters and the tests
 test-long: lint ## Run everything, the long tests too
 	$(PYTEST)
 
-test-models: lint ## Export networks by PyTorch, compile and compare them; PyTorch goes into an environment of its own
+test-models: lint ## Export networks by PyTorch, compile and compare them, keep them for bench; PyTorch goes into an environment of its own
 	test -d $(VENV)-torch || $(PYTHON) -m venv $(VENV)-torch
 	$(VENV)-torch/bin/python -m pip install --quiet --editable ".[all,torch]"
 	$(VENV)-torch/bin/python -m pytest tests/models
+	PYTHONPATH=src:tests $(VENV)-torch/bin/python -m models.keep build/models
 
 docs: setup ## Build the documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -43,12 +44,14 @@ docs: setup ## Build the documentation as a site: site/index.html
 conformance: setup ## Run onnx's own tests through compiler and runtime; writes docs/conformance.md
 	PYTHONPATH=src:tests $(BIN)/python -m conformance
 
-bench: setup ## Measure compile time, loads, overheads, sessions, the demo, and host code beside ONNX Runtime and OpenVINO
+bench: setup ## Compare host code with ONNX Runtime, OpenVINO and NumPy; writes docs/performance.md and build/bench/bench.html
+	PYTHONPATH=src:benchmarks $(BIN)/python -m host --summary docs/performance.md $(BENCH)
+
+overheads: setup ## Measure compile time, loads, overheads, sessions and the demo
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/compile_time.py
 	$(BIN)/python benchmarks/overheads.py
 	$(BIN)/python benchmarks/sessions.py
-	$(BIN)/python benchmarks/host.py
 
 screenshots: setup ## Write the pictures of pages in docs/images; needs Chromium and its driver
 	PYTHONPATH=src:tests $(BIN)/python -m support.screenshots

@@ -1,4 +1,4 @@
-"""Measure the demo's model: compile, load, and the latency of a run beside ONNX Runtime's. ``make bench`` runs this.
+"""Measure the demo's model: compile, load, and the latency of a run beside ONNX Runtime's. ``make overheads`` runs this.
 
 Figures of one run on one machine: compare the ratios, not the times. The Atlas is simulated, so the rows with it measure the
 simulator; "host only" is the whole model as native code.
