@@ -52,6 +52,14 @@ def test_a_reshape_between_kernels_costs_no_kernel() -> None:
     assert len(lowered.same) == 1
 
 
+def test_what_is_equal_is_computed_once() -> None:
+    def make(emit: Any, x: Any) -> list[Any]:
+        first, second = (emit(op.nn.softmax(emit(op.matmul(x, x)))) for _ in range(2))
+        return [emit(op.matmul(first, second))]
+
+    assert len(_calls(_lowered(make, (4, 4)))) == 3  # a product, a softmax, the product of the softmax with itself
+
+
 def test_what_nobody_needs_is_not_computed() -> None:
     def make(emit: Any, x: Any) -> list[Any]:
         emit(op.exp(x))
