@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import re
@@ -22,7 +23,8 @@ from landbridge.codegen.link import link_library
 from landbridge.codegen.target import resolve_target
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact
 from landbridge.runtime.errors import BugError
-from support.host_library import load_library
+from support.host_library import HostRun, load_library
+from support.other_targets import HASWELL, X86_64_V3, EmulatedRun, why_not_executed
 from support.placed_programs import build_main, placed
 
 
@@ -120,11 +122,39 @@ def test_another_architecture_is_cross_compiled(tmp_path: Path) -> None:
     assert artifact.target.triple == "aarch64-linux-gnu"
 
 
+_built = functools.cache(example)
+
+_needs_objdump = pytest.mark.skipif(
+    shutil.which("objdump") is None or resolve_target().record.triple != "x86_64-linux-gnu", reason="needs objdump on an x86-64 machine"
+)
+
+
+@_needs_objdump
+@pytest.mark.parametrize(("processor", "has"), [("x86-64-v3", False), pytest.param("x86-64-v4", True, marks=pytest.mark.long)])
+def test_code_has_instructions_of_avx512_only_where_the_target_has_it(processor: str, has: bool, tmp_path: Path) -> None:
+    path = tmp_path / "host.so"
+    path.write_bytes(_built(f"llvm -mcpu={processor}").sections[HOST_LIBRARY])
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(path)], check=True, capture_output=True, text=True).stdout
+    assert "%ymm" in text
+    assert bool(re.search(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|\{%k\d", text)) == has  # what only AVX-512 has
+
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(reason := why_not_executed(HASWELL)), reason=reason)
+def test_code_for_a_processor_without_avx512_runs_on_one_that_qemu_emulates() -> None:
+    artifact = example(X86_64_V3)
+    random = np.random.default_rng(0)
+    inputs = {"x": random.random((3, 16), "float32"), "big": random.random((512, 1024), "float32")}
+    found, expected = EmulatedRun(artifact, HASWELL)(**inputs), HostRun(artifact)(**inputs)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
 @pytest.mark.parametrize("target", ["llvm -mcpu=x86-64", "llvm -mcpu=x86-64-v3"])
 def test_an_old_processor_of_this_architecture_is_a_target(target: str) -> None:
     if resolve_target().record.triple != "x86_64-linux-gnu":
         pytest.skip("not an x86-64 machine")
-    artifact = example(target)  # float16 needs conversions in software without f16c: they must be in the library
+    artifact = _built(target)  # float16 needs conversions in software without f16c: they must be in the library
     assert artifact.target.cpu == target.partition("=")[2]
     assert ("avx2" in artifact.target.cpu_features) == (target == "llvm -mcpu=x86-64-v3")
     assert load_library(artifact.sections[HOST_LIBRARY]).lb_error() == b""

@@ -6,6 +6,7 @@ the rest of the plan runs here.
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -25,8 +26,17 @@ AARCH64 = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon"
 X86_64_V3 = "llvm -mtriple=x86_64-linux-gnu -mcpu=x86-64-v3"
 """Without AVX-512; executed as it is, where this machine has AVX2."""
 
+HASWELL = "qemu-x86_64 -cpu Haswell"
+"""A processor with AVX2 and without AVX-512, emulated."""
+
 _TRIPLE = "aarch64-linux-gnu"
 _EMULATOR = "qemu-aarch64"
+
+_RUNNERS = {
+    AARCH64: (f"{_TRIPLE}-gcc", (_EMULATOR, "-L", f"/usr/{_TRIPLE}")),
+    HASWELL: ("cc", tuple(HASWELL.split())),
+}
+"""By target or machine, the C compiler and the command of the emulator."""
 
 
 def why_not_executed(target: str | None) -> str:
@@ -34,7 +44,11 @@ def why_not_executed(target: str | None) -> str:
     if target == X86_64_V3:
         present = set(Path("/proc/cpuinfo").read_text().split())
         return "" if {"avx2", "fma"} <= present else "needs a processor with AVX2"
-    tools = {f"{_TRIPLE}-gcc": "gcc-aarch64-linux-gnu", _EMULATOR: "qemu-user"} if target == AARCH64 else {}
+    if target == HASWELL and platform.machine() != "x86_64":
+        return "needs an x86-64 machine"
+    tools = {AARCH64: {f"{_TRIPLE}-gcc": "gcc-aarch64-linux-gnu", _EMULATOR: "qemu-user"}, HASWELL: {"qemu-x86_64": "qemu-user"}}.get(
+        target or "", {}
+    )
     packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
     return f"needs apt install {' '.join(packages)}" if packages else ""
 
@@ -54,15 +68,16 @@ def run_on(target: str | None, artifact: Artifact) -> HostRun:
 
 
 class EmulatedRun(HostRun):
-    """An artifact of the target `AARCH64`, ready to be executed on arrays."""
+    """An artifact of another machine than this, ready to be executed on arrays."""
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, machine: str = AARCH64) -> None:
         super().__init__(artifact, load=False)
+        compiler, self.emulator = _RUNNERS[machine]
         self.folder = tempfile.TemporaryDirectory(prefix="landbridge-")
         self.program, self.file = (Path(self.folder.name) / name for name in ("emulated_host", "host.so"))
         self.file.write_bytes(artifact.sections[HOST_LIBRARY])
         source = Path(__file__).with_name("emulated_host.c")
-        subprocess.run([f"{_TRIPLE}-gcc", "-O1", "-Wall", "-Werror", str(source), "-ldl", "-o", str(self.program)], check=True)
+        subprocess.run([compiler, "-O1", "-Wall", "-Werror", str(source), "-ldl", "-o", str(self.program)], check=True)
 
     def call_segment(self, step: Segment, memory: Memory) -> None:
         """Run the segment's function in the emulator on a copy of the memory, and take over what it left."""
@@ -76,7 +91,7 @@ class EmulatedRun(HostRun):
         dims = [memory.dims[name] for name in step.dims]
         numbers = [len(blocks), *map(len, blocks), len(step.buffers), *places, len(dims), *dims]
         data = np.array(numbers, "<i8").tobytes() + b"".join(block.tobytes() for block in blocks)
-        command = [_EMULATOR, "-L", f"/usr/{_TRIPLE}", str(self.program), str(self.file), step.symbol]
+        command = [*self.emulator, str(self.program), str(self.file), step.symbol]
         done = subprocess.run(command, input=data, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         code, result = int(np.frombuffer(done.stdout[:8], "<i8")[0]), done.stdout[8:]
