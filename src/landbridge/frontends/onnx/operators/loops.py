@@ -36,7 +36,7 @@ def loops(name: str, inputs: Sequence[Any], outputs: Sequence[Out], body: Callab
 
 def variable(dtype: str, start: Any) -> Any:
     """Return a variable, as a buffer of one element, with a start value."""
-    buffer = ib.buffer_proxy(ib.alloc_buffer((1,), dtype, scope="local"))
+    buffer = ib.buffer_proxy(ib.alloc_buffer((1,), dtype))
     buffer[0] = start
     return buffer
 

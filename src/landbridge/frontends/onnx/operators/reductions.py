@@ -171,8 +171,8 @@ def _combined(call: Call, reduction: Reduction, data: Any, axes: list[Any] | Non
 def _strides(shape: Any, axes: Any, count: int, declared: list[Any], *, keepdims: bool) -> Any:
     """Emit how far the place in the result moves with each axis, and the check that the axes give the declared shape."""
     rank = len(shape)
-    reduced = ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64", scope="local"))
-    strides = ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64", scope="local"))
+    reduced = ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64"))
+    strides = ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64"))
     for axis in range(rank):
         reduced[axis] = ib.int64(0)
     with ib.serial(0, count) as i:

@@ -129,7 +129,7 @@ def _slice(call: Call) -> Any:
 
     def kernel(data: Any, starts: Any, ends: Any, axes: Any, steps: Any, shape: list[Any]) -> Any:
         def body(source: Any, starts: Any, ends: Any, axes: Any, steps: Any, result: Any) -> None:
-            first, by = (ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64", scope="local")) for _ in range(2))
+            first, by = (ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64")) for _ in range(2))
             for axis in range(rank):
                 first[axis], by[axis] = ib.int64(0), ib.int64(1)
             for place in range(count):
@@ -229,7 +229,7 @@ def _pad(call: Call) -> Any:
 
 def _zeros(count: int) -> Any:
     """Emit a small array of zeros."""
-    buffer = ib.buffer_proxy(ib.alloc_buffer((max(count, 1),), "int64", scope="local"))
+    buffer = ib.buffer_proxy(ib.alloc_buffer((max(count, 1),), "int64"))
     for place in range(count):
         buffer[place] = ib.int64(0)
     return buffer
