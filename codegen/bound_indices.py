@@ -11,6 +11,7 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from landbridge.codegen.arg_extremes import ARG_EXTREMES
 from landbridge.codegen.bfloat16 import BFLOAT16_CASTS
 from landbridge.codegen.extremes import EXTREMES
 from landbridge.codegen.wide_sums import WIDE_SUMS
@@ -98,6 +99,9 @@ BOUNDED: dict[str, Legalization] = {
 """For `relax.transform.LegalizeOps`."""
 
 
+_LEGALIZATIONS = {**BOUNDED, **ARG_EXTREMES, **EXTREMES, **WIDE_SUMS, **BFLOAT16_CASTS}
+
+
 def legalize_ops(skip: Sequence[str]) -> Any:
     """Return the pass that turns operators into kernels, but for the ``skip`` ones."""
-    return relax.transform.LegalizeOps(customize_legalize_map={**BOUNDED, **EXTREMES, **WIDE_SUMS, **BFLOAT16_CASTS}, skip_ops=list(skip))
+    return relax.transform.LegalizeOps(customize_legalize_map=_LEGALIZATIONS, skip_ops=list(skip))

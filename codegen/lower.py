@@ -18,6 +18,7 @@ from tvm import relax, tirx
 from landbridge.codegen.bound_indices import legalize_ops
 from landbridge.codegen.clean_up import clean_up
 from landbridge.codegen.fold_constants import fold_constants
+from landbridge.codegen.gather_first import gather_first
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
 from landbridge.codegen.pack_weights import pack_weights
@@ -139,7 +140,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
     named = {_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)}
     module = tvm.IRModule({**graph.functions, **named})
     with target:
-        module = simplify(clean_up(fold_constants(module)))
+        module = gather_first(simplify(clean_up(fold_constants(module))))
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = relax.transform.DecomposeOpsForInference()(module)
         module = fold_constants(module)
