@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import tvm
+import tvm_ffi
 from tvm import s_tir, tirx
 
 from landbridge.codegen.schedules.base import Rule
+from landbridge.codegen.schedules.contraction import loads_in
 from landbridge.codegen.schedules.vector_math import has_expanded
 
 PARALLEL_ITERATIONS = 1 << 18
@@ -33,7 +36,7 @@ class Default(Rule):
             return None
         schedule = s_tir.Schedule(kernel, error_render_level="none")
         for block in _blocks(schedule):
-            if _is_injective(schedule, block) and _feeds_one_injective(schedule, block) and not _would_nest(schedule, block):
+            if _may_be_inlined(schedule, block):
                 _try(schedule.compute_inline, block)
         for block in _blocks(schedule):
             _parallelise(schedule, block)
@@ -42,6 +45,12 @@ class Default(Rule):
 
 def _blocks(schedule: Any) -> list[Any]:
     return list(schedule.get_child_blocks(schedule.get_sblock(str(schedule.mod["main"].body.block.name_hint))))
+
+
+def _may_be_inlined(schedule: Any, block: Any) -> bool:
+    if not _is_injective(schedule, block) or not _feeds_one_injective(schedule, block):
+        return False
+    return not _would_nest(schedule, block) and not _would_repeat(schedule, block)
 
 
 def _is_injective(schedule: Any, block: Any) -> bool:
@@ -56,6 +65,33 @@ def _feeds_one_injective(schedule: Any, block: Any) -> bool:
 def _would_nest(schedule: Any, block: Any) -> bool:
     """Return whether inlining a block would put one expanded function into another: TVM's time doubles several times with each level."""
     return all(has_expanded(schedule.get(one).body) for one in (block, *schedule.get_consumers(block)))
+
+
+def _would_repeat(schedule: Any, block: Any) -> bool:
+    """Return whether inlining a block would compute functions, or sums over neighbours, once for each of several neighbours."""
+    step = schedule.get(block)
+    places: list[Any] = []
+    for load in loads_in(schedule.get(schedule.get_consumers(block)[0]).body.value):
+        if load.source.same_as(step.body.buffer) and not any(tvm_ffi.structural_equal(load.indices, other) for other in places):
+            places.append(load.indices)
+    return len(places) > 1 and (is_blend(step) or has_call(step.body.value))
+
+
+def is_blend(block: Any) -> bool:
+    """Return whether a step finds what it reads in a table, along one axis at least."""
+    return isinstance(block.body, tirx.BufferStore) and any(table_loads(load) for load in loads_in(block.body.value))
+
+
+def table_loads(load: Any) -> list[Any]:
+    """Return the loads of tables in the indices of a load."""
+    return [inner for index in load.indices for inner in loads_in(index)]
+
+
+def has_call(expr: Any) -> bool:
+    """Return whether functions are called in an expression."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(expr, [(tvm.ir.Call, found.append)])
+    return bool(found)
 
 
 def _parallelise(schedule: Any, block: Any) -> None:

@@ -20,7 +20,7 @@ from tvm import s_tir, tirx
 
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.contraction import extent_of, iterators_of_product, loads_in, mentions, offset_of, replaced
-from landbridge.codegen.schedules.default import PARALLEL_ITERATIONS
+from landbridge.codegen.schedules.default import PARALLEL_ITERATIONS, has_call, is_blend, table_loads
 from landbridge.codegen.schedules.register_tiles import in_order, loop, over_lanes
 
 _MOST_CHANNELS = 8
@@ -53,16 +53,6 @@ class Resample(Rule):
         return tirx.PrimFunc(function.params, s_tir.SBlockRealize([], True, block), function.ret_type, function.attrs)
 
 
-def is_blend(block: Any) -> bool:
-    """Return whether a step finds what it reads in a table, along one axis at least."""
-    return isinstance(block.body, tirx.BufferStore) and any(_table_loads(load) for load in loads_in(block.body.value))
-
-
-def _table_loads(load: Any) -> list[Any]:
-    """Return the loads of tables in the indices of a load."""
-    return [inner for index in load.indices for inner in loads_in(index)]
-
-
 def _read(schedule: Any) -> tuple[Any, Any, Any] | None:
     """Return the two steps of the resizing and what follows, everything else inlined into them; None where there is another step."""
     blocks = _blocks(schedule)
@@ -73,7 +63,7 @@ def _read(schedule: Any) -> tuple[Any, Any, Any] | None:
         if step.init is not None or not isinstance(step.body, tirx.BufferStore) or any(int(it.iter_type) for it in step.iter_vars):
             return None
         if not is_blend(step) and schedule.get_consumers(block):
-            if _has_call(step.body.value) and is_blend(schedule.get(schedule.get_consumers(block)[0])):
+            if has_call(step.body.value) and is_blend(schedule.get(schedule.get_consumers(block)[0])):
                 return None  # it would be computed again and again
             try:
                 schedule.compute_inline(block)
@@ -87,12 +77,6 @@ def _read(schedule: Any) -> tuple[Any, Any, Any] | None:
 
 def _blocks(schedule: Any) -> list[Any]:
     return list(schedule.get_child_blocks(schedule.get_sblock(str(schedule.mod["main"].body.block.name_hint))))
-
-
-def _has_call(expr: Any) -> bool:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(expr, [(tvm.ir.Call, found.append)])
-    return bool(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +195,7 @@ class _Picture:
         column, channel = self.axes[self.column].var, self.axes[self.channel].var
         found: list[tuple[Any, Any, Any]] = []
         for load in loads_in(self.tall):
-            if _table_loads(load) or not (mentions(load, column) or mentions(load, channel)):
+            if table_loads(load) or not (mentions(load, column) or mentions(load, channel)):
                 continue
             buffer = tirx.decl_buffer((self.width * self.channels,), str(load.source.ty.dtype), "spread")
             x, c = tirx.Var("x", "int64"), tirx.Var("c", "int64")
@@ -261,7 +245,7 @@ class _Picture:
 
 def _table_axis(block: Any) -> int | None:
     """Return the one axis that a step's tables go by, or None."""
-    tables = [table for load in loads_in(block.body.value) for table in _table_loads(load)]
+    tables = [table for load in loads_in(block.body.value) for table in table_loads(load)]
     found = {axis for axis, it in enumerate(block.iter_vars) for table in tables if mentions(table, it.var)}
     return found.pop() if len(found) == 1 else None
 
@@ -277,7 +261,7 @@ def _channel(tall: Any, row: int, column: int) -> int | None:
     loads = loads_in(tall.body.value)
     found: set[int | None] = set()
     for load in loads:
-        if not _table_loads(load):
+        if not table_loads(load):
             continue
         offset = with_loads(offset_of(load), lambda table: tirx.const(0, str(table.ty.dtype)))
         steps = [analyzer.simplify(replaced(offset, {variable: variable + 1}) - offset) for variable in variables]
@@ -294,7 +278,7 @@ def _channel(tall: Any, row: int, column: int) -> int | None:
     inside = {column, channel}
     for load in loads:
         used = {axis for axis, variable in enumerate(variables) if mentions(load, variable)}
-        if not _table_loads(load) and used & inside and used - inside:
+        if not table_loads(load) and used & inside and used - inside:
             return None
     return channel
 

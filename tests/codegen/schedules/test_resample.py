@@ -14,6 +14,7 @@ from landbridge.codegen import build
 from landbridge.codegen.graph import read_graph
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
+from landbridge.codegen.schedules.default import Default
 from landbridge.codegen.schedules.resample import Resample
 from landbridge.codegen.target import resolve_target
 from landbridge.passes import place_program
@@ -62,7 +63,7 @@ class Model:
 
         Args:
             last: its channels come last.
-            steps: any of "turn" (channels first), "cast", "resize", "norm", "half", in order.
+            steps: any of "turn" (channels first), "cast", "exp", "resize", "norm", "half", in order.
         """
         data = RNG.integers(0, 256, shape, "uint8")
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, shape))
@@ -76,6 +77,8 @@ class Model:
                 value = self.add("Cast", value, to=TensorProto.FLOAT16)
             elif step == "turn":
                 value, wanted, last = self.add("Transpose", value, perm=[0, 3, 1, 2]), wanted.transpose(0, 3, 1, 2), False
+            elif step == "exp":
+                value, wanted = self.add("Exp", value), np.exp(wanted)
             elif step == "norm":
                 mean, deviation = (v if last else v.reshape(3, 1, 1) for v in (MEAN, DEVIATION))
                 value = self.add("Div", self.add("Sub", value, self.constant(mean)), self.constant(deviation))
@@ -142,3 +145,14 @@ def test_many_channels_or_one_axis_are_left_to_others(shape: tuple[int, ...], si
     found = run_on(None, build(program, name="one"))(**model.feeds)
     ((name, expected),) = model.expected.items()
     np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_functions_are_not_computed_again_for_each_neighbour() -> None:
+    host, model = resolve_target(None), Model()
+    model.picture("x", (1, 6, 7, 3), (9, 20), "cast exp resize", last=True)
+    graph = read_graph(place_program(lb.from_onnx(model.model())))
+    (kernel,) = lower(graph, schedule_steps(graph), host.tvm).kernels.functions.values()
+    assert Resample().apply(kernel, host.tvm) is None
+    scheduled = Default().apply(kernel, host.tvm)
+    assert scheduled is not None
+    assert str(scheduled.script()).count("T.exp") == 1
