@@ -60,7 +60,7 @@ class Facts:
         self.body = Body.of(module)
         self.vdevices = tuple(module.global_infos.get("vdevice", ()))
         self.variables = (*self.body.params, *(binding.var for binding in self.body.bindings))
-        self.kinds = {name: vendor.device_kind for name, vendor in registry.vendors().items()} if self.info.externs else {}
+        self.kinds = registry.kinds() if self.info.externs else {}
 
     def home(self, value: Any) -> Device:
         """Where a value lives; a constant, and a value whose type does not say, on the CPU."""

@@ -267,15 +267,15 @@ def _check_devices(artifact: Artifact) -> None:
         ArtifactCorrupt: a model is on a device that its vendor does not have.
         UnsupportedError: two vendors are on one device, and do not share memory.
     """
-    known = registry.vendors()
+    known = registry.kinds()
     for index, record in enumerate(artifact.externs):
         for one in record.candidates:
             if one.vendor not in known:
                 if not record.alternatives:
-                    hint = f"vendors here: {', '.join(known)}; install the package that has it"
+                    hint = f"vendors here: {', '.join(registry.vendors())}; install the package that has it"
                     raise ArtifactIncompatible(f"needs the vendor '{one.vendor}'", at=f"externs[{index}].vendor", hint=hint, code="LB3203")
                 continue
-            kind = known[one.vendor].device_kind
+            kind = known[one.vendor]
             if _kind(one.device) != kind:
                 raise ArtifactCorrupt(f"{one.device}, but {one.vendor} runs on {kind}", at=f"externs[{index}].device")
     registry.check_memory((record.device, record.vendor, record.title) for record in artifact.externs if record.vendor in known)

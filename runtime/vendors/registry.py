@@ -15,6 +15,9 @@ from pathlib import Path
 from landbridge.runtime.device import register_kind
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import UnsupportedError, UsageError, nearest
+from landbridge.runtime.vendors.trim import TRIM, TrimVendor
+
+_TRIM = TrimVendor()
 
 GROUP = "landbridge.vendors"
 
@@ -67,12 +70,19 @@ def vendors() -> dict[str, Vendor]:
         return dict(_vendors)
 
 
+def kinds() -> dict[str, str]:
+    """Return the kind of device of whatever an artifact may name as a vendor."""
+    return {**{name: found.device_kind for name, found in vendors().items()}, TRIM: _TRIM.device_kind}
+
+
 def vendor(name: str) -> Vendor:
     """Return the vendor called ``name``.
 
     Raises:
         UsageError: there is none.
     """
+    if name == TRIM:
+        return _TRIM
     found = vendors()
     if name not in found:
         meant = nearest(name, found)

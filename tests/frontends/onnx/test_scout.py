@@ -12,7 +12,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 import landbridge as lb
 from landbridge import isolated
-from landbridge.frontends.onnx import scout
+from landbridge.frontends.onnx import operators, scout
 from landbridge.frontends.onnx import support as rules
 from landbridge.frontends.onnx.build import Build
 from landbridge.runtime.cache_folder import CACHE
@@ -100,6 +100,7 @@ def test_a_death_on_the_way_to_a_node_is_a_message(monkeypatch: pytest.MonkeyPat
 def test_boxes_of_unknown_shape_do_not_take_the_process_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """TVM's importer crashes with them: the rules that keep them away from it are taken out here."""
     monkeypatch.delitem(rules.MISTAKEN, "NonMaxSuppression")
+    monkeypatch.delitem(operators.RULES, "NonMaxSuppression")
     monkeypatch.setattr(Build, "_input_problem", lambda self, node: ("", ""))
     model = small_model(
         [node("Slice", "all zero count one", "boxes"), node("NonMaxSuppression", "boxes scores most overlap", "chosen")],

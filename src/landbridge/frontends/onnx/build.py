@@ -19,17 +19,19 @@ from landbridge.frontends.offline_call import Place, call_offline
 from landbridge.frontends.onnx.fallback import is_defined, operator_types, value_problem
 from landbridge.frontends.onnx.graph import NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph
 from landbridge.frontends.onnx.native import Converted, Converter
-from landbridge.frontends.onnx.operators.call import Declined, Result
+from landbridge.frontends.onnx.operators.call import Declined, Result, Trimmed
 from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import constant_of, is_static, reshaped, shape_extents
 from landbridge.frontends.onnx.support import importer_refusal, refusal
 from landbridge.frontends.onnx.values import DimNames, Values, contradiction
-from landbridge.ir.body import Binding, Body
+from landbridge.ir.body import Binding, Body, extern_call
 from landbridge.ir.dtypes import convertible
-from landbridge.ir.program import ExternModel
+from landbridge.ir.program import ExternModel, extern_entry
 from landbridge.ir.sizes import dtype_of
-from landbridge.runtime.device import Device
+from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.signature import Port, Signature
+from landbridge.runtime.vendors.trim import BLOB, TRIM
 
 _SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,),
@@ -161,7 +163,8 @@ class Build:
         converted = self._converter.convert(node, arguments, results, refused, lambda: self._walk_from(self._position))
         outputs = dict(zip(node.makes, converted.outputs, strict=False))
         for name, output in outputs.items():
-            problem = contradiction(output.ty, self.graph.type_of(name)) if isinstance(output.ty, relax.TensorType) else ""
+            tensor = not isinstance(output, Trimmed) and isinstance(output.ty, relax.TensorType)
+            problem = contradiction(output.ty, self.graph.type_of(name)) if tensor else ""
             if problem:
                 raise Declined(problem)
         if len(outputs) < len(node.makes):
@@ -173,8 +176,13 @@ class Build:
         values = self.values
         inner = {binding.var for binding in converted.bindings}
         renamed: dict[Any, Any] = {}
+        offline: Offline | None = None
+        trimming: list[Binding] = []
         for name, output in outputs.items():
-            if isinstance(output, relax.Var) and output in inner and output not in renamed:
+            if isinstance(output, Trimmed):
+                offline, binding = self._trim(name, output)
+                trimming.append(binding)
+            elif isinstance(output, relax.Var) and output in inner and output not in renamed:
                 renamed[output] = values.variable(name, output.ty)
             elif isinstance(output, relax.Var):
                 values.set_alias(name, renamed.get(output, output))
@@ -184,14 +192,27 @@ class Build:
                 values.set_constant(name, output)
             else:
                 values.set_extents(name, shape_extents([output]).reshape(()), "int64")
-        if not renamed:
+        if not renamed and not trimming:
             return
         for binding in converted.bindings:
             if binding.var not in renamed:
                 renamed[binding.var] = values.part(node.makes[0], binding.var.ty)
-        body = Body((), self.functions.adopt(converted), ()).renamed(renamed)
+        body = Body((), (*self.functions.adopt(converted), *trimming), ()).renamed(renamed)
         makes = tuple(name for name in outputs if name in values.variables and name not in values.alias)
-        self.units.append(Unit(node.index, node.reads, makes, list(body.bindings), node))
+        self.units.append(Unit(node.index, node.reads, makes, list(body.bindings), node, offline=offline))
+
+    def _trim(self, name: str, output: Trimmed) -> tuple[Offline, Binding]:
+        """Return the step that cuts an output out of a tensor, and its call; only the data tell the shape of the output."""
+        source = output.tensor.ty
+        dtype, rank = dtype_of(source), len(source.shape)
+        sizes = tuple(int(extent) if isinstance(extent, tvm.tirx.IntImm) else f"{name}.{axis}" for axis, extent in enumerate(source.shape))
+        late = tuple(f"{name}..{axis}" for axis in range(rank))
+        signature = Signature((Port("tensor", dtype, sizes), Port("extents", "int64", (rank,))), (Port(name, dtype, late),))
+        model = ExternModel(TRIM, BLOB, signature, name=f"the part of {name} that counts")
+        symbol = self.symbols.identifier(f"trim_{len(self.units)}")
+        variable = self.values.variable(name, relax.TensorType(dtype=dtype, ndim=rank))
+        call = extern_call(symbol, [output.tensor, output.extents], variable.ty)
+        return Offline(symbol, model, CPU, extern_entry(model, CPU)), Binding(variable, call)
 
     def _argument(self, node: Node, index: int) -> Any:
         """Return what the importer gets for an input of a node."""

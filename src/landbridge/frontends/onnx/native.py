@@ -23,7 +23,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from landbridge.frontends.onnx.graph import Node
 from landbridge.frontends.onnx.operators import RULES
-from landbridge.frontends.onnx.operators.call import LATE, Call, Declined, Result
+from landbridge.frontends.onnx.operators.call import LATE, Call, Declined, Result, Trimmed
 from landbridge.frontends.onnx.operators.narrow import WIDE, is_narrow, narrow, widen
 from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import MAX_ELEMENTS, Extents, constant_of, elements, is_static, shape_extents
@@ -40,7 +40,7 @@ class Converted:
     Attributes:
         bindings: in order; their variables have no names of the user yet.
         outputs: for each output of the node, as far as the importer gives them: a variable (of ``bindings`` or an argument), a
-            constant, or a shape.
+            constant, a shape, or what is `Trimmed` of two variables.
         functions: TensorIR functions that the bindings call, by their variable.
     """
 
@@ -93,8 +93,9 @@ class Converter:
         functions = {var: function for var, function in module.functions.items() if var.name_hint != MAIN}
         bindings = tuple(binding for binding in body.bindings if not isinstance(binding.value, relax.Tuple))
         flat = iter(body.outputs)
-        outputs = tuple(next(flat) if part is None else part for part in pattern)
-        types = [output.ty if isinstance(output.ty, relax.TensorType) else None for output in outputs]
+        outputs = tuple(_next(flat, part) for part in pattern)
+        types = [None if isinstance(output, Trimmed) else output.ty for output in outputs]
+        types = [found if isinstance(found, relax.TensorType) else None for found in types]
         _check_bindings(bindings, types)
         problem = self._scout.problem(key, lambda: lowering_problem(module))
         if problem:
@@ -110,8 +111,8 @@ class Converter:
         try:
             with _quiet(), importer.bb.function(MAIN, [*params, dims]):
                 with importer.bb.dataflow():
-                    made = [importer.bb.normalize(value) for value in self._made(importer, node, arguments, results, refused)]
-                    returned = [value for value in made if not isinstance(value.ty, relax.ShapeType) and not tvm.ir.is_prim_expr(value)]
+                    made = [_normalized(importer.bb, value) for value in self._made(importer, node, arguments, results, refused)]
+                    returned = [part for value in made for part in _tensors(value)]
                     result = importer.bb.emit_output(relax.Tuple(returned))
                 importer.bb.emit_func_output(result)
             module = relax.transform.CanonicalizeBindings()(importer.bb.finalize())
@@ -119,14 +120,14 @@ class Converter:
             raise
         except Exception as error:  # TVM raises anything; whatever it is becomes the reason
             raise Declined(f"TVM's importer refuses it: {first_line(error)}") from error
-        pattern = []
+        pattern: list[Any] = []
         for value in made:
-            if isinstance(value.ty, relax.ShapeType) or tvm.ir.is_prim_expr(value):
-                if isinstance(value, relax.Var):
-                    raise Declined(LATE)
-                pattern.append(value)
-            else:
+            if not isinstance(value, Trimmed) and _tensors(value):
                 pattern.append(None)
+            elif isinstance(value, relax.Var):
+                raise Declined(LATE)
+            else:
+                pattern.append(value)
         return relax.transform.DeadCodeElimination([MAIN])(module), pattern
 
     def _made(self, importer: Any, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str) -> list[Any]:
@@ -146,6 +147,24 @@ class Converter:
             made = [output for name, output in zip(node.outputs, outputs, strict=False) if name]
         dtypes = [result.dtype for name, result in zip(node.outputs, results, strict=True) if name]
         return [_rounded(importer.bb, value, dtype) for value, dtype in zip(made, dtypes, strict=False)]
+
+
+def _normalized(builder: Any, value: Any) -> Any:
+    return value if isinstance(value, Trimmed) else builder.normalize(value)
+
+
+def _tensors(value: Any) -> list[Any]:
+    """Return the tensors that an output needs; a shape needs none."""
+    if isinstance(value, Trimmed):
+        return [value.tensor, value.extents]
+    return [] if isinstance(value.ty, relax.ShapeType) or tvm.ir.is_prim_expr(value) else [value]
+
+
+def _next(flat: Iterator[Any], part: Any) -> Any:
+    """Return an output: ``part``, or the next tensors that came out in its place."""
+    if isinstance(part, Trimmed):
+        return Trimmed(next(flat), next(flat))
+    return next(flat) if part is None else part
 
 
 def _key(node: Node, arguments: Sequence[Any], results: Sequence[Result]) -> Any:
@@ -205,6 +224,8 @@ def _is_narrow(value: Any) -> bool:
 
 def _rounded(builder: Any, value: Any, dtype: str) -> Any:
     """Return an output in the narrow type that it is to have, where it came out in the wide one."""
+    if isinstance(value, Trimmed):
+        return Trimmed(_rounded(builder, value.tensor, dtype), value.extents)
     value = builder.normalize(value)
     wide = isinstance(value.ty, relax.TensorType) and is_narrow(dtype) and dtype_of(value.ty) == WIDE[dtype]
     return narrow(builder, value, dtype) if wide else value

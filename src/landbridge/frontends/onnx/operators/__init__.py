@@ -10,6 +10,7 @@ from landbridge.frontends.onnx.operators import (
     elementwise,
     generators,
     linear_algebra,
+    picking,
     quantized,
     recurrent,
     reductions,
@@ -17,10 +18,25 @@ from landbridge.frontends.onnx.operators import (
     scans,
     shaping,
     sliding,
+    top_k,
 )
 from landbridge.frontends.onnx.operators.call import Rule
 
-FAMILIES = (casts, elementwise, generators, linear_algebra, quantized, recurrent, reductions, resize, scans, shaping, sliding)
+FAMILIES = (
+    casts,
+    elementwise,
+    generators,
+    linear_algebra,
+    picking,
+    quantized,
+    recurrent,
+    reductions,
+    resize,
+    scans,
+    shaping,
+    sliding,
+    top_k,
+)
 """Every family; no two have a rule for the same operator."""
 
 RULES: dict[str, Rule] = {operator: rule for family in FAMILIES for operator, rule in family.OPERATORS.items()}

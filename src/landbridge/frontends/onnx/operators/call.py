@@ -57,6 +57,19 @@ class Result:
         return Result(found.dtype, relax_type(found) if found.known and not found.opaque else None)
 
 
+@dataclass(frozen=True, eq=False)
+class Trimmed:
+    """An output that is as large as the data say: the front of a tensor.
+
+    Attributes:
+        tensor: as large as the output can be.
+        extents: a tensor of the output's extents, int64.
+    """
+
+    tensor: Any
+    extents: Any
+
+
 @dataclass(frozen=True)
 class Call:
     """A node, its arguments, and the function that is being built.

@@ -1,4 +1,4 @@
-"""Running sums and products, and the largest elements in order."""
+"""Running sums and products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tvm.script.ir_builder import tirx as ib
 
 from landbridge.frontends.onnx.operators.call import Call, Rule, constant, product
 from landbridge.frontends.onnx.operators.loops import check, loops, variable, when
-from landbridge.frontends.onnx.operators.shaping import confirmed
 
 
 def _running(call: Call) -> Any:
@@ -51,66 +50,4 @@ def _running(call: Call) -> Any:
     return call.compute(kernel, call.tensor(0), axis, name=call.node.proto.op_type.lower())
 
 
-def _top_k(call: Call) -> Any:
-    """``TopK``: the ``k`` largest or smallest of each row, in order; of equal ones the first comes first."""
-    shape = call.shape(0)
-    axis = call.axis("axis", -1, len(shape))
-    data, k = call.tensor(0), _count(call, axis)
-    if call.opset >= 10 and call.integers(1) is None:
-        data = confirmed(call, data, 1, [k], "k")
-    largest, dtype = bool(call.number("largest", 1)), call.dtype(0)
-    result = [*shape[:axis], k, *shape[axis + 1 :]]
-
-    def kernel(data: Any, result: list[Any]) -> Any:
-        extent, inner, count = data.shape[axis], product(list(data.shape[axis + 1 :])), result[axis]
-
-        def body(source: Any, values: Any, indices: Any) -> None:
-            check(count <= extent, "k is larger than the axis")
-            with ib.serial(0, product(list(data.shape[:axis]))) as outer, ib.serial(0, inner) as i, ib.serial(0, extent) as place:
-                _insert(source, values, indices, (outer, i, place), (extent, inner, count), largest=largest)
-
-        return loops("top", [data], [(result, dtype), (result, "int64")], body)
-
-    return list(call.compute(kernel, data, relax.ShapeExpr(result), name="top_k"))
-
-
-def _insert(source: Any, values: Any, indices: Any, at: Any, extents: Any, *, largest: bool) -> None:
-    """Emit one step of an insertion into the best so far: an element goes behind all that are not worse."""
-    (outer, i, place), (extent, inner, count) = at, extents
-
-    def slot(rank: Any) -> Any:
-        return (outer * count + rank) * inner + i
-
-    value = source[(outer * extent + place) * inner + i]
-    filled = tirx.min(place, count)
-    rank = variable("int64", tirx.Cast("int64", filled))
-    before = values[slot(tirx.max(rank[0] - 1, tirx.const(0, "int64")))]
-    worse = _better(value, before, largest=largest)
-    # the last one falls out once all places are taken
-    with ib.While(tirx.if_then_else(rank[0] > 0, worse, tirx.const(False, "bool"))):
-        with ib.If(rank[0] < count), ib.Then():
-            values[slot(rank[0])] = values[slot(rank[0] - 1)]
-            indices[slot(rank[0])] = indices[slot(rank[0] - 1)]
-        rank[0] = rank[0] - 1
-    with ib.If(rank[0] < count), ib.Then():
-        values[slot(rank[0])] = value
-        indices[slot(rank[0])] = tirx.Cast("int64", place)
-
-
-def _better(left: Any, right: Any, *, largest: bool) -> Any:
-    """Return whether one number comes before another; NaN is the largest."""
-    better = left > right if largest else left < right
-    if not str(left.ty.dtype).startswith("float"):
-        return better
-    first, second = (left, right) if largest else (right, left)
-    return tirx.any(better, tirx.all(tirx.isnan(first), tirx.Not(tirx.isnan(second))))
-
-
-def _count(call: Call, axis: int) -> Any:
-    if call.opset < 10:
-        return call.number("k", 1)
-    known = call.integers(1)
-    return known[0] if known is not None else call.declared()[axis]
-
-
-OPERATORS: dict[str, Rule] = {"CumProd": _running, "CumSum": _running, "TopK": _top_k}
+OPERATORS: dict[str, Rule] = {"CumProd": _running, "CumSum": _running}
