@@ -99,6 +99,7 @@ def test_wrong_code_that_only_neighbours_bring_about_is_found(monkeypatch: pytes
 def test_a_resize_of_an_image_with_channels_last_is_never_silently_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """TVM's importer takes its scales for those of other axes; what keeps it away or sees the shape is taken out here."""
     monkeypatch.delitem(rules.MISTAKEN, "Resize")
+    monkeypatch.delitem(RULES, "Resize")
     monkeypatch.setattr(importing, "contradiction", lambda *_: "")
     scales = np.array([1, 0.5, 0.5, 1], np.float32)
     nodes = [node("Resize", "x _ scales", "y", mode="linear", coordinate_transformation_mode="half_pixel")]
