@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from landbridge.codegen.check_plan import Access
+from landbridge.codegen.check_contents import Access
 from landbridge.codegen.graph import Node
 from landbridge.codegen.kernel_calls import KernelCall, Scalar
 from landbridge.codegen.lower import Lowered, LoweredStage
@@ -112,9 +112,9 @@ class _Assembler:
             else:
                 yield node
 
-    def root(self, index: int) -> int:
-        """Return the value whose memory ``index`` shows."""
-        while index in self.same:
+    def content(self, index: int) -> int:
+        """Return the value whose bytes ``index`` shows: not what another is a part of, or lies over."""
+        while index in self.same and index not in self.lowered.offsets and index not in self.lowered.over:
             index = self.same[index]
         return index
 
@@ -130,7 +130,7 @@ class _Assembler:
             segments.append(len(steps) if stage.calls else -1)
             if stage.calls:
                 steps.append(self.segment(stage, sum(isinstance(step, Segment) for step in steps)))
-                accesses.append(tuple(self.access(call.inputs, call.outputs) for call in stage.calls))
+                accesses.append(tuple(self.access(call.inputs, call.outputs, call.over) for call in stage.calls))
                 calls.append(stage.calls)
             for node in stage.nodes:
                 step_of[node] = len(steps)
@@ -174,11 +174,11 @@ class _Assembler:
         """Return the buffer of a value, made when it is first asked for; values that differ in nothing share one."""
         if index in self.buffer_of:
             return self.buffer_of[index]
-        value, root = self.values[index], self.root(index)
+        value, content = self.values[index], self.content(index)
         if value.late and index in self.same:
             self.buffer_of[index] = self.buffer(self.same[index])
             return self.buffer_of[index]
-        key = (root, value.device, value.dtype, tuple(dims.render(size) for size in value.shape))
+        key = (content, value.device, value.dtype, tuple(dims.render(size) for size in value.shape))
         found = self.keys.get(key)
         if found is not None and self.slack.get(index, 0) == self.reserved.get(index, 0) == 0:
             self.buffer_of[index] = found
@@ -202,13 +202,14 @@ class _Assembler:
             nbytes = max(nbytes, reserved) if isinstance(nbytes, int) else ["max", nbytes, reserved]
         buffer = replace(buffer, nbytes=nbytes)
         if base >= 0:
-            return replace(buffer, storage="alias", base=base)
+            return replace(buffer, storage="alias", base=base, offset=self.lowered.offsets.get(index, 0))
         if value.constant is not None:
             return replace(buffer, storage="constant", section=CONSTANTS, offset=self.constants.add(value.constant))
         return replace(buffer, storage="input") if index in self.inputs else buffer
 
-    def access(self, reads: Iterable[int], writes: Iterable[int]) -> Access:
-        return Access(tuple(self.buffer(index) for index in reads), tuple(self.buffer(index) for index in writes))
+    def access(self, reads: Iterable[int], writes: Iterable[int], over: int | None = None) -> Access:
+        read, written = (tuple(self.buffer(index) for index in indices) for indices in (reads, writes))
+        return Access(read, written, () if over is None else ((self.buffer(over), written[0]),))
 
     def segment(self, stage: LoweredStage, number: int) -> Segment:
         buffers: dict[int, None] = {}
@@ -221,6 +222,8 @@ class _Assembler:
                 else:
                     buffers[self.buffer(argument)] = None
                     sizes.extend(self.values[argument].shape)
+            if call.over is not None:
+                buffers[self.buffer(call.over)] = None
             written.update(dict.fromkeys(self.buffer(index) for index in call.outputs))
         used = {name for size in sizes for name in dims.names(size)}
         names = tuple(name for name in self.graph.dims if name in used)

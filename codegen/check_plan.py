@@ -1,18 +1,19 @@
 """Prove that a plan's buffers do not get in each other's way, from the definition and without the planner's code.
 
 Every pair of buffers on a device is compared: if there is a moment at which both hold something that is still needed, their
-bytes must not overlap. What depends on named dimensions is evaluated at several values of them.
+bytes must not overlap. Where buffers are parts of another one, or written in the place of it, every byte that is read must be the one
+that the buffer's own writer left there. What depends on named dimensions is evaluated at several values of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from landbridge.codegen.check_contents import Access, content_problems
 from landbridge.ir.dtypes import bits_of
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.errors import PlanError
@@ -23,14 +24,6 @@ SAMPLES = (1, 2, 3, 7, 16, 33, 100, 4097)
 """The values at which named dimensions are tried."""
 
 _ROWS = 512  # of the table of pairs, at a time
-
-
-@dataclass(frozen=True)
-class Access:
-    """What happens at one moment: buffers that are read, then buffers that are written."""
-
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
 
 
 def check_plan(
@@ -52,6 +45,7 @@ def check_plan(
             continue
         problems += _size_problems(plan, signatures, padding, dims)
         problems += _overlaps(plan, _lives(plan, accesses), dims)
+        problems += content_problems(plan, accesses, [_span(plan, buffer, dims) for buffer in range(len(plan.buffers))])
         if problems:
             break
     if problems:
@@ -81,9 +75,19 @@ def _memory(plan: Plan, buffer: int) -> int:
     return buffer
 
 
+def _span(plan: Plan, buffer: int, dims: Mapping[str, int]) -> tuple[int, int]:
+    """Return where the bytes of a buffer's tensor begin and end in the memory that it shows."""
+    start, member = 0, buffer
+    while plan.buffers[member].storage == "alias":
+        start += evaluate(plan.buffers[member].offset, dims)
+        member = plan.buffers[member].base
+    return start, start + _tensor_nbytes(plan, buffer, 0, dims)
+
+
 def _order_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterator[str]:
     """Yield reads before writes, second writes, and dependences that are missing."""
     writer: dict[int, int] = {}
+    written: set[int] = set()
     inputs = {entry.buffer for entry in plan.inputs}
     for number, (step, moments) in enumerate(zip(plan.steps, accesses, strict=True)):
         if any(not 0 <= other < number for other in step.after):
@@ -99,8 +103,9 @@ def _order_problems(plan: Plan, accesses: Sequence[Sequence[Access]]) -> Iterato
                 memory = _memory(plan, buffer)
                 if memory in inputs or plan.buffers[memory].storage not in ("arena", "late"):
                     yield f"step {number} writes {_name(plan, buffer)}, which is {plan.buffers[memory].storage}"
-                if memory in writer:
+                if buffer in written:
                     yield f"step {number} writes {_name(plan, buffer)} again"
+                written.add(buffer)
                 writer[memory] = number
     for output in plan.outputs:
         memory = _memory(plan, output.buffer)

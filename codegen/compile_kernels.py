@@ -26,6 +26,7 @@ from tvm.tirx.buffer import BufferType
 from landbridge.codegen.cautious_target import cautious
 from landbridge.codegen.object_cache import ObjectCache
 from landbridge.codegen.schedules import schedule_kernels
+from landbridge.codegen.write_over import merged
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def compile_kernels(kernels: tvm.IRModule, target: Any) -> CompiledKernels:
     scheduled = {symbol: _schedule(chosen[symbol], symbol, target) for symbol in missing}
     targets = {symbol: cautious(chosen[symbol], target) for symbol in missing}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:  # LLVM works without the interpreter's lock
-        compiled = pool.map(lambda symbol: _compile(scheduled[symbol], _plain(chosen[symbol], symbol), targets[symbol]), missing)
+        compiled = pool.map(lambda symbol: _compile(scheduled[symbol], _merged(_plain(chosen[symbol], symbol)), targets[symbol]), missing)
         made = dict(zip(missing, compiled, strict=True))
     for symbol, data in made.items():
         store.put(symbol, data)
@@ -118,14 +119,18 @@ def _symbol(name: str, function: Any, target: Any) -> str:
 def _tools() -> str:
     """Return a digest of the rules, and the versions of the compiler."""
     digest = hashlib.sha256()
-    for file in (Path(__file__), _HERE / "cautious_target.py", *sorted((_HERE / "schedules").glob("*.py"))):
+    for file in (Path(__file__), _HERE / "cautious_target.py", _HERE / "write_over.py", *sorted((_HERE / "schedules").glob("*.py"))):
         digest.update(file.read_bytes())
     versions = [metadata.version(package) for package in ("apache-tvm", "apache-tvm-ffi")]
     return " ".join([digest.hexdigest(), *versions])
 
 
 def _schedule(function: Any, symbol: str, target: Any) -> tvm.IRModule:
-    return schedule_kernels(_plain(function, symbol), target)
+    return _merged(schedule_kernels(_plain(function, symbol), target))
+
+
+def _merged(kernels: tvm.IRModule) -> tvm.IRModule:
+    return tvm.IRModule({variable: merged(function) for variable, function in kernels.functions.items()})
 
 
 def _plain(function: Any, symbol: str) -> tvm.IRModule:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tvm
 from tvm import relax
 
 from landbridge.codegen.graph import Value
+from landbridge.codegen.join_views import JOIN
 from landbridge.ir import body as ir_body
-from landbridge.ir.sizes import dtype_of, shape_of, size_of
+from landbridge.ir.sizes import dense_nbytes, dtype_of, shape_of, size_of
 from landbridge.runtime.dims import Size
 from landbridge.runtime.errors import PassError
 
@@ -32,17 +33,23 @@ Argument = int | Scalar
 
 @dataclass(frozen=True)
 class KernelCall:
-    """Call the kernel ``kernel`` with ``arguments``, then ``outputs``, then ``scalars``."""
+    """Call the kernel ``kernel`` with ``arguments``, then ``outputs``, then ``scalars``.
+
+    Attributes:
+        over: the value that it reads where it writes its output: they have one memory, and only the output is given.
+    """
 
     kernel: str
     arguments: tuple[Argument, ...]
     outputs: tuple[int, ...]
     scalars: tuple[Scalar, ...]
+    over: int | None = None
 
     @property
     def inputs(self) -> tuple[int, ...]:
         """The values it reads."""
-        return tuple(argument for argument in self.arguments if isinstance(argument, int))
+        given = tuple(argument for argument in self.arguments if isinstance(argument, int))
+        return given if self.over is None else (*given, self.over)
 
     @property
     def packed(self) -> tuple[Argument, ...]:
@@ -56,11 +63,13 @@ class ValueTable:
 
     Attributes:
         values: all; kernels' own results are added.
-        same: for a value the one whose bytes it shows.
+        same: for a value the one in whose memory it is.
+        offsets: for parts of a joined value the byte at which they begin in it.
     """
 
     values: list[Value]
     same: dict[int, int]
+    offsets: dict[int, int] = field(default_factory=dict)
 
     def add(self, value: Value) -> int:
         """Return the index of a new value."""
@@ -74,6 +83,15 @@ class ValueTable:
             self.same[index] = source
         else:
             self.values[index] = replace(self.values[index], constant=constant.reshape([int(size) for size in self.values[index].shape]))
+
+    def join(self, whole: int, parts: Sequence[int]) -> None:
+        """Note that ``parts`` are computed one after the other in the memory of ``whole``."""
+        offset = 0
+        for part in parts:
+            if part in self.same or self.values[part].constant is not None:
+                raise PassError(f"'{self.values[part].name}' has a place already", at=self.values[whole].name)
+            self.same[part], self.offsets[part] = whole, offset
+            offset += int(dense_nbytes(self.values[part].dtype, self.values[part].shape))
 
 
 def read_kernel_calls(function: Any, params: Sequence[int], results: Sequence[int], table: ValueTable) -> tuple[KernelCall, ...]:
@@ -110,8 +128,8 @@ def _results_by_part(function: Any, results: Sequence[int]) -> dict[Part, int]:
     while isinstance(result, relax.Var):
         result = bound[result]
     found: dict[Part, int] = {}
-    for index, field in zip(results, result.fields, strict=True):
-        expr, part = field, 0
+    for index, result_field in zip(results, result.fields, strict=True):
+        expr, part = result_field, 0
         while isinstance(bound.get(expr), relax.Var | relax.TupleGetItem):
             step = bound[expr]
             expr, part = (step, part) if isinstance(step, relax.Var) else (step.tuple_value, int(step.index))
@@ -137,6 +155,10 @@ class _Reader:
             (source,) = self.indices(value.args[0])
             self.parts[var] = self.outputs(var, var.ty, self.table.values[source].name)
             self.table.show(self.parts[var][0], source)
+        elif operator == JOIN:
+            parts = self.indices(value.args[0])
+            self.parts[var] = self.outputs(var, var.ty, "joined")
+            self.table.join(self.parts[var][0], parts)
         elif operator:
             raise PassError(f"'{operator}' is left after lowering")
         else:

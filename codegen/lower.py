@@ -2,28 +2,32 @@
 
 Every segment becomes one Relax function without devices, and TVM's passes take all of them at once: decompose, legalize, fuse.
 What comes back is read as a list of calls of TensorIR functions. A reshape is not an operator here: it stays what it is through
-the passes, keeps its neighbours apart, and comes back as one tensor in the place of another.
+the passes, keeps its neighbours apart, and comes back as one tensor in the place of another; so does a concatenation in one memory, as
+several tensors in the place of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
+from landbridge.codegen.block_channels import block_channels
 from landbridge.codegen.bound_indices import legalize_ops
 from landbridge.codegen.clean_up import clean_up
 from landbridge.codegen.fold_constants import fold_constants
 from landbridge.codegen.gather_first import gather_first
 from landbridge.codegen.graph import Graph, Node, read_graph
+from landbridge.codegen.join_views import JOIN, join_views
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
 from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.codegen.simplify import simplify
+from landbridge.codegen.write_over import write_over
 from landbridge.ir import body as ir_body
 from landbridge.ir.program import Program
 from landbridge.ir.sizes import expr_of
@@ -55,14 +59,18 @@ class Lowered:
     Attributes:
         graph: its inputs, outputs and values; values that only kernels see have been added.
         stages: in order.
-        same: for a value the one whose bytes it shows.
+        same: for a value the one in whose memory it is.
         kernels: the TensorIR functions, by the names that calls use.
+        offsets: for values that are parts of another, and computed there, the byte at which they begin in it.
+        over: values that are computed over another one, which is not needed any more.
     """
 
     graph: Graph
     stages: tuple[LoweredStage, ...]
     same: Mapping[int, int]
     kernels: tvm.IRModule
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    over: frozenset[int] = frozenset()
 
 
 def unlowerable(program: Program) -> tuple[tuple[str, str], ...]:
@@ -102,7 +110,13 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
         lowered.append(LoweredStage(calls, nodes, operators if calls else ()))
     kernels = {g.name_hint: f for g, f in module.functions.items() if isinstance(f, tirx.PrimFunc)}
     named = {name: kernels[name].with_attr("global_symbol", name) for name in sorted(kernels)}
-    return Lowered(replace(graph, values=tuple(table.values)), tuple(lowered), table.same, tvm.IRModule(named))
+    kept = [index for node in graph.nodes if node.kind in ("copy", "extern") for index in (*node.inputs, *node.outputs)]
+    kept += [index for _, index in (*graph.inputs, *graph.outputs)]
+    shared = write_over([stage.calls for stage in lowered], table.values, table.same, kept, tvm.IRModule(named))
+    lowered = [replace(stage, calls=calls) for stage, calls in zip(lowered, shared.calls, strict=True)]
+    graph = replace(graph, values=tuple(table.values))
+    same = {**table.same, **shared.same}
+    return Lowered(graph, tuple(lowered), same, shared.kernels, table.offsets, frozenset(shared.same))
 
 
 _MOST_FUSED = 32
@@ -146,8 +160,10 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
+        module = block_channels(module)
+        module = relax.transform.DeadCodeElimination(list(named))(module)
         module = pack_weights(module, target)
-        module = legalize_ops(skip=[_RESHAPE])(module)
+        module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))
         return relax.transform.DeadCodeElimination(list(named))(module)
 
 
@@ -157,7 +173,7 @@ def _failing(graph: Graph, target: Any) -> tuple[tuple[str, str], ...]:
     for node in graph.nodes:
         if node.kind != "host":
             continue
-        params = tuple(dict.fromkeys(node.inputs))
+        params = tuple(dict.fromkeys(index for index in node.inputs if not _is_inlined(graph, index)))
         try:
             _run_passes(graph, [_function(graph, [node], params, node.outputs)], target)
         except Exception as error:  # as above
@@ -198,7 +214,7 @@ def _segment(graph: Graph, stage: Stage, used_by: Mapping[int, Sequence[int]]) -
             local.append(node)
             made.update(node.outputs)
     inside = {id(node) for node in local}
-    params = tuple(dict.fromkeys(index for node in local for index in node.inputs if index not in made))
+    params = tuple(dict.fromkeys(i for node in local for i in node.inputs if i not in made and not _is_inlined(graph, i)))
     results = tuple(i for node in local for i in node.outputs if any(user not in inside for user in used_by.get(i, ())))
     return _Segment(_function(graph, local, params, results), params, results, same)
 
@@ -210,11 +226,22 @@ def _function(graph: Graph, nodes: Sequence[Node], params: Sequence[int], result
     with builder.function("segment", [*inputs.values(), extents]):
         with builder.dataflow():
             local: dict[int, Any] = dict(inputs)
+            constants = {index: graph.values[index] for node in nodes for index in node.inputs if _is_inlined(graph, index)}
+            local.update({index: relax.const(value.constant, value.dtype) for index, value in constants.items()})
             for node in nodes:
                 _emit(builder, graph, node, local)
             result = builder.emit_output(relax.Tuple([local[index] for index in results]))
         builder.emit_func_output(result)
     return relax.utils.copy_with_new_vars(builder.get()["segment"])
+
+
+def _is_inlined(graph: Graph, index: int) -> bool:
+    """Return whether a value is a constant that passes can see: what it is decides how it is laid out and what is folded."""
+    value = graph.values[index]
+    return value.constant is not None and value.dtype in _SEEN and str(value.constant.dtype) == value.dtype
+
+
+_SEEN = ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 
 
 def _type_of(graph: Graph, index: int) -> Any:
@@ -281,7 +308,7 @@ def _remaining(graph: Graph, module: tvm.IRModule) -> tuple[tuple[str, str], ...
             if not isinstance(binding.value, relax.Call):
                 continue
             node = names.get(str(binding.var.name))
-            if getattr(binding.value.op, "name", "") not in (_RESHAPE, "relax.call_tir") or _calls_packed(module, binding.value):
+            if getattr(binding.value.op, "name", "") not in (_RESHAPE, JOIN, "relax.call_tir") or _calls_packed(module, binding.value):
                 name = node.name if node else str(binding.var.name)
                 found[name, _operator(node) if node else _short(binding.value.op)] = None
     return tuple(found)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax, te, tirx, topi
+from tvm import relax, te, tirx
 
 from landbridge.codegen.schedules.conv2d import GROUPS, as_product, panel_of_conv2d
 from landbridge.codegen.schedules.matmul import PANEL, tile_of
+from landbridge.codegen.schedules.padding import padded
 from landbridge.codegen.schedules.vectors import Vectors, vectors_of
 from landbridge.ir import body as ir_body
 
@@ -126,32 +127,25 @@ def _conv2d(builder: Any, call: Any, vectors: Vectors) -> Any | None:
 Pair = tuple[int, ...]
 
 
-def _padded(data: Any, padding: Pair) -> Any:
-    top, left, bottom, right = padding
-    if not any(padding):
-        return data
-    return topi.nn.pad(data, [0, 0, top, left], [0, 0, bottom, right], name="pad_temp")
-
-
-def _out_shape(padded: Any, outputs: int, kernel: tuple[Any, Any], strides: Pair, dilation: Pair) -> list[Any]:
+def _out_shape(image: Any, outputs: int, kernel: tuple[Any, Any], strides: Pair, dilation: Pair) -> list[Any]:
     sizes = []
-    for extent, size, stride, step in zip(list(padded.shape)[2:], kernel, strides, dilation, strict=True):
+    for extent, size, stride, step in zip(list(image.shape)[2:], kernel, strides, dilation, strict=True):
         sizes.append((int(extent) - (int(size) - 1) * step - 1) // stride + 1)
-    return [padded.shape[0], outputs, *sizes]
+    return [image.shape[0], outputs, *sizes]
 
 
 def _depthwise(strides: Pair, padding: Pair, dilation: Pair) -> Any:
     def conv2d(data: Any, weight: Any) -> Any:
-        padded = _padded(data, padding)
+        image = padded(data, padding)
         ry, rx = (
             te.reduce_axis((0, tirx.const(int(extent), "int64")), name=name)
             for extent, name in zip(list(weight.shape)[1:], ("ry", "rx"), strict=True)
         )
-        shape = _out_shape(padded, int(weight.shape[0]), tuple(list(weight.shape)[1:]), strides, dilation)
+        shape = _out_shape(image, int(weight.shape[0]), tuple(list(weight.shape)[1:]), strides, dilation)
         return te.compute(
             shape,
             lambda n, c, y, x: te.sum(
-                padded[n, c, y * strides[0] + ry * dilation[0], x * strides[1] + rx * dilation[1]] * weight[c, ry, rx], axis=[ry, rx]
+                image[n, c, y * strides[0] + ry * dilation[0], x * strides[1] + rx * dilation[1]] * weight[c, ry, rx], axis=[ry, rx]
             ),
             name="conv2d",
             attrs={GROUPS: int(weight.shape[0])},
@@ -176,15 +170,15 @@ def _pointwise(outputs: int, groups: int) -> Any:
 
 def _packed(outputs: int, groups: int, panel: int, strides: Pair, padding: Pair, dilation: Pair) -> Any:
     def conv2d(data: Any, weight: Any) -> Any:
-        padded = _padded(data, padding)
+        image = padded(data, padding)
         turns, height, width, run = (int(extent) for extent in list(weight.shape)[2:6])
         reduced = zip((turns, height, width, run), ("rc", "ry", "rx", "ri"), strict=True)
         rc, ry, rx, ri = (te.reduce_axis((0, tirx.const(int(extent), "int64")), name=name) for extent, name in reduced)
         own, inputs = outputs // groups, turns * run
         return te.compute(
-            _out_shape(padded, outputs, (height, width), strides, dilation),
+            _out_shape(image, outputs, (height, width), strides, dilation),
             lambda n, c, y, x: te.sum(
-                padded[n, c // own * inputs + rc * run + ri, y * strides[0] + ry * dilation[0], x * strides[1] + rx * dilation[1]]
+                image[n, c // own * inputs + rc * run + ri, y * strides[0] + ry * dilation[0], x * strides[1] + rx * dilation[1]]
                 * weight[c // own, c % own // panel, rc, ry, rx, ri, c % own % panel],
                 axis=[rc, ry, rx, ri],
             ),

@@ -58,6 +58,9 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
     def visit_tuple_getitem_(self, item: Any) -> Any:
         """Return the first result of a batch normalisation with constants by cheaper means; any other item as it is."""
         item = self.visit_expr_post_order(item)
+        dropout = self.producer(item.tuple_value, "relax.nn.dropout")
+        if dropout is not None and int(item.index) == 0:
+            return dropout.args[0]
         call = self.producer(item.tuple_value, "relax.nn.batch_norm")
         if call is None or int(item.index) != 0 or not all(ir_body.is_constant(a) for a in call.args[1:]):
             return item

@@ -7,6 +7,8 @@ from typing import Any
 import tvm
 
 from landbridge.codegen.schedules.base import Rule
+from landbridge.codegen.schedules.blocked import BlockedConvolution
+from landbridge.codegen.schedules.blocked_pool import BlockedPool
 from landbridge.codegen.schedules.conv2d import Conv2d
 from landbridge.codegen.schedules.default import Default
 from landbridge.codegen.schedules.empty_sums import start_sums
@@ -15,7 +17,7 @@ from landbridge.codegen.schedules.reduction import Reduction
 from landbridge.codegen.schedules.resample import Resample
 from landbridge.codegen.schedules.vector_math import expand_math
 
-RULES: tuple[Rule, ...] = (Conv2d(), Matmul(), Resample(), Reduction(), Default())
+RULES: tuple[Rule, ...] = (BlockedConvolution(), BlockedPool(), Conv2d(), Matmul(), Resample(), Reduction(), Default())
 """From the most special to the most general. A rule that declines leaves the kernel to the next; without any it stays as it is."""
 
 

@@ -114,7 +114,7 @@ def read_contraction(kernel: Any) -> Contraction | None:
     if len(sums) != 1 or len(reductions) != 1:
         return None
     block = sums[0]
-    last = _make_one_step(schedule, block)
+    last = make_one_step(schedule, block)
     return None if last is None else _describe(schedule, block, last)
 
 
@@ -136,7 +136,7 @@ def _is_sum_of_products(block: Any) -> bool:
     return isinstance(step.b, tirx.Mul) and all(int(it.dom.min) == 0 for it in block.iter_vars if isinstance(it.dom.min, tirx.IntImm))
 
 
-def _make_one_step(schedule: Any, block: Any) -> Any:
+def make_one_step(schedule: Any, block: Any) -> Any:
     """Inline what follows the product into its last step; return the last block, or None where there is no one last block."""
     while True:
         consumers = list(schedule.get_consumers(block))

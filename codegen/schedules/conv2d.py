@@ -17,6 +17,7 @@ from tvm import tirx
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.contraction import Contraction, extent_of, loads_in, read_contraction, replaced, with_tiles
 from landbridge.codegen.schedules.matmul import PANEL, tile_of
+from landbridge.codegen.schedules.padding import pad_in_rows
 from landbridge.codegen.schedules.register_tiles import Placed, TileAxis, is_constant, is_contiguous, write_tiles, writes_along_lanes
 from landbridge.codegen.schedules.vectors import Vectors, vectors_of
 
@@ -90,7 +91,7 @@ def _packed(contraction: Contraction, groups: int, panel: int, vectors: Vectors)
         (row, column), (of_group, of_channel) = (rest[:2], rest[2:]) if weights_stay else (rest[2:], rest[:2])
         return {n: image, c: of_group * own + of_channel, y: row, x: column, group: of_group, channel: of_channel}
 
-    return with_tiles(contraction, write_tiles(contraction, axes, placement, vectors.lanes))
+    return pad_in_rows(with_tiles(contraction, write_tiles(contraction, axes, placement, vectors.lanes)))
 
 
 def _pointwise(contraction: Contraction, groups: int, vectors: Vectors) -> Any | None:
@@ -124,7 +125,7 @@ def _checked(contraction: Contraction, axes: Sequence[TileAxis], placement: Any,
         return None
     if not strided and not is_contiguous(contraction, contraction.left, axes, placement):
         return None
-    return with_tiles(contraction, write_tiles(contraction, axes, placement, vectors.lanes))
+    return pad_in_rows(with_tiles(contraction, write_tiles(contraction, axes, placement, vectors.lanes)))
 
 
 def pixel_tile(height: int, width: int, most: int) -> tuple[int, int]:

@@ -141,6 +141,7 @@ class _Writer:
     Attributes:
         lanes: of a vector register.
         part: of the sums that is added up now; all where None.
+        inner: the axis whose positions follow each other within a tile, where it is not the last one with rows.
     """
 
     contraction: Contraction
@@ -148,6 +149,7 @@ class _Writer:
     placement: Placement
     lanes: int
     part: Part | None
+    inner: int | None = None
 
     def choose(self, tiles: Sequence[Any], chosen: Sequence[tuple[Any, int]] = ()) -> Any:
         """Return the code of the tile with these numbers: on each axis a full one or the last one, whichever it is at run time.
@@ -185,7 +187,7 @@ class _Writer:
         """Return the code of one tile."""
         starts, sizes = zip(*chosen, strict=True)
         lane = next(i for i, axis in enumerate(self.axes) if axis.role == "lane")
-        rows = tuple(itertools.product(*(range(1 if i == lane else size) for i, size in enumerate(sizes))))
+        rows = self.rows([1 if i == lane else size for i, size in enumerate(sizes)])
         tile = _Tile(starts, sizes, lane, rows, lane_pieces(sizes[lane], self.lanes))
         sums = [tirx.decl_buffer((tile.width,), "float32", f"sums{row}") for row in range(len(rows))]
         zero = tirx.const(0.0, "float32")
@@ -209,6 +211,11 @@ class _Writer:
     def kept(self, tile: _Tile, row: int, lane: Any) -> list[Any]:
         where = self.placement(tile.at(row, lane))
         return [where[iterator.var] for iterator in self.contraction.spatial]
+
+    def rows(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """Return the positions on all axes, those of the inner axis one after the other."""
+        inner = len(sizes) - 1 if self.inner is None else self.inner
+        return tuple(sorted(itertools.product(*map(range, sizes)), key=lambda row: (*row[:inner], *row[inner + 1 :], row[inner])))
 
     def summation(self, tile: _Tile, sums: Sequence[Any]) -> Any:
         """Return the loop that adds up the products of a tile; each sum is a register."""
@@ -309,7 +316,9 @@ def over_lanes(count: int, body: Callable[[Any], Any]) -> Any:
     return loop(lane, count, body(lane), tirx.ForKind.VECTORIZED)
 
 
-def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int, part: int | None = None) -> Any:
+def write_tiles(
+    contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int, part: int | None = None, inner: int | None = None
+) -> Any:
     """Return the statement that computes a contraction in tiles.
 
     Args:
@@ -317,6 +326,7 @@ def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: P
         placement: where a position on the axes is.
         lanes: of a vector register.
         part: add up so many positions of the sum for all tiles, then the next, and keep the sums in the product's buffer.
+        inner: the axis with rows of which all positions are done before the next position on another; the last one where None.
     """
     counts = [_ceil_div(axis.extent, axis.tile) for axis in axes]
     number = tirx.Var("tile", "int64")
@@ -329,7 +339,7 @@ def write_tiles(contraction: Contraction, axes: Sequence[TileAxis], placement: P
         tiles[i] = quotient if all(_is_one(count) for count in counts[:i]) else tirx.floormod(quotient, counts[i])
         inside = counts[i] * inside
     parts = None if part is None else Part(part, tirx.Var("part", "int64"), _ceil_div(extent_of(contraction.reduced[0]), part))
-    body = _Writer(contraction, tuple(axes), placement, lanes, parts).choose(tiles)
+    body = _Writer(contraction, tuple(axes), placement, lanes, parts, inner).choose(tiles)
     spread = products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
     written = loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
     return written if parts is None else in_order([_begin_sums(contraction.product, inside), loop(parts.number, parts.count, written)])

@@ -67,7 +67,10 @@ def expand_math(kernel: Any) -> Any:
     """Return the kernel with its float32 functions as arithmetic."""
 
     def expanded(call: Any) -> Any:
-        expand = _EXPANSIONS.get(str(getattr(call.op, "name", "")))
+        name = str(getattr(call.op, "name", ""))
+        if name == "tirx.pow" and str(call.ty.dtype) == "float32" and _quarters(call.args[1]):
+            return _bound(call.args[0], lambda x: _power(x, _quarters(call.args[1])))
+        expand = _EXPANSIONS.get(name)
         return call if expand is None or str(call.ty.dtype) != "float32" else _bound(call.args[0], expand)
 
     body = tvm_ffi.structural_map(kernel.body, [(tvm.ir.Call, expanded)])
@@ -174,6 +177,22 @@ def _tanh(x: Any) -> Any:
 
 def _erf(x: Any) -> Any:
     return _rational(_ERF_ODD, _ERF_EVEN, _ERF_RANGE, x)
+
+
+def _quarters(exponent: Any) -> int:
+    """Return how many quarters a constant exponent between 0 and 2 is; 0 for any other."""
+    quarters = float(exponent.value) * 4 if isinstance(exponent, tirx.FloatImm) else 0.0
+    return int(quarters) if quarters in range(1, 9) else 0
+
+
+def _power(x: Any, quarters: int) -> Any:
+    """Return a power as roots and products: each rounds once, nothing overflows before the result does."""
+    root = tirx.sqrt(x)
+    parts = [x] * (quarters // 4) + [root] * (quarters % 4 // 2) + [tirx.sqrt(root)] * (quarters % 2)
+    product = parts[0]
+    for part in parts[1:]:
+        product = product * part
+    return product
 
 
 _EXPANSIONS: dict[str, Callable[[Any], Any]] = {

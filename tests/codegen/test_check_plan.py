@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from landbridge.codegen.check_plan import Access, check_plan
+from landbridge.codegen.check_contents import Access
+from landbridge.codegen.check_plan import check_plan
 from landbridge.runtime.errors import PlanError
 from landbridge.runtime.plan import Buffer, Copy, Extern, Interface, Plan, Segment
 from support.placed_programs import signature

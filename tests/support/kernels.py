@@ -58,9 +58,14 @@ def compute(cases: Sequence[Case], target: str | None = None) -> dict[str, Array
     return run_on(target, build(program, target, name="cases"))(**arrays)
 
 
-def only_kernel(make: Make, shapes: Sequence[Sequence[Any]], target: Any) -> Any:
-    """Return the one kernel of a program, as it is before schedules."""
+def kernels_of(make: Make, shapes: Sequence[Sequence[Any]], target: Any) -> dict[str, Any]:
+    """Return the kernels of a program by name, as they are before schedules."""
     inputs = {f"x{i}": (list(shape), "float32") for i, shape in enumerate(shapes)}
     graph = read_graph(placed(build_main(inputs, lambda emit, *params: [emit(make(emit, *params))])))
-    (kernel,) = lower(graph, schedule_steps(graph), target).kernels.functions.values()
+    return {str(name.name_hint): kernel for name, kernel in lower(graph, schedule_steps(graph), target).kernels.functions.items()}
+
+
+def only_kernel(make: Make, shapes: Sequence[Sequence[Any]], target: Any) -> Any:
+    """Return the one kernel of a program, as it is before schedules."""
+    (kernel,) = kernels_of(make, shapes, target).values()
     return kernel
