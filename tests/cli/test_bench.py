@@ -80,3 +80,12 @@ def test_measuring_and_comparing_artifacts_needs_no_compiler(files: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     message = "error: verify needs the compiler\n  hint: pip install 'landbridge[compiler]'\n  code: LB1002 (landbridge explain LB1002)\n"
     assert (done.returncode, done.stderr) == (0, message)
+
+
+@pytest.mark.parametrize("verb", ["bench", "run"])
+def test_the_threads_of_host_code_are_an_option(verb: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [verb, str(files / "model.lbr"), "--simulate", "atlas", "--fill", "ones", "--repeat", "1", "--threads"]
+    assert main([*words, "1"]) == 0
+    capsys.readouterr()
+    assert main([*words, "0"]) != 0
+    assert "0 threads" in capsys.readouterr().err
