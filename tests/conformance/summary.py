@@ -16,7 +16,7 @@ _HEAD = """# Conformance with ONNX
 Written by `make conformance`; do not edit. Every test that onnx {onnx} brings goes through
 `lb.from_onnx`, `lb.compile`, `save`, `lb.load` and `run`, each in a process of its own, and through ONNX Runtime {ort}.
 Results must have the exact types and shapes, and values within a relative tolerance of 1e-3 and an absolute one of 1e-5
-(or what the test itself allows).
+(or what the test itself allows, or two units in the last place of float16 and bfloat16).
 
 - **native**: every operator is native code, or was worked out at compile time;
 - **partly**: some operators run in a fallback region (ONNX Runtime, or onnx's reference evaluator);
