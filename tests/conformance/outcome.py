@@ -30,8 +30,8 @@ VERDICTS = (*RIGHT, "random", "refused", "wrong", "failed", "crashed", "hung")
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 _TWO_PLACES = {"bfloat16": 2**-6, "float16": 2**-9}
-"""Two units in the last place, as relative tolerances. That is what onnx's own runner allows bfloat16; what it expects of float16 was rounded
-at every step, and the exact result is as far from it."""
+"""Two units in the last place, as relative tolerances. That is what onnx's own runner allows bfloat16; what it expects of float16 was
+rounded at every step, and the exact result is as far from it."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
+from landbridge.frontends.onnx.differentiate import differentiate
 from landbridge.frontends.onnx.expand import expand
 from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name, value_type
 from landbridge.frontends.onnx.infer_backward import infer_backward
@@ -48,9 +49,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
     dims = _name_dims(proto.graph, shapes or {}, title)
     given, proto = proto, infer_shapes(proto, title)
     for _ in range(_ROUNDS):
-        simpler = unroll(proto)
-        if simpler is proto:
-            simpler = expand(proto)
+        simpler = next((made for step in (unroll, expand, differentiate) if (made := step(proto)) is not proto), proto)
         if simpler is proto:
             break
         _constants_to_initializers(simpler.graph)
