@@ -8,6 +8,7 @@ from __future__ import annotations
 from landbridge.frontends.onnx.operators import (
     casts,
     elementwise,
+    fourier,
     generators,
     linear_algebra,
     picking,
@@ -25,6 +26,7 @@ from landbridge.frontends.onnx.operators.call import Rule
 FAMILIES = (
     casts,
     elementwise,
+    fourier,
     generators,
     linear_algebra,
     picking,
