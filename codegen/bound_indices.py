@@ -20,6 +20,10 @@ Legalization = Callable[[Any, Any], Any]
 """From a block builder and a call to what the call becomes."""
 
 
+_INJECTIVE = 2
+"""What TVM's fusion calls an element-wise step, which may become one kernel with such steps before and after it."""
+
+
 def _bounded(indices: Any, extents: Sequence[Any], *, signed: bool) -> Any:
     """Return ``indices`` with each inside of its axis.
 
@@ -42,7 +46,8 @@ def _bounded(indices: Any, extents: Sequence[Any], *, signed: bool) -> Any:
 
 def _take(builder: Any, call: Any) -> Any:
     mode = "clip" if call.attrs.mode == "fast" else call.attrs.mode
-    return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode=mode)
+    attributes = {"op_pattern": _INJECTIVE}  # TVM takes what reads by a table for opaque
+    return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode=mode, primfunc_attrs=attributes)
 
 
 def _gather_elements(builder: Any, call: Any) -> Any:

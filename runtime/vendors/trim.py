@@ -84,7 +84,7 @@ class Trim(LoadedModel):
         Raises:
             DeviceError: it has not that much.
         """
-        array, extents = inputs[0], [int(extent) for extent in np.asarray(inputs[1]).reshape(-1)]
+        array, extents = inputs[0], np.asarray(inputs[1]).tolist()
         if len(extents) != array.ndim or any(not 0 <= extent <= most for extent, most in zip(extents, array.shape, strict=True)):
             raise DeviceError(f"a part of extents {extents} of a tensor of {list(array.shape)}", at="cpu", code="LB4010")
         return [array[tuple(slice(extent) for extent in extents)].copy()]

@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tvm
+from tvm import relax
 from tvm.relax import op
 
 from landbridge.codegen import build
+from landbridge.codegen.graph import read_graph
+from landbridge.codegen.lower import lower
+from landbridge.codegen.schedule_steps import schedule_steps
 from support.host_library import HostRun
 from support.placed_programs import build_main, placed
 
@@ -65,3 +70,19 @@ def test_scatter_nd_stays_inside() -> None:
     expected = DATA.copy()
     expected[ROWS - 1], expected[1] = updates
     np.testing.assert_array_equal(_run(op.scatter_nd, data=DATA, indices=indices, updates=updates), expected)
+
+
+def test_gathers_become_one_kernel_with_what_stands_around_them() -> None:
+    def make(emit: Any, table: Any, tokens: Any, positions: Any) -> list[Any]:
+        rows = [emit(op.take(table, emit(op.add(indices, relax.const(1, "int64"))), axis=0)) for indices in (tokens, positions)]
+        return [emit(op.add(*rows))]
+
+    inputs = {"table": ([50, 8], "float32"), "tokens": ([2, 5], "int64"), "positions": ([5], "int64")}
+    program = placed(build_main(inputs, make), outputs=["y"])
+    graph = read_graph(program)
+    kernels = lower(graph, schedule_steps(graph), tvm.target.Target({"kind": "llvm"})).kernels.functions
+    assert len(kernels) == 1
+    rng = np.random.default_rng(0)
+    table, tokens, positions = rng.standard_normal((50, 8)).astype("float32"), rng.integers(0, 49, (2, 5)), rng.integers(0, 49, 5)
+    found = HostRun(build(program, name="gathers"))(table=table, tokens=tokens, positions=positions)["y"]
+    np.testing.assert_array_equal(found, table[tokens + 1] + table[positions + 1])
