@@ -85,7 +85,7 @@ class _Picture:
 
     Attributes:
         axes: the iterators of the step between rows.
-        extents: of the result, by these axes.
+        extents: of the result, by these axes; those of rows, columns and channels are numbers.
         row: which axis goes over the rows of the result.
         column: which one over the columns.
         channel: which one over the channels, where they lie next to each other in the picture; else -1.
@@ -99,7 +99,7 @@ class _Picture:
     """
 
     axes: tuple[Any, ...]
-    extents: tuple[int, ...]
+    extents: tuple[Any, ...]
     row: int
     column: int
     channel: int
@@ -121,7 +121,7 @@ class _Picture:
         loads = [load for load in loads_in(wide.body.value) if load.source.same_as(between)]
         if row is None or column is None or row == column or not loads or len(own) != len(axes):
             return None
-        if not all(isinstance(extent, int) for extent in (*extents, extent_of(axes[column]))):
+        if not all(isinstance(extent, int) for extent in (extents[row], extents[column], extent_of(axes[column]))):
             return None
         if any(not index.same_as(own[axis].var) for load in loads for axis, index in enumerate(load.indices) if axis != column):
             return None
@@ -167,7 +167,9 @@ class _Picture:
         rows = self.extents[self.row]
         together = next(count for count in range(min(_MOST_ROWS, rows), 0, -1) if rows % count == 0)
         number, turn = tirx.Var("rows", "int64"), tirx.Var("row", "int64")
-        count = math.prod(self.extents[axis] for axis in (*outer, self.row)) // together
+        count: Any = rows // together
+        for axis in outer:
+            count = self.extents[axis] * count
         where: dict[Any, Any] = {self.axes[self.row].var: tirx.floormod(number, rows // together) * together + turn}
         rest = tirx.floordiv(number, rows // together)
         for axis in reversed(outer):
@@ -181,7 +183,9 @@ class _Picture:
         made += [self.fill_pixels(pixels, line, lanes, where), self.finish(pixels, lanes, where)]
         body = loop(turn, together, in_order(made))
         block = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "rows", body, None, [line, pixels]))
-        kind = tirx.ForKind.PARALLEL if count > 1 and math.prod(self.extents) >= PARALLEL_ITERATIONS else tirx.ForKind.SERIAL
+        work = math.prod(extent for extent in self.extents if isinstance(extent, int))
+        many = not isinstance(count, int) or count > 1
+        kind = tirx.ForKind.PARALLEL if many and work >= PARALLEL_ITERATIONS else tirx.ForKind.SERIAL
         before = [statement for _, _, statement in spread]
         whole = in_order([*before, loop(number, count, block, kind)])
         return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "picture", whole, None, [buffer for _, buffer, _ in spread]))
@@ -267,7 +271,8 @@ def _channel(tall: Any, row: int, column: int) -> int | None:
         steps = [analyzer.simplify(replaced(offset, {variable: variable + 1}) - offset) for variable in variables]
         known = [int(step) if isinstance(step, tirx.IntImm) else None for step in steps]
         extents = [extent_of(it) for it in tall.iter_vars]
-        next_to = [axis for axis, step in enumerate(known) if step == 1 and axis != row and extents[axis] == known[column]]
+        together = [isinstance(extent, int) and extent == known[column] for extent in extents]
+        next_to = [axis for axis, step in enumerate(known) if step == 1 and axis != row and together[axis]]
         if known[column] == 1:
             found.add(-1)
         else:

@@ -19,6 +19,7 @@ from landbridge.codegen.schedules.resample import Resample
 from landbridge.codegen.target import resolve_target
 from landbridge.passes import place_program
 from support.other_targets import TARGETS, run_on
+from support.small_onnx import node, small_model
 
 Array = np.ndarray[Any, Any]
 
@@ -156,3 +157,22 @@ def test_functions_are_not_computed_again_for_each_neighbour() -> None:
     scheduled = Default().apply(kernel, host.tvm)
     assert scheduled is not None
     assert str(scheduled.script()).count("T.exp") == 1
+
+
+def test_there_may_be_any_number_of_pictures() -> None:
+    nodes = [
+        node("Cast", "x", "f", to=TensorProto.FLOAT),
+        node("Resize", "f _ scales", "r", mode="linear"),
+        node("Transpose", "r", "y", perm=[0, 3, 1, 2]),
+    ]
+    scales = np.array([1, 1.5, 0.5, 1], "float32")
+    model = small_model(nodes, {"x": ("uint8", ("n", 8, 10, 3))}, {"y": ("float32", ("n", 3, 12, 5))}, {"scales": scales})
+    host, program = resolve_target(None), place_program(lb.from_onnx(model))
+    graph = read_graph(program)
+    (kernel,) = lower(graph, schedule_steps(graph), host.tvm).kernels.functions.values()
+    assert Resample().apply(kernel, host.tvm) is not None
+    run = run_on(None, build(program, name="pictures"))
+    for count in (1, 3):
+        x = RNG.integers(0, 256, (count, 8, 10, 3), "uint8")
+        expected = _linear(_linear(x.astype("float64"), 1, 12), 2, 5).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(run(x=x)["y"], expected, rtol=1e-5, atol=1e-3)
