@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -170,6 +171,20 @@ def test_operators_on_weights_only_are_worked_out() -> None:
     nodes = [node("Transpose", "w", "t", perm=[1, 0]), node("Cast", "t", "f", to=1), node("MatMul", "x f", "y")]
     model = small_model(nodes, {"x": ("float32", (2, 3))}, {"y": ("float32", (2, 4))}, {"w": np.arange(12, dtype=np.int8).reshape(4, 3)})
     assert operators(check(model, {"x": floats(2, 3)})) == ["matmul"]
+
+
+def test_operators_on_weights_of_bfloat16_are_worked_out() -> None:
+    nodes = [
+        node("Cast", "lowest", "value", to=onnx.TensorProto.BFLOAT16),
+        node("Cast", "x", "narrow", to=onnx.TensorProto.BFLOAT16),
+        node("Pad", "narrow pads value", "padded"),  # whose value must be known
+        node("Cast", "padded", "y", to=onnx.TensorProto.FLOAT),
+    ]
+    constants: dict[str, Any] = {"lowest": np.float32(-1.01), "pads": np.array([0, 1, 0, 0], np.int64)}
+    program = from_onnx(small_model(nodes, {"x": ("float32", (1, 2))}, {"y": ("float32", (1, 3))}, constants, opset=21))
+    assert not program.fallbacks
+    found = run_program(program, {"x": np.array([[1, 2]], np.float32)})["y"]
+    np.testing.assert_array_equal(found, np.array([[-1.01, 1, 2]], ml_dtypes.bfloat16).astype(np.float32))
 
 
 # shapes

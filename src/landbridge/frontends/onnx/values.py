@@ -26,6 +26,9 @@ from landbridge.runtime.opaque import STRING
 _NO_NUMBERS = "void"
 """The element type that Relax has for values that are no tensors of numbers."""
 
+_FOLDED = NATIVE_DTYPES | {"bfloat16"}
+"""The element types on which operators are worked out at once."""
+
 MAX_FOLDED = 65536
 """The most elements that an operator on constants may read for its result to be worked out at once."""
 
@@ -181,7 +184,7 @@ class Values:
         types = {name: ValueType(str(array.dtype), array.shape) for name, array in feeds.items()}
         results = {name: self.graph.type_of(name) for name in node.makes}
         small = sum(array.size for array in feeds.values()) <= MAX_FOLDED
-        if not small or not all(found.tensor and found.dtype in NATIVE_DTYPES for found in (*types.values(), *results.values())):
+        if not small or not all(found.tensor and found.dtype in _FOLDED for found in (*types.values(), *results.values())):
             return False
         try:
             arrays = ReferenceEvaluator(extract(self.graph, [node.proto], types, results)).run(None, feeds)
