@@ -192,7 +192,8 @@ def _power(x: Any, quarters: int) -> Any:
     product = parts[0]
     for part in parts[1:]:
         product = product * part
-    return product
+    infinity = tirx.infinity("float32")
+    return product if quarters % 4 == 0 else tirx.Select(x == -infinity, infinity, product)
 
 
 _EXPANSIONS: dict[str, Callable[[Any], Any]] = {

@@ -59,6 +59,10 @@ def test_normalisation_of_an_input_is_a_multiplication_and_an_addition() -> None
     assert _operators(_normalised, (2, 3, 5)) == ["multiply", "add"]
 
 
+def test_dropout_is_nothing() -> None:
+    assert _operators(lambda emit, x: op.nn.relu(emit(relax.TupleGetItem(emit(op.nn.dropout(x, 0.5)), 0))), (2, 3)) == ["nn.relu"]
+
+
 def test_normalisation_with_statistics_of_the_run_stays() -> None:
     def make(emit: Any, x: Any, mean: Any) -> Any:
         gamma, beta, _, variance = (relax.const(array) for array in _STATISTICS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tvm import relax
 from tvm.relax import op
 
 from landbridge.codegen.schedules.vector_math import expand_math
@@ -34,12 +35,19 @@ def _erf(x: Array) -> Array:
     return np.vectorize(math.erf)(x)  # type: ignore[no-any-return]  # NumPy does not say what its functions give
 
 
+def _power(exponent: float) -> Callable[[Any], Any]:
+    return lambda x: op.power(x, relax.const(exponent))
+
+
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Array], Array], float, float]] = {
     "exp": (op.exp, np.exp, 2e-7, math.inf),
     "log": (op.log, np.log, 2e-7, math.inf),
     "sigmoid": (op.sigmoid, _sigmoid, 2e-7, math.inf),
     "tanh": (op.tanh, np.tanh, 4e-7, math.inf),
     "erf": (op.erf, _erf, 4e-7, 4e-7),
+    "power_1_4": (_power(0.25), lambda x: np.power(x, 0.25), 3e-7, math.inf),
+    "power_3_4": (_power(0.75), lambda x: np.power(x, 0.75), 3e-7, math.inf),
+    "power_3_2": (_power(1.5), lambda x: np.power(x, 1.5), 3e-7, math.inf),
 }
 """The operator, the function in float64, the largest relative and the largest absolute error."""
 
@@ -70,6 +78,7 @@ def test_what_is_no_number_and_infinity_come_out_as_from_libm(results: dict[str,
     np.testing.assert_array_equal(last["log"], np.array([np.inf, np.nan, np.nan, -np.inf, -np.inf], "float32"))
     np.testing.assert_array_equal(last["sigmoid"], np.array([1, 0, np.nan, 0.5, 0.5], "float32"))
     np.testing.assert_array_equal(last["tanh"], np.array([1, -1, np.nan, 0, 0], "float32"))
+    np.testing.assert_array_equal(last["power_3_4"], np.array([np.inf, np.inf, np.nan, 0, 0], "float32"))
     np.testing.assert_array_equal(last["erf"], np.array([1, -1, np.nan, 0, 0], "float32"))
 
 
@@ -82,7 +91,7 @@ def test_no_function_is_left_to_libm() -> None:
     target = resolve_target().tvm
     for make, *_ in FUNCTIONS.values():
         kernel = only_kernel(lambda emit, x, make=make: make(x), [(8,)], target)
-        assert not any(f"T.{name}(" in str(expand_math(kernel).script()) for name in FUNCTIONS)
+        assert not any(f"T.{name}(" in str(expand_math(kernel).script()) for name in (*FUNCTIONS, "pow"))
 
 
 def test_a_kernel_without_such_functions_stays_the_same_object() -> None:
