@@ -16,7 +16,7 @@ from landbridge.codegen.link import link_library
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
 from landbridge.codegen.target import resolve_target
-from landbridge.ir.program import EXTERNS, ExternModel, Program, alternative_device, attribute
+from landbridge.ir.program import EXTERNS, RANGES, ExternModel, Program, alternative_device, attribute
 from landbridge.runtime import description
 from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Target
 from landbridge.runtime.device import Device
@@ -53,7 +53,7 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
         symbol: tuple((one.signature, spread_of(one.options)) for one in (extern, *extern.alternatives))
         for symbol, extern in program.externs.items()
     }
-    assembled = assemble_plan(lowered, spreads, _host_devices(program, graph))
+    assembled = _with_ranges(assemble_plan(lowered, spreads, _host_devices(program, graph)), program)
     padding = [symbol for symbol, blobs in spreads.items() if blobs[0][1] != "exact"]
     check_plan(assembled.plan, assembled.accesses, signatures, padding)
     _check_alternatives(program, assembled.plan, name)
@@ -68,6 +68,12 @@ def build(program: Program, target: str | None = None, *, report: Report | None 
     externs = _externs(program, assembled, sections)
     record = host.record if sources else Target()
     return Artifact(name, _producer(), record, assembled.plan, externs, report or Report(), sections)
+
+
+def _with_ranges(assembled: Assembled, program: Program) -> Assembled:
+    """Return the plan with the ranges that the program has for dimensions which it still has."""
+    found = {name: (low, high) for name, (low, high) in attribute(program.module, RANGES, {}).items() if name in assembled.plan.dims}
+    return replace(assembled, plan=replace(assembled.plan, ranges=found)) if found else assembled
 
 
 def _check_alternatives(program: Program, plan: Plan, name: str) -> None:

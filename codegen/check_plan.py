@@ -40,7 +40,7 @@ def check_plan(
         PlanError: everything that is wrong, each on a line.
     """
     problems = [*_order_problems(plan, accesses), *_step_problems(plan, accesses)]
-    for dims in _samples(plan.dims):
+    for dims in _samples(plan.dims, plan.ranges):
         if not _possible(plan, dims):
             continue
         problems += _size_problems(plan, signatures, padding, dims)
@@ -52,17 +52,25 @@ def check_plan(
         raise PlanError("the plan contradicts itself:\n" + "\n".join(dict.fromkeys(problems)))
 
 
-def _samples(names: Sequence[str]) -> list[dict[str, int]]:
-    """Return values for the dimensions: all equal, and all different."""
+def _samples(names: Sequence[str], ranges: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
+    """Return values for the dimensions: all equal, and all different; those that are not in their range are moved into it."""
     if not names:
         return [{}]
     equal = [dict.fromkeys(names, value) for value in SAMPLES]
-    return equal + [{name: SAMPLES[(shift + i) % len(SAMPLES)] for i, name in enumerate(names)} for shift in range(len(SAMPLES))]
+    different = [{name: SAMPLES[(shift + i) % len(SAMPLES)] for i, name in enumerate(names)} for shift in range(len(SAMPLES))]
+    return [{name: _within(value, *ranges.get(name, (0, value))) for name, value in sample.items()} for sample in (*equal, *different)]
+
+
+def _within(value: int, least: int, largest: int) -> int:
+    return min(value if value >= least else least + value, largest)
 
 
 def _possible(plan: Plan, dims: Mapping[str, int]) -> bool:
     """Return whether no tensor has a negative extent: a program may need an input of some minimal size."""
-    return all(evaluate(extent, dims) >= 0 for buffer in plan.buffers for extent in buffer.shape if extent != LATE)
+    try:
+        return all(evaluate(extent, dims) >= 0 for buffer in plan.buffers for extent in buffer.shape if extent != LATE)
+    except PlanError:  # it would divide by 0
+        return False
 
 
 def _memory(plan: Plan, buffer: int) -> int:

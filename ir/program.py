@@ -45,6 +45,12 @@ SOURCES = "landbridge.sources"
 OPAQUE_TYPES = "landbridge.opaque"
 """Module attribute: by the user's name of each value that is no tensor of numbers, its dtype (`landbridge.runtime.opaque`)."""
 
+RANGES = "landbridge.ranges"
+"""Module attribute: for named dimensions [the least, the largest extent] for which native code is right; no other is run."""
+
+UNLIMITED = 2**31
+"""The largest extent of a dimension that has none."""
+
 DERIVED = "__"
 """Separates the name of a variable from what a pass added: ``x__atlas0`` is the copy of ``x``. Front ends make no such names."""
 
@@ -222,6 +228,8 @@ class Program:
         externs: the offline models by symbol; the module's attribute `EXTERNS` lists the same symbols.
         source: the serialised ONNX model it came from, or None; `landbridge.offload` and ``split`` cut regions out of it.
         fallbacks: the regions that are run by a general interpreter, by symbol, with the reason.
+        made: the module as the front end made it; ``module`` is another one where somebody edited it by hand.
+        meaning: what computes its values, where it came from something else than ONNX that can (`landbridge.checking.against`).
 
     Example:
         >>> model = lb.from_onnx("digits/digits.onnx")
@@ -233,6 +241,13 @@ class Program:
     externs: Mapping[str, ExternModel] = field(default_factory=dict)
     source: bytes | None = None
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+    meaning: Any = None
+    made: Any = field(default=None, compare=False)
+
+    @property
+    def edited(self) -> bool:
+        """Whether the module was edited since a front end made it: the model that it came from need not be what it means."""
+        return self.made is not None and self.module is not self.made
 
     def __repr__(self) -> str:
         info, body = ModuleInfo.of(self.module), Body.of(self.module)
@@ -261,6 +276,11 @@ class Program:
         info, outputs = ModuleInfo.of(self.module), Body.of(self.module).outputs
         named = [wish.name for wish in info.outputs]
         return named or [info.user_name(output) if hasattr(output, "name") else "constant" for output in outputs]
+
+    def annotated(self, attributes: Mapping[str, Any]) -> Program:
+        """Return this program with further attributes of its module, which is no edit."""
+        module = self.module.with_attrs(dict(attributes))
+        return replace(self, module=module, made=self.made if self.edited else module)
 
     def with_module(self, module: tvm.IRModule) -> Program:
         """Return this program with another module."""

@@ -20,6 +20,7 @@ from landbridge.runtime.container import (
     FORMAT,
     FORMAT_VERSION,
     OPAQUE,
+    RANGES,
     Blob,
     Container,
     KeySignature,
@@ -273,10 +274,11 @@ def _chunks(artifact: Artifact) -> Iterator[Blob]:
 def _manifest(artifact: Artifact, sections: tuple[Section, ...]) -> dict[str, Any]:
     several = any(record.alternatives for record in artifact.externs)
     report, later = artifact.report.to_manifest()
+    needs = {ALTERNATIVES: several, OPAQUE: artifact.plan.has_opaque, RANGES: bool(artifact.plan.ranges)}
     return {
         "format": FORMAT,
         "format_version": list(FORMAT_VERSION),
-        "requires": [*([ALTERNATIVES] if several else []), *([OPAQUE] if artifact.plan.has_opaque else [])],
+        "requires": [feature for feature, needed in needs.items() if needed],
         "name": artifact.name,
         "producer": dict(artifact.producer),
         "target": {**vars(artifact.target), "cpu_features": list(artifact.target.cpu_features)},

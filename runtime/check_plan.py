@@ -35,6 +35,9 @@ def check_plan(plan: Plan, path: str = "plan") -> None:
         ArtifactLimit: naming the field that is too large.
     """
     _check_distinct(plan.dims, f"{path}.dims")
+    for name in plan.ranges:
+        if name not in plan.dims:
+            _fail(f"{path}.ranges", f"unknown dimension '{name}'")
     if "" in plan.dims:
         _fail(f"{path}.dims", "a dimension without a name")
     for index, buffer in enumerate(plan.buffers):

@@ -37,7 +37,9 @@ ALTERNATIVES = "alternatives"
 """Since 1.1: an offline-model call may carry several blobs."""
 OPAQUE = "opaque"
 """Since 1.1: a plan may have values that are no tensors of numbers."""
-FEATURES: frozenset[str] = frozenset({ALTERNATIVES, OPAQUE})
+RANGES = "ranges"
+"""Since 1.1: a plan may have ranges of its dimensions."""
+FEATURES: frozenset[str] = frozenset({ALTERNATIVES, OPAQUE, RANGES})
 """What a manifest may require of a reader by name. Version 1.0 has none."""
 
 MANIFEST = "manifest.json"

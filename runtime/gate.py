@@ -68,6 +68,7 @@ class Gate:
         self._wanted = tuple(zip(self.inputs, self._holders, strict=True))
         self._last: tuple[list[tuple[int, ...]], tuple[int, ...]] | None = None
         self._dims = plan.dims
+        self._ranges = plan.ranges
         self._devices = devices
 
     def admit(self, inputs: Mapping[str, Any]) -> tuple[list[Value], tuple[int, ...]]:
@@ -153,6 +154,11 @@ class Gate:
                         reason = f"dimension '{expected}' is {extent} on axis {axis}, but {known[0]} on axis {known[2]}{where}"
                         raise self._shape_error(index, shape, reason)
         extents = {name: value for name, (value, _, _) in found.items()}
+        for name, (least, largest) in self._ranges.items():
+            extent, index, axis = found[name]
+            if not least <= extent <= largest:
+                limit = f"at least {least}" if extent < least else f"at most {largest}"
+                raise self._shape_error(index, shapes[index], f"dimension '{name}' is {extent} on axis {axis}, expected {limit}")
         self._check_expressions(shapes, extents)
         return tuple(extents[dim] for dim in self._dims)
 

@@ -7,7 +7,8 @@ dimensions, devices are written ``atlas0``. ``docs/artifact.md`` has the schema.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from landbridge.runtime.dims import Size
@@ -159,6 +160,7 @@ class Plan:
         inputs: in the order of the model.
         outputs: in the order of the model.
         arenas: for each device with arena buffers the size of its arena in bytes.
+        ranges: the least and the largest extent of dimensions that have a range; a run with another one is refused.
     """
 
     dims: tuple[str, ...]
@@ -167,6 +169,7 @@ class Plan:
     inputs: tuple[Interface, ...]
     outputs: tuple[Interface, ...]
     arenas: dict[str, Size]
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def has_opaque(self) -> bool:
@@ -182,6 +185,7 @@ class Plan:
             "inputs": [{"name": entry.name, "buffer": entry.buffer} for entry in self.inputs],
             "outputs": [{"name": entry.name, "buffer": entry.buffer} for entry in self.outputs],
             "arenas": {device: _plain(size) for device, size in self.arenas.items()},
+            **({"ranges": {name: list(ends) for name, ends in self.ranges.items()}} if self.ranges else {}),
         }
 
     @staticmethod
@@ -197,14 +201,16 @@ class Plan:
         """
         from landbridge.runtime.check_plan import check_plan  # noqa: PLC0415 - it is written in terms of this module's types
 
-        fields = Field(data, path).record("dims", "buffers", "steps", "inputs", "outputs", "arenas")
+        optional = ("ranges",) if isinstance(data, dict) and "ranges" in data else ()
+        fields = Field(data, path).record("dims", "buffers", "steps", "inputs", "outputs", "arenas", *optional)
         plan = Plan(
             dims=fields["dims"].texts(),
-            buffers=tuple(_buffer(field) for field in fields["buffers"].items()),
-            steps=tuple(_step(field) for field in fields["steps"].items()),
-            inputs=tuple(_interface(field) for field in fields["inputs"].items()),
-            outputs=tuple(_interface(field) for field in fields["outputs"].items()),
-            arenas={device: field.size() for device, field in fields["arenas"].mapping().items()},
+            buffers=tuple(_buffer(item) for item in fields["buffers"].items()),
+            steps=tuple(_step(item) for item in fields["steps"].items()),
+            inputs=tuple(_interface(item) for item in fields["inputs"].items()),
+            outputs=tuple(_interface(item) for item in fields["outputs"].items()),
+            arenas={device: size.size() for device, size in fields["arenas"].mapping().items()},
+            ranges={name: _range(ends) for name, ends in fields["ranges"].mapping().items()} if optional else {},
         )
         check_plan(plan, path)
         return plan
@@ -271,6 +277,13 @@ def _step(field: Field) -> Step:
             after=_indices(members["after"]),
         )
     return kind.fail(f"{kind.value!r}, expected one of segment, copy, extern")
+
+
+def _range(field: Field) -> tuple[int, int]:
+    ends = field.items(limit=2)
+    if len(ends) != 2 or ends[0].integer() > ends[1].integer():
+        field.fail("expected the least and the largest extent")
+    return ends[0].integer(), ends[1].integer()
 
 
 def _interface(field: Field) -> Interface:

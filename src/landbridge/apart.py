@@ -7,10 +7,11 @@ import json
 import logging
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from landbridge import codegen
-from landbridge.checking import regions
+from landbridge.checking import against, regions
 from landbridge.checking.regions import Checked, Level, check_regions
 from landbridge.ir.program import Program
 from landbridge.isolated import Send, isolated
@@ -82,6 +83,8 @@ def check_apart(placed: Program, artifact: Artifact, level: Level) -> Checked:
     segments = [step for step in artifact.plan.steps if isinstance(step, Segment)]
     if level == "off" or not segments:
         return Checked(note="" if level == "off" else "there is no native code")
+    if placed.source is None and placed.meaning is not None:
+        return _check_meaning(placed, artifact)
     if placed.source is None:
         return Checked(note="the program did not come from an ONNX model")
     source, key = placed.source, _key(placed.source, artifact, level)
@@ -105,6 +108,24 @@ def check_apart(placed: Program, artifact: Artifact, level: Level) -> Checked:
     if checked.note:
         _LOG.info("native code of '%s' was not checked: %s", artifact.name, checked.note)
     return checked
+
+
+def _check_meaning(placed: Program, artifact: Artifact) -> Checked:
+    """Return what the check of a program finds that did not come from ONNX; its reference is computed in this process."""
+    meaning = placed.meaning
+    known = against.cases(meaning, artifact)
+    if not known:
+        return Checked(note=f"no inputs could be made up that {meaning.by} takes")
+
+    ended = isolated(lambda send: send(against.differing(artifact, known)))
+    if not ended.found:
+        return Checked(dict.fromkeys(codegen.host_operators(placed), f"native code of the model {ended.death} on made-up inputs"))
+    wrong, first = ended.found[0], ""
+    if wrong:
+        everything, build = against.all_values(meaning, artifact, known), partial(codegen.build, name=artifact.name)
+        first = next(iter(isolated(lambda send: send(against.first_differing(placed, everything, build))).found), "")
+    told = {name: f"its native code differs from {meaning.by}: {first or text}" for name, text in wrong.items()}
+    return Checked(told, meaning.by, len(known))
 
 
 def _key(source: bytes, artifact: Artifact, level: Level) -> Key:

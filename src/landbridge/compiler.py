@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from landbridge.ir.topology import Topology
 from landbridge.ir.verify import verify
 from landbridge.reporting import make_report
 from landbridge.runtime.artifact import Artifact, to_bytes, write
-from landbridge.runtime.errors import BugError, UsageError
+from landbridge.runtime.errors import BugError, UnsupportedError, UsageError
 from landbridge.runtime.report import Report
 from landbridge.runtime.session import Session, load
+
+_LOG = logging.getLogger(__name__)
 
 Mode = Literal["auto", "strict"]
 
@@ -102,7 +105,7 @@ def compile(
         topology: the links between devices, as pairs of names; a star around the CPU by default.
         name: what to call the model; what the front end calls it by default.
         check: "fast" checks every native region on two sets of inputs, "full" each operator by itself as well, "off" nothing. A program
-            that did not come from ONNX has nothing to be compared with.
+            from `landbridge.from_torch` is compared with PyTorch, one from `landbridge.from_module` with nothing.
         observers: of the pass pipeline (`landbridge.passes.base`).
         golden: the inputs of a run, or of several, that are kept in the artifact with what the ONNX model makes of them, for
             `landbridge.selftest`.
@@ -126,7 +129,7 @@ def compile(
         )
     if topology is not None:
         links = topology if isinstance(topology, Topology) else Topology.from_links(topology)
-        model = model.with_module(model.module.with_attr(TOPOLOGY, links.to_json()))
+        model = model.annotated({TOPOLOGY: links.to_json()})
     if check not in LEVELS:
         raise UsageError(f"unknown check '{check}'", hint=" or ".join(f'"{level}"' for level in LEVELS))
     compiled = _compiled(model, target, mode, name or attribute(model.module, MODEL, "model"), check, observers)
@@ -144,9 +147,22 @@ def _compiled(model: Program, target: str | None, mode: Mode, title: str, check:
         if artifact is not None:
             checked = check_apart(placed, artifact, check)
             refused = checked.refused
+            if refused and model.edited:  # who is right, the one who edited it or the model, is not ours to say
+                checked, refused = _only_told(checked, title), {}
             if not refused:
                 return Compiled(replace(artifact, report=make_report(placed, artifact.plan, artifact.externs)), placed, checked)
+        if model.source is None and refused:
+            hint = "export it to ONNX and take lb.from_onnx, which has a fallback for every operator"
+            raise UnsupportedError("; ".join(dict.fromkeys(refused.values())), at=title, hint=hint, code="LB2301")
         again = without_native(model, refused)
         if again is model:
             raise BugError(f"native code is wrong and cannot be done without: {'; '.join(refused.values())}", at=title)
         model = again
+
+
+def _only_told(checked: Checked, title: str) -> Checked:
+    """Return what the check of a program found that was edited by hand, as a note."""
+    told = "; ".join(dict.fromkeys(checked.refused.values()))
+    note = f"the program was edited after it was imported, and is not what the model is: {told}"
+    _LOG.warning("'%s': %s", title, note)
+    return replace(checked, refused={}, note=note)

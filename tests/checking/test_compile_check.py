@@ -22,6 +22,9 @@ from landbridge.frontends.onnx import build as importing
 from landbridge.frontends.onnx import operators
 from landbridge.frontends.onnx import support as rules
 from landbridge.frontends.onnx.operators import RULES
+from landbridge.frontends.replace import without_native
+from landbridge.ir.body import Binding, Body, operator_name
+from landbridge.ir.devices import VDevices
 from landbridge.runtime.cache_folder import CACHE
 from landbridge.runtime.errors import UnsupportedError, UsageError
 from support.run_onnx import assert_same, reference
@@ -230,3 +233,44 @@ def test_importing_again_keeps_the_topology_and_what_was_refused_before(monkeypa
     wrong_import("Exp", monkeypatch)
     compiled = lb.compile(lb.from_onnx(chain("Erf", "Neg", "Exp")), topology=[("cpu", "atlas0")])
     assert [fallback.nodes for fallback in compiled.report.fallbacks] == [("erf_v1 (Erf)",), ("exp_y (Exp)",)]
+
+
+def edited(program: lb.Program, old: str, new: Any) -> lb.Program:
+    """Return a program with one operator replaced by hand, as a pass of a user's own might."""
+    body = Body.of(program.module)
+    bindings = tuple(Binding(b.var, new(b.value.args[0]) if operator_name(b.value) == old else b.value) for b in body.bindings)
+    module = Body(body.params, bindings, body.outputs).write(program.module, VDevices(program.module))
+    return program.with_module(module)
+
+
+def test_what_was_edited_by_hand_stays_and_the_difference_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    program = edited(lb.from_onnx(chain("Neg", "Erf", "Abs")), "erf", relax.op.tanh)
+    compiled = lb.compile(program)
+    x = floats(2, 3)
+    np.testing.assert_allclose(compiled.load().run({"x": x})["y"], np.abs(np.tanh(-x)), rtol=1e-5)
+    assert not compiled.report.fallbacks
+    assert compiled.checked.note.startswith(
+        "the program was edited after it was imported, and is not what the model is: its native code differs"
+    )
+    assert compiled.checked.note in caplog.text
+
+
+def test_an_edit_that_changes_nothing_passes_the_check() -> None:
+    program = edited(lb.from_onnx(chain("Neg", "Erf", "Abs")), "negative", lambda x: relax.op.multiply(x, relax.const(-1.0, FLOAT)))
+    assert lb.compile(program).checked == lb.compile(lb.from_onnx(chain("Neg", "Erf", "Abs"))).checked
+
+
+def test_what_cannot_be_compiled_of_an_edited_program_is_an_error_and_no_edit_is_lost() -> None:
+    program = edited(lb.from_onnx(chain("Neg", "Erf", "Abs")), "erf", relax.op.tanh)
+    with pytest.raises(
+        UnsupportedError, match="it was edited after it was imported, so nothing of it can go to a fallback: 'v2': too hard"
+    ):
+        without_native(program, {"v2": "too hard"})
+
+
+def test_links_between_devices_and_replaced_regions_are_no_edits() -> None:
+    program = lb.from_onnx(chain("Neg", "Erf", "Abs"))
+    assert not program.annotated({"landbridge.topology": []}).edited
+    blob = lb.ExternModel("atlas", b"blob", lb.Signature((lb.Port("i", FLOAT, (2, 3)),), (lb.Port("o", FLOAT, (2, 3)),)))
+    assert not lb.replace(program, inputs=["v1"], outputs=["v2"], by=blob).edited
+    assert lb.replace(edited(program, "abs", relax.op.negative), inputs=["v1"], outputs=["v2"], by=blob).edited

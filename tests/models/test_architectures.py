@@ -18,18 +18,9 @@ from models.export import arrays, export
 pytestmark = pytest.mark.long
 
 _SUPPRESSION = {"NonMaxSuppression", "Gather", "Unsqueeze", "Concat", "GatherND"}
-_AFTER_LATE_SLICE = {"Slice", "Add", "Transpose", "MatMul", "Reshape", "Unsqueeze", "Squeeze", "Gather", "Shape", "Mul", "Softmax", "Gemm"}
-_AFTER_LATE_SLICE |= {"LayerNormalization", "Gelu", "LogSoftmax"}
-_AFTER_LATE_RESIZE = {"Resize", "Concat", "Conv", "Relu", "InstanceNormalization", "ConvTranspose", "Shape"}
-
 FALLBACKS: dict[tuple[str, bool], set[str]] = {
     ("yolo", False): _SUPPRESSION,
     ("yolo", True): _SUPPRESSION,
-    ("detr", True): {"Tile"},
-    ("segformer", True): {"Resize"},
-    ("unet", True): _AFTER_LATE_RESIZE,
-    ("whisper_encoder", True): _AFTER_LATE_SLICE,
-    ("wav2vec2", True): _AFTER_LATE_SLICE,
 }
 """By architecture and whether dimensions are open, the operators that may run in a fallback region; all others must be native."""
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,12 @@ def test_what_is_written_is_read_back(made: Plan) -> None:
     made.validate()
 
 
+def test_ranges_of_dimensions_are_kept() -> None:
+    made = replace(rich(), ranges={"n": (1, 8)})
+    assert Plan.from_json(made.to_json()) == made
+    assert "ranges" not in rich().to_json()
+
+
 def test_plain_tuples_become_lists() -> None:
     made = plan([tensor("x", "input", nbytes=("*", "n", 12))], [], {"x": 0}, {})
     assert Plan.from_json(made.to_json()).buffers[0].nbytes == ["*", "n", 12]
@@ -88,6 +95,9 @@ def small_arena(data: dict[str, Any]) -> None:
         (top(dims=["n", ""]), "plan.dims: a dimension without a name"),
         (top(dims=["n", "m"]), "plan.dims[1]: no input has an axis whose extent is 'm'"),
         (top(more=[]), "plan: unknown member 'more'"),
+        (top(ranges={"m": [1, 2]}), "plan.ranges: unknown dimension 'm'"),
+        (top(ranges={"n": [3, 2]}), "plan.ranges.n: expected the least and the largest extent"),
+        (top(ranges={"n": [3]}), "plan.ranges.n: expected the least and the largest extent"),
         (lambda data: data.pop("arenas"), "plan: member 'arenas' is missing"),
         (buffer(0, name=3), "plan.buffers[0].name: an integer, expected a string"),
         (buffer(0, device="toy"), "plan.buffers[0].device: 'toy' is not the name of a device"),

@@ -7,7 +7,7 @@ several tries, from telling ones to tame ones. The same types give the same inpu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,24 @@ MAX_ELEMENTS = 1 << 23
 """The most elements that an input with open dimensions is made up with."""
 
 
-def feeds(inputs: Sequence[TensorInfo], dims: Sequence[str]) -> Iterator[tuple[Mapping[str, int], Feed]]:
-    """Yield extents and inputs to try, the most telling first; of each choice of extents in all styles."""
-    for chosen in _EXTENTS if dims else ((),):
-        extents = {name: chosen[min(index, len(chosen) - 1)] for index, name in enumerate(dims)}
+def feeds(
+    inputs: Sequence[TensorInfo],
+    dims: Sequence[str],
+    ranges: Mapping[str, tuple[int, int]] | None = None,
+    tells_less: Callable[[Mapping[str, int]], bool] = lambda extents: False,
+) -> Iterator[tuple[Mapping[str, int], Feed]]:
+    """Yield extents and inputs to try, the most telling first; of each choice of extents in all styles.
+
+    Args:
+        ranges: the least and the largest extent of dimensions that have a range.
+        tells_less: which extents come after all others.
+    """
+    ends = [(ranges or {}).get(name, (0, MAX_ELEMENTS)) for name in dims]
+    choices = [
+        {name: min(max(chosen[min(index, len(chosen) - 1)], ends[index][0]), ends[index][1]) for index, name in enumerate(dims)}
+        for chosen in _EXTENTS
+    ]
+    for extents in sorted(choices, key=tells_less) if dims else ({},):
         shapes = [tuple(evaluate(size, extents) for size in info.shape) for info in inputs]
         if dims and sum(math.prod(shape) for shape in shapes) > MAX_ELEMENTS:
             continue

@@ -27,6 +27,7 @@ from landbridge.frontends.onnx.support import CONTROL_FLOW
 from landbridge.reference import Reference
 from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.check_plan import roots
+from landbridge.runtime.dims import evaluate
 from landbridge.runtime.errors import ArtifactIncompatible, DeviceError, ModelError
 from landbridge.runtime.gate import TensorInfo
 from landbridge.runtime.plan import Copy, Extern, Segment
@@ -39,7 +40,7 @@ Level = Literal["off", "fast", "full"]
 LEVELS: tuple[Level, ...] = ("off", "fast", "full")
 """All levels."""
 
-_SETS = 2
+SETS = 2
 """How many sets of inputs a region is checked on, with different extents where dimensions are open."""
 
 Array = np.ndarray[Any, Any]
@@ -85,7 +86,7 @@ def check_regions(source: bytes, artifact: Artifact, level: Level, build: Build,
 class _Check:
     def __init__(self, source: bytes, artifact: Artifact, build: Build, started: Callable[[str], None]) -> None:
         self.artifact, self.build, self.started = artifact, build, started
-        self.borders = _Borders(artifact)
+        self.borders = Borders(artifact)
         model = onnx.ModelProto.FromString(source)
         model.ir_version = max(model.ir_version, 4)  # before that, initialisers must be inputs as well, which a prepared model's are not
         self.graph = OnnxGraph(model, artifact.name, artifact.plan.dims)
@@ -116,13 +117,14 @@ class _Check:
         Raises:
             ModelError: it accepts none.
         """
-        evaluate, found, refusal, seen = self.reference.evaluator(wanted), [], None, set()
-        for extents, feed in feeds(_inputs(self.artifact), self.artifact.plan.dims):
+        plan = self.artifact.plan
+        compute, found, refusal, seen = self.reference.evaluator(wanted), [], None, set()
+        for extents, feed in feeds(interface(self.artifact), plan.dims, plan.ranges, self._is_empty):
             key = tuple(extents.values())
             if key and key in seen:
                 continue
             try:
-                values = evaluate(dict(feed))
+                values = compute(dict(feed))
             except ModelError as error:
                 refusal = error
                 continue
@@ -131,11 +133,16 @@ class _Check:
                 continue
             seen.add(key)
             found.append((feed, expected))
-            if len(found) == _SETS:
+            if len(found) == SETS:
                 break
         if not found:
             raise refusal or ModelError("no inputs can be made up")
         return found
+
+    def _is_empty(self, extents: Mapping[str, int]) -> bool:
+        """Return whether some value has no elements where the dimensions have these extents: what is made of it is nobody's concern."""
+        shapes = [buffer.shape for buffer in self.artifact.plan.buffers if buffer.storage != "late"]
+        return any(evaluate(size, extents) == 0 for shape in shapes for size in shape)
 
     def _keeps(self, name: str, array: Array) -> bool:
         """Return whether a value has the shape that the model declares: made-up axes, sizes and the like may contradict it."""
@@ -205,10 +212,11 @@ class _Check:
         return [found[index] for index in sorted(found)]
 
 
-class _Borders:
+class Borders:
     """The values at the borders of native regions, by the user's names."""
 
     def __init__(self, artifact: Artifact) -> None:
+        """Read the plan of an artifact."""
         self.plan = artifact.plan
 
     @cached_property
@@ -251,7 +259,8 @@ class _Borders:
         return list(dict.fromkeys(self.plan.buffers[buffer].name for step in externs for buffer in step.outputs))
 
 
-def _inputs(artifact: Artifact) -> list[TensorInfo]:
+def interface(artifact: Artifact) -> list[TensorInfo]:
+    """Return what the inputs of an artifact are."""
     buffers = artifact.plan.buffers
     return [
         TensorInfo(entry.name, buffers[entry.buffer].dtype, buffers[entry.buffer].shape, buffers[entry.buffer].device)

@@ -25,7 +25,7 @@ from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import DERIVED, EXTERNS, TOPOLOGY, ExternModel, ModuleInfo, Program, attribute, extern_device
 from landbridge.ir.sizes import dtype_of, render_type
 from landbridge.runtime.device import Device
-from landbridge.runtime.errors import ModelError, SignatureError, UsageError
+from landbridge.runtime.errors import ModelError, SignatureError, UnsupportedError, UsageError
 
 EDITS = "landbridge.edits"
 """Module attribute: for each region that was replaced the symbol of the offline model, the names of its inputs and of its outputs."""
@@ -111,10 +111,10 @@ def _with_alternatives(
 def reopened(model: Program, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
     """Return ``model``, imported again with other fallback regions where the named values are inside of one.
 
-    Regions that were replaced before are replaced again.
+    Regions that were replaced before are replaced again. A program that was edited by hand is returned as it is.
     """
     names = Names.of(model)
-    if model.source is None or all(name in names.variables for name in (*inputs, *outputs)):
+    if model.source is None or model.edited or all(name in names.variables for name in (*inputs, *outputs)):
         return model
     graph = prepare(onnx.ModelProto.FromString(model.source), names.info.model)
     if not all(name in graph.producer or name in graph.inputs for name in (*inputs, *outputs)):
@@ -129,10 +129,15 @@ def without_native(model: Program, refused: Mapping[str, str]) -> Program:
         refused: by one of its outputs each operator that shall not be native, with the reason.
 
     Raises:
-        UnsupportedError: they cannot run in a fallback region, or the program was imported without one.
+        UnsupportedError: they cannot run in a fallback region, or the program was imported without one, or edited by hand since.
     """
     if model.source is None:
         return model
+    if model.edited:
+        told = "; ".join(f"'{name}': {reason}" for name, reason in refused.items())
+        hint = "edit the program less, or have an offline model for the part (lb.replace)"
+        message = f"it was edited after it was imported, so nothing of it can go to a fallback: {told}"
+        raise UnsupportedError(message, at=ModuleInfo.of(model.module).model, hint=hint, code="LB2301")
     graph = prepare(onnx.ModelProto.FromString(model.source), ModuleInfo.of(model.module).model)
     before = attribute(model.module, REFUSED, {})
     more = {name: reason for name, reason in refused.items() if name in graph.producer and name not in before}
@@ -152,7 +157,7 @@ def _again(model: Program, graph: OnnxGraph, borders: Sequence[Border], refused:
     for symbol, given, results in edits:
         program = _replaced(program, given, results, model.externs[symbol], extern_device(model.module, symbol))
     kept = {TOPOLOGY: attributes[TOPOLOGY]} if TOPOLOGY in attributes else {}
-    return program.with_module(program.module.with_attrs(kept)) if kept else program
+    return program.annotated(kept) if kept else program
 
 
 def _replaced(model: Program, inputs: Sequence[str], outputs: Sequence[str], by: ExternModel, where: Device) -> Program:
@@ -160,7 +165,7 @@ def _replaced(model: Program, inputs: Sequence[str], outputs: Sequence[str], by:
     names = Names.of(model)
     arguments = [names.find(name) for name in inputs]
     results = [names.find(name) for name in outputs]
-    body = Body.of(model.module)
+    body = names.body
     live = _remaining(body, arguments, results, names)
     bindings, symbol, entry = _call(model, names, by, where, arguments, results)
     pieces = [[binding] for binding in live] + [bindings]
@@ -178,15 +183,16 @@ def _replaced(model: Program, inputs: Sequence[str], outputs: Sequence[str], by:
     module = edited.write(model.module, VDevices(model.module)).with_attrs(attributes)
     externs = {s: found for s, found in {**model.externs, symbol: by}.items() if s in called}
     fallbacks = {s: found for s, found in model.fallbacks.items() if s in called}
-    return with_fields(model, module=module, externs=externs, fallbacks=fallbacks)
+    return with_fields(model, module=module, externs=externs, fallbacks=fallbacks, made=model.made if model.edited else module)
 
 
 @dataclass(frozen=True)
 class Names:
-    """The values of a program by the user's names."""
+    """The values of a program by the user's names, and its body, which takes long to read."""
 
     program: Program
     info: ModuleInfo
+    body: Body
     variables: dict[str, Any]
 
     @staticmethod
@@ -197,7 +203,7 @@ class Names:
         by_identifier = {str(var.name): var for var in own}
         further = {name: by_identifier[found] for name, found in info.attributes.get(ALIASES, {}).items() if found in by_identifier}
         tensors = {info.user_name(var): var for var in own if isinstance(var.ty, relax.TensorType)}
-        return Names(program, info, {**further, **tensors})
+        return Names(program, info, body, {**further, **tensors})
 
     def find(self, name: str) -> Any:
         """Return the variable of the value that the user calls ``name``.
@@ -304,15 +310,15 @@ def _call(
     """Return the bindings that give ``results``, the symbol that they call, and its entry in the table of offline models."""
     table = NameTable()
     for taken in (
-        *(str(binding.var.name) for binding in Body.of(model.module).bindings),
-        *(str(p.name) for p in Body.of(model.module).params),
+        *(str(binding.var.name) for binding in names.body.bindings),
+        *(str(param.name) for param in names.body.params),
     ):
         table.identifier(taken)
     for taken in (*model.externs, *(str(var.name_hint) for var in model.module.functions)):
         table.identifier(taken)
     symbol = table.identifier(by.name.rsplit(".", 1)[0])
     place = Place(names.info.model, names.info.names, names.info.user_name(results[0]))
-    call = call_offline(by, device, symbol, arguments, [result.ty for result in results], place, Body.of(model.module).bindings)
+    call = call_offline(by, device, symbol, arguments, [result.ty for result in results], place, names.body.bindings)
     renamed: dict[Any, Any] = {}
     casts = []
     for result, output in zip(results, call.outputs, strict=True):

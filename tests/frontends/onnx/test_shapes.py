@@ -37,7 +37,11 @@ def test_the_usual_way_to_flatten_is_followed() -> None:
         (node("Sub", "a b", "y"), ([N], [N]), ["0"]),
         (node("Mul", "a b", "y"), ([N, 4], [2]), ["n * 2", "8"]),
         (node("Div", "a b", "y"), ([N * 4, 9], [2]), ["n * 2", "4"]),
+        (node("Div", "a b", "y"), ([N * 2 - 2], [2]), ["n - 1"]),
         (node("Max", "a b", "y"), ([3, 5], [4]), ["4", "5"]),
+        (node("Neg", "a", "y"), ([N, 2],), ["0 - n", "-2"]),
+        (node("Equal", "a b", "y"), ([N, 2, N], [-1, 2, N]), ["0", "1", "1"]),
+        (node("Where", "c a b", "y"), ([0, 1], [5], [N, H]), ["n", "5"]),
         (node("Slice", "a s e", "y"), ([1, N, H], [1], [3]), ["n", "h"]),
         (node("Slice", "a s e", "y"), ([1, N, H], [-1], [2**63 - 1]), ["h"]),
         (node("Squeeze", "a", "y"), ([N],), ["n"]),
@@ -61,9 +65,10 @@ def test_what_is_followed(proto: Any, inputs: Any, expected: list[str]) -> None:
         (node("Gather", "a i", "y"), ([1, 2], [N])),
         (node("Gather", "a i", "y"), ([N, 2], [7])),
         (node("Slice", "a s e x t", "y"), ([N, 2], [1], [0], [0], [-1])),
+        (node("Equal", "a b", "y"), ([N], [3])),
         (node("Sqrt", "a", "y"), ([N],)),
     ],
-    ids=["to a float", "by zero", "perhaps negative", "negative", "at a symbol", "out of range", "backwards", "unknown"],
+    ids=["to a float", "by zero", "perhaps negative", "negative", "at a symbol", "out of range", "backwards", "perhaps equal", "unknown"],
 )
 def test_what_is_left_to_the_importer(proto: Any, inputs: Any) -> None:
     assert run(proto, *inputs) is None

@@ -14,7 +14,19 @@ from landbridge.frontends.onnx.graph import Node, between
 from landbridge.frontends.onnx.regions import Edges, closure, in_order, merge
 from landbridge.ir.body import Body
 from landbridge.ir.devices import VDevices
-from landbridge.ir.program import EXTERNS, MODEL, NAMES, OPAQUE_TYPES, OUTPUTS, SOURCES, ExternModel, Program, extern_entry
+from landbridge.ir.program import (
+    EXTERNS,
+    MODEL,
+    NAMES,
+    OPAQUE_TYPES,
+    OUTPUTS,
+    RANGES,
+    SOURCES,
+    UNLIMITED,
+    ExternModel,
+    Program,
+    extern_entry,
+)
 from landbridge.runtime.device import CPU
 from landbridge.runtime.errors import UnsupportedError
 from landbridge.runtime.report import Fallback
@@ -85,8 +97,10 @@ class Assembly:
             MODEL: self._graph.title,
             REFUSED: dict(self._build.refused),
             NATIVE_ONLY: not fallback,
+            RANGES: {dim: [least, UNLIMITED] for dim, least in self._values.facts.taken.items()},
         }
-        return Program(module.with_attrs(attributes), externs, self._graph.model.SerializeToString(deterministic=True), fallbacks)
+        module = module.with_attrs(attributes)
+        return Program(module, externs, self._graph.model.SerializeToString(deterministic=True), fallbacks, made=module)
 
     def _region(self, group: Sequence[int], number: int) -> tuple[Unit, str, ExternModel, Fallback]:
         members = [self._units[member] for member in group]

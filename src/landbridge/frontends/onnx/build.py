@@ -16,12 +16,13 @@ from tvm import relax
 from landbridge.frontends import ep_context
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline
+from landbridge.frontends.onnx.extents import facts
 from landbridge.frontends.onnx.fallback import is_defined, operator_types, value_problem
 from landbridge.frontends.onnx.graph import NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph
 from landbridge.frontends.onnx.native import Converted, Converter
 from landbridge.frontends.onnx.operators.call import Declined, Result, Trimmed
 from landbridge.frontends.onnx.scout import Scout
-from landbridge.frontends.onnx.shapes import constant_of, is_static, reshaped, shape_extents
+from landbridge.frontends.onnx.shapes import FOLLOWED, constant_of, is_static, reshaped, shape_extents
 from landbridge.frontends.onnx.support import importer_refusal, refusal
 from landbridge.frontends.onnx.values import DimNames, Values, contradiction
 from landbridge.ir.body import Binding, Body, extern_call
@@ -40,8 +41,14 @@ _SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
     "Slice": (1, 2, 3, 4),
     "Resize": (3,),
     "Range": (0, 1, 2),
+    "Tile": (1,),
+    "Pad": (1,),
 }
-"""The inputs that TVM's importer takes as shapes, by operator."""
+"""The inputs that are taken as shapes, by operator."""
+
+
+_NEVER_EMPTY = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "QLinearConv", "ConvInteger"))
+"""Operators that are an error where a window does not fit in the input once."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,12 @@ class Build:
         self._converter = Converter(graph.opset, list(self.values.dims.values()), Scout(graph.title))
         self._position = 0
         needed = _needed(graph)
-        self._way = [node for node in graph.nodes if node.index in needed]
+        self._way = _sizes_late(graph, [node for node in graph.nodes if node.index in needed])
 
     def walk(self) -> list[Any]:
         """Visit every node that the outputs need; return the outputs as variables and constants."""
-        self._walk_from(0)
+        with facts(self.values.facts):
+            self._walk_from(0)
         for name in self.graph.outputs:
             if self.values.is_missing(name) and not self.problems:
                 self.problems.append((self.graph.producer[name], f"output '{name}': {value_problem(self.graph.type_of(name))}"))
@@ -200,6 +208,8 @@ class Build:
         body = Body((), (*self.functions.adopt(converted), *trimming), ()).renamed(renamed)
         makes = tuple(name for name in outputs if name in values.variables and name not in values.alias)
         self.units.append(Unit(node.index, node.reads, makes, list(body.bindings), node, offline=offline))
+        for extent in values.shape(makes[0]) or () if node.type in _NEVER_EMPTY else ():
+            values.facts.learn(extent)
 
     def _trim(self, name: str, output: Trimmed) -> tuple[Offline, Binding]:
         """Return the step that cuts an output out of a tensor, and its call; only the data tell the shape of the output."""
@@ -317,6 +327,36 @@ def _recalled(value: Any, functions: dict[Any, Any]) -> Any:
     if isinstance(value, relax.Call) and value.args and value.args[0] in functions:
         return relax.Call(value.op, [functions[value.args[0]], *value.args[1:]], value.attrs, value.ty_args)
     return value
+
+
+def _sizes_late(graph: OnnxGraph, nodes: Sequence[Node]) -> list[Node]:
+    """Return nodes in an order in which arithmetic on shapes stands right before what needs it.
+
+    Exporters put it at the front, where nothing is known of the dimensions yet (`landbridge.frontends.onnx.extents.Facts`).
+    """
+    sizes: set[int] = set()
+    for node in nodes:
+        made = [graph.producer[name].index in sizes for name in node.reads if name in graph.producer]
+        given = any(name in graph.inputs for name in node.reads)
+        if node.type in ("Shape", "Size") or (node.type in FOLLOWED and made and all(made) and not given):
+            sizes.add(node.index)
+    order: dict[int, Node] = {}
+
+    def place(node: Node) -> None:
+        waiting = [node]
+        while waiting:
+            sources = [graph.producer[name] for name in waiting[-1].reads if name in graph.producer]
+            missing = [source for source in sources if source.index in sizes and source.index not in order]
+            if missing:
+                waiting += missing
+            else:
+                placed = waiting.pop()
+                order[placed.index] = placed
+
+    for node in nodes:
+        if node.index not in sizes:
+            place(node)
+    return [*order.values(), *(node for node in nodes if node.index not in order)]
 
 
 def _needed(graph: OnnxGraph) -> set[int]:

@@ -23,6 +23,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from landbridge.frontends.onnx.graph import Node
 from landbridge.frontends.onnx.operators import RULES
+from landbridge.frontends.onnx.operators.agreement import AGREED, agreed
 from landbridge.frontends.onnx.operators.call import LATE, Call, Declined, Result, Trimmed
 from landbridge.frontends.onnx.operators.narrow import WIDE, is_narrow, narrow, widen
 from landbridge.frontends.onnx.scout import Scout
@@ -82,13 +83,14 @@ class Converter:
         if danger:
             raise Declined(danger)
         converted = self._convert(node, arguments, results, refused, key)
-        if not any(is_constant(value) and not _is_small(value) for value in arguments):
+        says_names = any(var.name_hint.startswith(AGREED) for var in converted.functions)  # of this node's values, if it fails
+        if not says_names and not any(is_constant(value) and not _is_small(value) for value in arguments):
             self._converted[like] = (params, converted)
         return converted
 
     def _convert(self, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str, key: Any) -> Converted:
         module, pattern = self._import(node, arguments, results, refused)
-        module = _with_static_shapes(module)
+        module = with_static_shapes(module)
         body = _body(module)
         functions = {var: function for var, function in module.functions.items() if var.name_hint != MAIN}
         bindings = tuple(binding for binding in body.bindings if not isinstance(binding.value, relax.Tuple))
@@ -96,7 +98,7 @@ class Converter:
         outputs = tuple(_next(flat, part) for part in pattern)
         types = [None if isinstance(output, Trimmed) else output.ty for output in outputs]
         types = [found if isinstance(found, relax.TensorType) else None for found in types]
-        _check_bindings(bindings, types)
+        check_bindings(bindings, types)
         problem = self._scout.problem(key, lambda: lowering_problem(module))
         if problem:
             raise Declined(problem, types)
@@ -109,7 +111,7 @@ class Converter:
         params = _variables(arguments)
         dims = relax.Var("landbridge_dims", relax.ShapeType(list(self._dims)))
         try:
-            with _quiet(), importer.bb.function(MAIN, [*params, dims]):
+            with quiet(), importer.bb.function(MAIN, [*params, dims]):
                 with importer.bb.dataflow():
                     made = [_normalized(importer.bb, value) for value in self._made(importer, node, arguments, results, refused)]
                     returned = [part for value in made for part in _tensors(value)]
@@ -133,6 +135,7 @@ class Converter:
     def _made(self, importer: Any, node: Node, arguments: Sequence[Any], results: Sequence[Result], refused: str) -> list[Any]:
         """Return the outputs that are wanted, those of narrow types rounded; the arguments of narrow types are widened."""
         wide = [widen(importer.bb, value) if _is_narrow(value) else value for value in arguments]
+        wide = agreed(importer.bb, node, wide)
         rule = RULES.get(node.type)
         asked = partial(_asked, importer)
         own = NotImplemented if rule is None else rule(Call(node, self._opset, tuple(wide), tuple(results), importer.bb, refused, asked))
@@ -241,7 +244,7 @@ def first_line(error: BaseException) -> str:
 def lowering_problem(module: tvm.IRModule) -> str:
     """Return why TVM does not lower a module to native functions only, or "" where it does."""
     try:
-        with _quiet():
+        with quiet():
             lowered = relax.transform.LegalizeOps()(relax.transform.DecomposeOpsForInference(MAIN)(module))
     except Exception as error:  # TVM raises anything; whatever it is becomes the reason
         return f"TVM cannot lower it: {first_line(error)}"
@@ -254,7 +257,7 @@ def lowering_problem(module: tvm.IRModule) -> str:
     return f"it calls {calls[0]}, which is a part of TVM's runtime" if calls else ""
 
 
-def _with_static_shapes(module: tvm.IRModule) -> tvm.IRModule:
+def with_static_shapes(module: tvm.IRModule) -> tvm.IRModule:
     """Return the module with shapes that it reads from tensors while it runs in place of them as tensors made from their types."""
     body = _body(module)
     shapes: dict[Any, Any] = {}
@@ -312,7 +315,15 @@ def _outside_calls(function: Any) -> list[str]:
 _RUNTIME_CALLS = ("tirx.tvm_call_packed", "tirx.tvm_call_cpacked", "tirx.call_packed", "tirx.call_cpacked", "tirx.call_extern")
 
 
-def _check_bindings(bindings: Sequence[Binding], types: Sequence[Any]) -> None:
+def check_bindings(bindings: Sequence[Binding], types: Sequence[Any]) -> None:
+    """Check that bindings are calls whose shapes are known before they run.
+
+    Args:
+        types: of the outputs, for the error.
+
+    Raises:
+        Declined: one is not.
+    """
     for binding in bindings:
         if not isinstance(binding.value, relax.Call | relax.TupleGetItem):
             raise Declined(LATE)
@@ -328,7 +339,7 @@ def _check_bindings(bindings: Sequence[Binding], types: Sequence[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep TVM's importer from printing and warning; what it has to say is in its exceptions."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

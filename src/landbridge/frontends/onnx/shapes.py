@@ -14,6 +14,7 @@ import numpy as np
 import tvm
 from tvm import relax, sym, tirx
 
+from landbridge.frontends.onnx.extents import is_at_most, is_equal
 from landbridge.frontends.onnx.graph import ELEMENT_TYPES, Node
 
 MAX_ELEMENTS = 64
@@ -160,24 +161,32 @@ def _divide(left: Any, right: Any) -> Any:
         return None
     if isinstance(left, int):
         return left // right if left >= 0 else None
-    return tirx.floordiv(left, right) if _not_negative(left) else None
+    return tirx.floordiv(left, right) if is_at_most(0, left) else None
 
 
 def _modulo(left: Any, right: Any) -> Any:
     if not isinstance(right, int) or right <= 0 or isinstance(left, int):
         return None
-    return tirx.floormod(left, right) if _not_negative(left) else None
-
-
-def _not_negative(value: Any) -> bool:
-    analyzer = sym.Analyzer()
-    for variable in tirx.analysis.undefined_vars(value):
-        analyzer.update(variable, sym.ConstIntBound(0, 2**31))
-    return bool(analyzer.can_prove(value >= 0))
+    return tirx.floormod(left, right) if is_at_most(0, left) else None
 
 
 def _choose(function: Any, other: Callable[..., int]) -> Callable[[Any, Any], Any]:
     return lambda a, b: other(a, b) if isinstance(a, int) and isinstance(b, int) else function(a, b)
+
+
+def _equal(left: Any, right: Any) -> int | None:
+    """Return whether extents are equal, None where that depends on the dimensions."""
+    if is_equal(left, right):
+        return 1
+    return 0 if is_at_most(left, right - 1) or is_at_most(right, left - 1) else None
+
+
+def _where(call: _Call) -> Extents | None:
+    condition, left, right = np.broadcast_arrays(call[0], call[1], call[2])
+    result = np.empty(condition.shape, dtype=object)
+    for index, chosen in enumerate(_ints(condition)):
+        result.flat[index] = left.flat[index] if chosen else right.flat[index]
+    return result
 
 
 def _gather(call: _Call) -> Extents | None:
@@ -238,6 +247,9 @@ _RULES: dict[str, Callable[[_Call], Extents | None]] = {
     "Unsqueeze": _unsqueeze,
     "Reshape": _reshape,
     "ReduceProd": _reduce_product,
+    "Neg": lambda call: 0 - call[0],
+    "Equal": _elementwise(_equal),
+    "Where": _where,
     "Add": _elementwise(lambda a, b: a + b),
     "Sub": _elementwise(lambda a, b: a - b),
     "Mul": _elementwise(lambda a, b: a * b),
@@ -247,3 +259,6 @@ _RULES: dict[str, Callable[[_Call], Extents | None]] = {
     "Min": _elementwise(_choose(tirx.min, min)),
 }
 """What is followed, by operator type."""
+
+FOLLOWED = frozenset(_RULES)
+"""The types of operators that `evaluate` follows."""

@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from tvm import relax, tirx
 
 from landbridge.frontends.names import NameTable
+from landbridge.frontends.onnx.extents import Facts
 from landbridge.frontends.onnx.extract import extract
 from landbridge.frontends.onnx.graph import DOMAINS, NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph, ValueType
 from landbridge.frontends.onnx.known import RANDOM
@@ -50,6 +51,7 @@ class Values:
         variables: what is a tensor of the program.
         alias: for a value that is the same as another, that other.
         opaque: the types of variables that are no tensors of numbers.
+        facts: what the operators so far say of the dimensions.
     """
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -59,6 +61,7 @@ class Values:
         self.variables: dict[str, Any] = {}
         self.alias: dict[str, str] = {}
         self.opaque: dict[str, ValueType] = {}
+        self.facts = Facts()
         self._constants: dict[str, Any] = dict(graph.initializers)
         self._exprs: dict[str, Any] = {}
         self._name_of: dict[Any, str] = {}
@@ -156,7 +159,7 @@ class Values:
         if name not in self._constants:
             return None
         array = self.array(name)
-        if array.size > MAX_ELEMENTS or array.dtype.kind not in "iu":
+        if array.size > MAX_ELEMENTS or array.dtype.kind not in "iub":
             return None
         result = np.empty(array.shape, dtype=object)
         for index in np.ndindex(array.shape):

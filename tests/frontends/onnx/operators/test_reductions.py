@@ -12,7 +12,9 @@ from onnx import helper
 import landbridge as lb
 from landbridge.frontends.onnx.operators.reductions import OPERATORS
 from landbridge.runtime.errors import DeviceError
+from support.run_onnx import reference
 from support.run_operators import One, check, evaluated
+from support.small_onnx import node, small_model
 
 RNG = np.random.default_rng(1)
 
@@ -51,6 +53,21 @@ def test_the_mean_of_nothing_is_zero_as_in_onnxruntime() -> None:
     """ONNX leaves it undefined; NumPy says that it is no number."""
     data, mean = np.zeros((2, 0), np.float32), np.zeros((2, 1), np.float32)
     check([One("mean", "ReduceMean", [data, np.array([1])], [mean])])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64"])
+def test_a_mean_along_a_dimension_that_may_be_nothing(dtype: str) -> None:
+    nodes = [node("ReduceMean", "x first", "rows"), node("ReduceMean", "x first", "flat", keepdims=0), node("ReduceMean", "x", "all")]
+    outputs: Any = {"rows": (dtype, (1, 3)), "flat": (dtype, (3,)), "all": (dtype, (1, 1))}
+    model = small_model(nodes, {"x": (dtype, ("n", 3))}, outputs, {"first": np.array([0])}, opset=18)
+    program = lb.from_onnx(model)
+    assert not program.fallbacks
+    with lb.compile(program).load() as session:
+        for extent in (5, 1, 0):
+            feeds = {"x": RNG.integers(-9, 9, (extent, 3)).astype(dtype)}
+            expected = reference(model, feeds)
+            for name, found in session.run(feeds).items():
+                np.testing.assert_allclose(found, expected[name], rtol=1e-3, err_msg=name)
 
 
 def test_what_is_no_number_goes_through_maxima_and_minima() -> None:

@@ -18,6 +18,7 @@ from landbridge.frontends.onnx.operators import (
     resize,
     scans,
     shaping,
+    slices,
     sliding,
     top_k,
 )
@@ -36,6 +37,7 @@ FAMILIES = (
     resize,
     scans,
     shaping,
+    slices,
     sliding,
     top_k,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvm import te
+from tvm import te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ib
 
@@ -39,6 +39,11 @@ def variable(dtype: str, start: Any) -> Any:
     buffer = ib.buffer_proxy(ib.alloc_buffer((1,), dtype))
     buffer[0] = start
     return buffer
+
+
+def each(indices: Any) -> list[Any]:
+    """Return the indices of a grid as a list, also where there is one."""
+    return [indices] if isinstance(indices, tirx.Var) else list(indices)
 
 
 def when(condition: Any, then: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:

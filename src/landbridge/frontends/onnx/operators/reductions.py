@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import relax, tirx
+from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as ib
 
 from landbridge.frontends.onnx.operators.call import Call, Declined, Rule, as_int, constant, product
@@ -105,15 +105,41 @@ def _reduce(call: Call) -> Any:
     empty = any(extent == 0 for extent in call.shape(0))
     if axes == [] and call.number("noop_with_empty_axes", 0):
         return call.tensor(0)
-    if axes is not None and not empty:
+    perhaps = call.node.proto.op_type == "ReduceMean" and axes is not None and _may_be_nothing(call.shape(0), axes)
+    if axes is not None and not empty and not perhaps:
         return NotImplemented
     dtype = call.dtype(0)
     data = call.tensor(0)
     if dtype in _WIDER:
         data = call.emit(relax.op.astype(data, _WIDER[dtype]))
-    reduced = _log_sum_exp if call.node.proto.op_type == "ReduceLogSumExp" else _plain
-    result = call.emit(reduced(call, data, axes))
+    if axes is not None and perhaps:
+        result = call.emit(_open_mean(call, data, axes))
+    else:
+        result = call.emit((_log_sum_exp if call.node.proto.op_type == "ReduceLogSumExp" else _plain)(call, data, axes))
     return result if str(result.ty.dtype) == dtype else relax.op.astype(result, dtype)
+
+
+def _open_mean(call: Call, data: Any, axes: list[Any]) -> Any:
+    """Return the mean of a number of terms that the inputs' shapes tell: of none it is 0, as `_mean` has it, and not 0 / 0."""
+    rank, dtype = len(call.shape(0)), str(data.ty.dtype)
+    along = sorted({int(axis) % rank for axis in axes} or range(rank))
+    word = dtype if dtype.startswith("float") else "float64"
+    if word != dtype:
+        data = call.emit(relax.op.astype(data, word))
+    total = call.emit(relax.op.sum(data, axis=along, keepdims=bool(call.number("keepdims", 1))))
+
+    def kernel(total: Any, count: Any) -> Any:
+        terms = tirx.max(count[0], tirx.const(1, "int64")).astype(word)
+        return te.compute(total.shape, lambda *i: total(*i) / terms, name="mean")
+
+    mean = call.compute(kernel, total, relax.ShapeExpr([product([call.shape(0)[axis] for axis in along])]), name="mean")
+    return mean if word == dtype else relax.op.astype(call.emit(relax.op.trunc(mean)), dtype)
+
+
+def _may_be_nothing(shape: list[Any], axes: list[Any]) -> bool:
+    """Return whether it depends on the inputs' shapes how many terms there are."""
+    along = {int(axis) % len(shape) for axis in axes if shape} or range(len(shape))
+    return not all(isinstance(shape[axis], int) for axis in along)
 
 
 def _plain(call: Call, data: Any, axes: list[Any] | None) -> Any:

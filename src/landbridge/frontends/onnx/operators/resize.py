@@ -18,6 +18,7 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as ib
 
+from landbridge.frontends.onnx.extents import is_equal
 from landbridge.frontends.onnx.operators.call import Call, Declined, Rule, as_int, constant, extents_of
 from landbridge.frontends.onnx.operators.loops import check, loops, variable
 from landbridge.frontends.onnx.operators.shaping import confirmed
@@ -100,7 +101,7 @@ def _expression(value: Any) -> Any:
 def _resize(call: Call) -> Any:
     if call.text("mode", "nearest") != "nearest" and not call.dtype(0).startswith("float"):
         raise Declined("between whole numbers, ONNX Runtime rounds in a way of its own")
-    if not call.refused and call.text("mode", "nearest") == "nearest":
+    if not call.refused and call.text("mode", "nearest") == "nearest" and not _is_open(call):
         return NotImplemented
     old = call.opset < 11 or call.node.proto.op_type == "Upsample"
     mode = _Mode(
@@ -122,6 +123,12 @@ def _resize(call: Call) -> Any:
     return data if str(data.ty.dtype) == dtype else relax.op.astype(data, dtype)
 
 
+def _is_open(call: Call) -> bool:
+    """Return whether the sizes before or after are extents, which TVM's importer takes for numbers."""
+    sizes = call.integers(3) if call.has(3) else None
+    return sizes is not None and not all(isinstance(extent, int) for extent in (*sizes, *call.shape(0)))
+
+
 def _axes(call: Call, data: Any, *, old: bool, cropped: bool) -> tuple[Any, list[_Axis]]:
     """Return the data, checked against what the model declares, and the axes that change."""
     before = call.shape(0)
@@ -129,7 +136,7 @@ def _axes(call: Call, data: Any, *, old: bool, cropped: bool) -> tuple[Any, list
     named = [axis % rank for axis in call.numbers("axes") or range(rank)]
     index = (1 if call.opset >= 9 or call.node.proto.op_type != "Upsample" else -1) if old else 2
     regions = _regions(call, named, rank) if cropped else [None] * rank
-    if not old and call.has(3) and call.shape(3) != [0]:
+    if not old and call.has(3) and call.integers(3) != []:
         data, after, factors = _sizes(call, data, named)
         ratio = (
             _kept_ratio(call, named) if call.integers(3) is None and call.text("keep_aspect_ratio_policy", "stretch") != "stretch" else None
@@ -184,7 +191,7 @@ def _sizes(call: Call, data: Any, named: list[int]) -> tuple[Any, list[Any], lis
         ratio = min(ratios) if policy == "not_larger" else max(ratios)
         for axis in named:
             factors[axis], after[axis] = ratio, int(ratio * before[axis] + 0.5)
-    after = [before[axis] if as_int(after[axis]) == as_int(before[axis]) else after[axis] for axis in range(len(before))]
+    after = [before[axis] if is_equal(as_int(after[axis]), as_int(before[axis])) else after[axis] for axis in range(len(before))]
     return data, after, factors
 
 
@@ -306,6 +313,7 @@ def _fill(results: Any, sizes: tuple[Any, Any], scale: Any, region: Any, mode: _
     before, after = (tirx.Cast("int64", size) if not isinstance(size, int) else tirx.const(size, "int64") for size in sizes)
     wide, whole = before.astype(_WORD), after.astype(_WORD)
     by = scale[0].astype(_WORD) if scale is not None else whole / wide
+    check(tirx.any(before > 0, after == 0), "an axis without elements cannot become longer")
     if scale is not None:
         exact = by * wide if str(scale.dtype) == "float32" else by * wide + 0.5  # a ratio that is kept rounds
         check(tirx.floor(exact).astype("int64") == after, "the scale does not give the size that the model declares")

@@ -13,8 +13,10 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as ib
 
+from landbridge.frontends.onnx.extents import simplified
+from landbridge.frontends.onnx.operators.agreement import fitted, together
 from landbridge.frontends.onnx.operators.call import LATE, Call, Declined, Rule, as_int, constant, extents_of, product
-from landbridge.frontends.onnx.operators.loops import check, loops
+from landbridge.frontends.onnx.operators.loops import check, each, loops
 
 
 def confirmed(call: Call, data: Any, index: int, expected: Sequence[Any], what: str, *, free: Sequence[int] = ()) -> Any:
@@ -76,20 +78,17 @@ def _added(longer: Sequence[Any], shorter: Sequence[Any]) -> list[int] | None:
 def _expand(call: Call) -> Any:
     target = call.integers(1)
     if target is not None and not all(isinstance(extent, int) for extent in (*target, *call.shape(0))):
-        return relax.op.broadcast_to(call.tensor(0), relax.ShapeExpr(_together(call.shape(0), target)))
+        shape = together([call.shape(0), target])
+        data = fitted(
+            call.builder, call.tensor(0), shape, f"'{call.node.inputs[0]}' cannot be expanded to the shape '{call.node.inputs[1]}'"
+        )
+        return relax.op.broadcast_to(data, relax.ShapeExpr(shape))
     if target is not None:
         return NotImplemented
     shape, data = call.declared(), call.tensor(0)
     if call.shape(1) == [len(shape)]:
         data = confirmed(call, data, 1, shape, "the shape", free=(1,))
     return relax.op.broadcast_to(data, relax.ShapeExpr(shape))
-
-
-def _together(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
-    """Return the shape to which two shapes are broadcast; extents that are not known to be 1 are taken to be equal."""
-    rank = max(len(one), len(other))
-    pairs = zip([1] * (rank - len(one)) + list(one), [1] * (rank - len(other)) + list(other), strict=True)
-    return [right if as_int(left) == 1 else left for left, right in pairs]
 
 
 def _constant_of_shape(call: Call) -> Any:
@@ -116,54 +115,6 @@ def _tile(call: Call) -> Any:
     wide = [part for pair in zip(repeats, extents, strict=True) for part in pair]
     repeated = call.emit(relax.op.broadcast_to(call.emit(relax.op.reshape(data, split)), wide))
     return relax.op.reshape(repeated, [count * extent for count, extent in zip(repeats, extents, strict=True)])
-
-
-def _slice(call: Call) -> Any:
-    """``Slice`` with starts, axes or steps that are tensors."""
-    if all(known(call, index) for index in range(1, 5)):
-        return NotImplemented
-    shape, rank = call.declared(), len(call.shape(0))
-    count = int(call.shape(1)[0])
-    axes = call.tensor(3) if call.has(3) else constant(range(count), "int64")
-    steps = call.tensor(4) if call.has(4) else constant([1] * count, "int64")
-
-    def kernel(data: Any, starts: Any, ends: Any, axes: Any, steps: Any, shape: list[Any]) -> Any:
-        def body(source: Any, starts: Any, ends: Any, axes: Any, steps: Any, result: Any) -> None:
-            first, by = (ib.buffer_proxy(ib.alloc_buffer((max(rank, 1),), "int64")) for _ in range(2))
-            for axis in range(rank):
-                first[axis], by[axis] = ib.int64(0), ib.int64(1)
-            for place in range(count):
-                for axis in range(rank):
-                    _cut(source, axis, shape[axis], [t[place].astype("int64") for t in (starts, ends, axes, steps)], (first, by), rank)
-            with ib.grid(*shape) as indices:
-                at = _list(indices)
-                result[tuple(at)] = source[tuple(first[axis] + index * by[axis] for axis, index in enumerate(at))]
-
-        return loops("slice", [data, starts, ends, axes, steps], [(shape, str(data.dtype))], body)
-
-    inputs = [call.tensor(0), call.tensor(1), call.tensor(2), axes, steps]
-    return call.compute(kernel, *inputs, relax.ShapeExpr(shape))
-
-
-def _cut(source: Any, axis: int, wanted: Any, found: Sequence[Any], places: tuple[Any, Any], rank: int) -> None:
-    """Emit the part of one axis that a slice names, and the check that it has the declared extent."""
-    start, end, which, step = found
-    extent = tirx.Cast("int64", source.shape[axis])
-    with ib.If(tirx.any(which == axis, which == axis - rank)), ib.Then():
-        check(step != 0, "a step of 0")
-        low, high = tirx.Select(step < 0, ib.int64(-1), ib.int64(0)), tirx.Select(step < 0, extent - 1, extent)
-        begin = tirx.max(tirx.min(tirx.Select(start < 0, start + extent, start), high), tirx.max(low, ib.int64(0)))
-        stop = tirx.max(tirx.min(tirx.Select(end < 0, end + extent, end), high), low)
-        magnitude = tirx.abs(step)
-        distance = tirx.Select(step < 0, begin - stop, stop - begin)
-        length = tirx.max(ib.int64(0), tirx.truncdiv(distance + magnitude - 1, magnitude))
-        check(length == wanted, "the part is not as large as the model declares")
-        places[0][axis] = begin
-        places[1][axis] = step
-
-
-def _list(indices: Any) -> list[Any]:
-    return [indices] if isinstance(indices, tirx.Var) else list(indices)
 
 
 def _split(call: Call) -> Any:
@@ -197,9 +148,11 @@ def _part(data: Any, axis: int, start: int, size: int) -> Any:
 
 
 def _pad(call: Call) -> Any:
-    """``Pad`` with borders or axes that are tensors."""
-    if call.opset < 11 or all(known(call, index) for index in (1, 3)):
+    """``Pad`` with borders or axes that are extents or tensors."""
+    if call.opset < 11 or (known(call, 1) and known(call, 3) and all(isinstance(border, int) for border in call.integers(1) or ())):
         return NotImplemented
+    if known(call, 1) and known(call, 3):
+        return _pad_by_extents(call)
     mode, rank, shape = call.text("mode", "constant"), len(call.shape(0)), call.declared()
     filling = call.tensor(2) if call.has(2) else constant(0, call.dtype(0))
     axes = call.tensor(3) if call.has(3) else constant(range(rank), "int64")
@@ -217,7 +170,7 @@ def _pad(call: Call) -> Any:
                 total = before[axis] + after[axis] + source.shape[axis]
                 check(total == shape[axis], "the borders do not give the shape that the model declares")
             with ib.grid(*shape) as indices:
-                at = _list(indices)
+                at = each(indices)
                 found = [_inside(index - before[axis], source.shape[axis], mode) for axis, index in enumerate(at)]
                 inside = tirx.all(tirx.const(True, "bool"), *(within for _, within in found))
                 result[tuple(at)] = tirx.if_then_else(inside, source[tuple(index for index, _ in found)], filling[0])
@@ -225,6 +178,27 @@ def _pad(call: Call) -> Any:
         return loops("pad", [data, pads, filling, axes], [(shape, str(data.dtype))], body)
 
     return call.compute(kernel, call.tensor(0), call.tensor(1), filling, axes, relax.ShapeExpr(shape))
+
+
+def _pad_by_extents(call: Call) -> Any:
+    """Return a tensor with borders that are expressions over the named dimensions."""
+    before, pads, mode = call.shape(0), call.integers(1) or [], call.text("mode", "constant")
+    axes = [int(axis) % len(before) for axis in (call.integers(3) or [])] if call.has(3) else list(range(len(before)))
+    first, after = [0] * len(before), list(before)
+    for axis, low, high in zip(axes, pads, pads[len(axes) :], strict=False):
+        first[axis], after[axis] = low, simplified(before[axis] + low + high)
+    filling = call.tensor(2) if call.has(2) else constant(0, call.dtype(0))
+
+    def kernel(data: Any, filling: Any, first: Any, shape: Any) -> Any:
+        def element(*position: Any) -> Any:
+            found = [_inside(index - by, extent, mode) for index, by, extent in zip(position, first, data.shape, strict=True)]
+            inside = tirx.all(tirx.const(True, "bool"), *(within for _, within in found))
+            value = filling() if len(filling.shape) == 0 else filling(0)
+            return tirx.if_then_else(inside, data(*(index for index, _ in found)), value)
+
+        return te.compute(list(shape), element, name="padded")
+
+    return call.compute(kernel, call.tensor(0), filling, relax.ShapeExpr(first), relax.ShapeExpr(after), name="pad")
 
 
 def _zeros(count: int) -> Any:
@@ -336,7 +310,6 @@ _RULES: dict[str, Callable[[Call], Any]] = {
     "Pad": _pad,
     "Reshape": _reshape,
     "ReverseSequence": _reverse_sequence,
-    "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Squeeze": _axes_of_ones,
