@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from landbridge.frontends.runtime_subgraph import OpenvinoRuntimeSubgraph as OpenvinoRuntimeSubgraph
     from landbridge.frontends.runtime_subgraph import TensorrtRuntimeSubgraph as TensorrtRuntimeSubgraph
     from landbridge.frontends.split import split as split
+    from landbridge.frontends.torch.from_torch import from_torch as from_torch
+    from landbridge.frontends.torch.operator import torch_operator as torch_operator
     from landbridge.ir.program import ExternModel as ExternModel
     from landbridge.ir.program import Program as Program
     from landbridge.ir.topology import Topology as Topology
@@ -73,6 +75,8 @@ _HOME = {
     "OnnxruntimeRuntimeSubgraph": "landbridge.frontends.runtime_subgraph:OnnxruntimeRuntimeSubgraph",
     "copy": "landbridge.frontends.nn:copy",
     "astype": "landbridge.frontends.nn:astype",
+    "from_torch": "landbridge.frontends.torch.from_torch:from_torch",
+    "torch_operator": "landbridge.frontends.torch.operator:torch_operator",
     # edit it
     "replace": "landbridge.frontends.replace:replace",
     "offload": "landbridge.frontends.offload:offload",
@@ -113,6 +117,8 @@ __all__ = [
     "OnnxruntimeRuntimeSubgraph",
     "copy",
     "astype",
+    "from_torch",
+    "torch_operator",
     "replace",
     "offload",
     "split",

@@ -19,7 +19,11 @@ from support.tflite_models import dense
 
 REFERENCE = sorted((ROOT / "docs/reference").glob("*.md"))
 
-NOT_RUN = {"landbridge.CambriconRuntimeSubgraph": "a signature comes from the vendor's library, or from a sidecar"}
+NOT_RUN = {
+    "landbridge.CambriconRuntimeSubgraph": "a signature comes from the vendor's library, or from a sidecar",
+    "landbridge.from_torch": "PyTorch is an extra; tests/models has it run",
+    "landbridge.torch_operator": "PyTorch is an extra; tests/models has it run",
+}
 """What has an example that is shown and not run, and why."""
 
 

@@ -13,6 +13,7 @@ NOT_RUN = {
     "CONTRIBUTING.md": {"they run the tests"},
     "README.md": {"they make a virtual environment from PyPI"},
     "docs/how-to/from-laptop-to-board.md": {"needs a C compiler for another processor", "needs a board"},
+    "docs/how-to/from-torch.md": {"needs PyTorch"},
     "docs/how-to/from-megengine.md": {"needs MegEngine and an Atlas"},
     "docs/index.md": {"they make a virtual environment from PyPI"},
     "docs/tutorial.md": {"needs the Ascend toolkit"},
