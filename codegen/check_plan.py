@@ -17,6 +17,7 @@ from landbridge.codegen.check_contents import Access, content_problems
 from landbridge.ir.dtypes import bits_of
 from landbridge.runtime.dims import evaluate
 from landbridge.runtime.errors import PlanError
+from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.plan import LATE, Copy, Extern, Plan, Segment
 from landbridge.runtime.signature import Signature
 
@@ -186,7 +187,7 @@ def _slack_problems(plan: Plan, step: Extern, signature: Signature, padded: bool
 
 def _tensor_nbytes(plan: Plan, index: int, more_rows: int, dims: Mapping[str, int]) -> int:
     buffer = plan.buffers[index]
-    if LATE in buffer.shape:
+    if LATE in buffer.shape or is_opaque(buffer.dtype):
         return 0
     extents = [evaluate(size, dims) for size in buffer.shape]
     if extents:
