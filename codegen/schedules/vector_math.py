@@ -71,7 +71,7 @@ def expand_math(kernel: Any) -> Any:
         if name == "tirx.pow" and str(call.ty.dtype) == "float32" and _quarters(call.args[1]):
             return _bound(call.args[0], lambda x: _power(x, _quarters(call.args[1])))
         expand = _EXPANSIONS.get(name)
-        return call if expand is None or str(call.ty.dtype) != "float32" else _bound(call.args[0], expand)
+        return call if expand is None or str(call.ty.dtype) != "float32" else expand(call.args[0])
 
     body = tvm_ffi.structural_map(kernel.body, [(tvm.ir.Call, expanded)])
     return kernel if body.same_as(kernel.body) else tirx.PrimFunc(kernel.params, body, kernel.ret_type, kernel.attrs)
@@ -89,7 +89,10 @@ def _number(value: float) -> Any:
 
 
 def _bound(value: Any, body: Callable[[Any], Any]) -> Any:
-    """Return ``body`` of a variable that is ``value``, so that it is computed once."""
+    """Return ``body`` of a variable that is ``value``, so that it is computed once.
+
+    As few as possible are to stand inside of each other: TVM's time doubles several times with each level.
+    """
     var = tirx.Var("x", "float32")
     return tirx.Let(var, value, body(var))
 
@@ -102,9 +105,8 @@ def _polynomial(coefficients: Sequence[float], x: Any) -> Any:
 
 
 def _clamped(x: Any, low: float, high: float) -> Any:
-    """Return ``x`` in a range: a minimum and a maximum of vectors; NaN stays NaN."""
-    below = tirx.Select(x > _number(high), _number(high), x)
-    return _bound(below, lambda y: tirx.Select(y < _number(low), _number(low), y))
+    """Return ``x`` in a range; NaN stays NaN, as both give their second operand where one is NaN (tests hold them to it)."""
+    return tirx.Max(_number(low), tirx.Min(_number(high), x))
 
 
 def _exp(argument: Any) -> Any:
@@ -131,7 +133,11 @@ def _integer(value: int) -> Any:
     return tirx.const(value, "int32")
 
 
-def _log(x: Any) -> Any:
+def _log(argument: Any) -> Any:
+    return _bound(argument, _log_of)
+
+
+def _log_of(x: Any) -> Any:
     def of_normal(number: Any, less: Any) -> Any:
         bits = tirx.reinterpret("int32", number)
         return _bound_integer((bits - _integer(_ROOT_HALF_BITS)) >> _integer(23), lambda exponent: split(bits, exponent, less))
@@ -164,11 +170,10 @@ def _sigmoid(x: Any) -> Any:
 def _rational(odd: Sequence[float], even: Sequence[float], reach: float, argument: Any) -> Any:
     """Return an odd polynomial over an even one, whose rounding is not to lead beyond 1."""
 
-    def quotient(x: Any) -> Any:
-        first = _number(odd[-1])
-        return _bound(x * x, lambda u: (x * u * _polynomial(odd[:-1], u) + first * x) / _polynomial(even, u))
+    def quotient(x: Any, u: Any) -> Any:
+        return (x * u * _polynomial(odd[:-1], u) + _number(odd[-1]) * x) / _polynomial(even, u)
 
-    return _bound(_bound(_clamped(argument, -reach, reach), quotient), lambda y: _clamped(y, -1.0, 1.0))
+    return _bound(_clamped(argument, -reach, reach), lambda x: _bound(x * x, lambda u: _clamped(quotient(x, u), -1.0, 1.0)))
 
 
 def _tanh(x: Any) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ def _cases() -> list[Case]:
     for rows in (1, 6, 14):
         x = _floats(rows, 19)
         found.append(case(f"rows_{rows}", [x], _constant(w), x @ w, {(0, 0): f"n{rows}"}))
+    x, w = _floats(14, 19), _floats(19, 45)
+    product = x.astype("float64") @ w
+    gelu = product * (1 + np.vectorize(math.erf)(product / math.sqrt(2))) / 2
+    found.append(case("rows_gelu", [x], lambda e, x, w=w: op.nn.gelu(e(op.matmul(x, relax.const(w)))), gelu, {(0, 0): "rows_gelu"}))
     x, w = _floats(7, 10), _floats(10, 41)
     found.append(case("columns", [x, w], lambda e, x, w: op.matmul(x, w), x @ w, {(1, 1): "columns"}))
     found.append(case("inner", [x, w], lambda e, x, w: op.matmul(x, w), x @ w, {(0, 1): "k", (1, 0): "k"}))
