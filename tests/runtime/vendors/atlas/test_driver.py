@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,6 @@ from support.strict import broken
 
 VENDOR = AtlasVendor()
 SOURCES = str(Path(__file__).resolve().parents[4] / "src")
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    found = Simulator()
-    found.reset()
-    yield found
-    assert found.live() == {}
-    found.reset()
-
-
-@pytest.fixture
-def driver(simulator: Simulator) -> Iterator[AtlasDriver]:
-    opened = AtlasDriver(0, simulate=True)
-    yield opened
-    opened.close()
 
 
 def test_the_vendor_opens_the_simulator(simulator: Simulator) -> None:
@@ -134,9 +117,11 @@ def test_a_failed_open_leaves_nothing(simulator: Simulator, function: str) -> No
     opened.close()
 
 
-def test_closing_frees_all_it_can_and_logs_the_rest(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_frees_all_it_can_and_logs_the_rest(
+    static_model: tuple[bytes, Any], simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
     opened = AtlasDriver(0, simulate=True)
-    opened.load(*static_model(), {})
+    opened.load(*static_model, {})
     simulator.fault("aclmdlUnload")
     opened.close()
     assert "while freeing: atlas0 (simulated): aclmdlUnload failed with error 500002 (GE_FAILURE)" in caplog.text
@@ -144,16 +129,20 @@ def test_closing_frees_all_it_can_and_logs_the_rest(simulator: Simulator, caplog
     simulator.reset()
 
 
+@pytest.fixture
 def static_model() -> tuple[bytes, Any]:
+    """A real file, or the test is skipped: before it opens anything."""
     data = (om_data_dir() / "model_om.om").read_bytes()
     return data, VENDOR.read_signature(data, {})
 
 
-def test_a_model_for_another_chip_is_refused_with_both_names(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_for_another_chip_is_refused_with_both_names(
+    static_model: tuple[bytes, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LANDBRIDGE_SIM_ATLAS_SOC", "Ascend910B1")
     opened = AtlasDriver(0, simulate=True)
     with pytest.raises(DeviceError) as caught:
-        opened.load(*static_model(), {})
+        opened.load(*static_model, {})
     assert str(caught.value) == (
         "atlas0 (simulated): the offline model was compiled for Ascend310, this device is Ascend910B1\n"
         "  hint: compile the model again: atc --soc_version=Ascend910B1"
@@ -173,12 +162,14 @@ class Library:
         return self._answers.get(name) or getattr(self._library, name)
 
 
-def test_a_real_device_does_not_run_the_simulators_files(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_device_does_not_run_the_simulators_files(
+    static_model: tuple[bytes, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("landbridge.runtime.vendors.atlas.driver.open_library", lambda at: ctypes.CDLL(str(registry.simulator("atlas"))))
     monkeypatch.setattr("landbridge.runtime.vendors.atlas.driver._processes", {})
     opened = AtlasDriver(0)
     assert not opened.simulated
-    data, signature = static_model()
+    data, signature = static_model
     with pytest.raises(DeviceError) as caught:
         opened.load(data, replace(signature, versions={"platform": "landbridge-sim 1"}), {})
     assert str(caught.value) == (
@@ -199,13 +190,13 @@ OLD_LACKS = (
 )
 
 
-def test_an_old_library_is_enough(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_library_is_enough(static_model: tuple[bytes, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Library(ctypes.CDLL(str(registry.simulator("atlas"))), OLD_LACKS)
     monkeypatch.setattr("landbridge.runtime.vendors.atlas.driver.open_library", lambda at: old)
     monkeypatch.setattr("landbridge.runtime.vendors.atlas.driver._processes", {})
     opened = AtlasDriver(0)
     assert opened.versions == {}
-    model = opened.load(*static_model(), {})
+    model = opened.load(*static_model, {})
     model.close()
     with pytest.raises(
         DeviceError, match=r"atlas0: no room for \d+ bytes: aclrtMalloc failed with error 207001 \(RT_MEMORY_ALLOCATION\)\n"
@@ -222,7 +213,9 @@ def test_a_function_that_is_missing_is_an_error_where_it_is_needed(simulator: Si
 
 
 @pytest.mark.misuse
-def test_a_process_on_the_device_loads_from_device_memory(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_on_the_device_loads_from_device_memory(
+    static_model: tuple[bytes, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = ctypes.CDLL(str(registry.simulator("atlas")))
     copies: list[int] = []
 
@@ -240,7 +233,7 @@ def test_a_process_on_the_device_loads_from_device_memory(simulator: Simulator, 
     monkeypatch.setattr("landbridge.runtime.vendors.atlas.driver._processes", {})
     opened = AtlasDriver(0)
     with pytest.raises(DeviceError):  # the simulator takes host memory only
-        opened.load(*static_model(), {})
+        opened.load(*static_model, {})
     assert copies == [acl.DEVICE_TO_DEVICE]
     opened.close()
 
@@ -268,7 +261,7 @@ def test_a_missing_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch
     assert message.startswith("atlas0: the Ascend library libascendcl-not-here.so does not load: libascendcl-not-here.so: cannot open")
     assert hint == (
         "install CANN (or its nnrt package) and run `source /usr/local/Ascend/ascend-toolkit/set_env.sh` before starting; "
-        'without a device, simulate one: simulate=["atlas"] or LANDBRIDGE_SIMULATE=atlas'
+        'without a device, simulate one: --simulate atlas, simulate=["atlas"] or LANDBRIDGE_SIMULATE=atlas'
     )
 
 
@@ -303,8 +296,10 @@ def test_a_process_ends_quietly_whether_it_closed_the_device_or_not(close: str) 
         ("Kirin", "Ascend310", False),
     ],
 )
-def test_a_chips_family_is_its_number_and_letter(driver: AtlasDriver, built: str, here: str, same: bool) -> None:
-    data, signature = static_model()
+def test_a_chips_family_is_its_number_and_letter(
+    static_model: tuple[bytes, Any], driver: AtlasDriver, built: str, here: str, same: bool
+) -> None:
+    data, signature = static_model
     driver.versions = {"soc": here}
     other = replace(signature, versions={"soc": built})
     if same:

@@ -27,22 +27,6 @@ OUT_ROW_NBYTES = 17 * 14 * 14 * 4
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    found = Simulator()
-    found.reset()
-    yield found
-    assert found.live() == {}
-    found.reset()
-
-
-@pytest.fixture
-def driver(simulator: Simulator) -> Iterator[AtlasDriver]:
-    opened = AtlasDriver(0, simulate=True)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def device(driver: AtlasDriver) -> Iterator[OnDevice]:
     arrays = OnDevice(driver)
     yield arrays
@@ -326,9 +310,10 @@ def test_a_failed_run_tells_why_and_the_next_one_works(driver: AtlasDriver, devi
 
 
 def test_closing_in_any_order_frees_all(simulator: Simulator) -> None:
+    dynamic, static = read("model_dyn_om.om"), read("model_om.om")
     driver = AtlasDriver(2, simulate=True)
     device = OnDevice(driver)
-    model = driver.load(*read("model_dyn_om.om"), {})
+    model = driver.load(*dynamic, {})
     x, y = device.put(images(2)), device.empty("float32", (2, 17, 14, 14), slack_nbytes=7 * OUT_ROW_NBYTES)
     call, forgotten = model.prepare([x], [y]), model.prepare([x], [y])
     assert simulator.live()["dataset"] == 4
@@ -342,7 +327,7 @@ def test_closing_in_any_order_frees_all(simulator: Simulator) -> None:
     forgotten.close()
     live = simulator.live()
     assert (live.get("dataset"), live.get("databuffer"), live.get("model"), live.get("desc")) == (None, None, None, None)
-    driver.load(*read("model_om.om"), {})
+    driver.load(*static, {})
     device.free()
     driver.close()
     assert simulator.live() == {}
