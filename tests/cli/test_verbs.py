@@ -201,6 +201,14 @@ def test_abbreviations_are_not_options() -> None:
     assert not parser().allow_abbrev
 
 
+@pytest.mark.parametrize("words", [[], ["-v"]])
+def test_without_a_verb_the_help_is_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: no verb is given; landbridge --help lists them\n  code: LB1101 (landbridge explain LB1101)\n"
+    )
+
+
 def test_a_misspelt_verb_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["veirfy", "x.lbr"]) == 2
     assert capsys.readouterr().err.endswith(

@@ -173,7 +173,7 @@ MISTAKES: dict[str, Mistake] = {
         "executorch#8762: stub library mismatch; torchchat#662: 0x20 = backend not registered",
         "run detector.lbr -i images.npz",
         ("atlas0", "libascendcl", "hint:", "LANDBRIDGE_SIMULATE=atlas"),
-        mend=appended(r"LANDBRIDGE_SIMULATE=(\w+)", "--simulate {}"),
+        mend=appended(r"(--simulate \w+)", "{}"),
     ),
     "a batch that no gear reaches": Mistake(
         "AISBench/benchmark#422: dynamic_batch_size parameter is not specified; onnxruntime#24498",

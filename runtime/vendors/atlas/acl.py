@@ -280,7 +280,7 @@ def open_library(at: str) -> ctypes.CDLL:
         called=f"the Ascend library {LIBRARY}",
         at=at,
         hint="install CANN (or its nnrt package) and run `source /usr/local/Ascend/ascend-toolkit/set_env.sh` before starting; "
-        'without a device, simulate one: simulate=["atlas"] or LANDBRIDGE_SIMULATE=atlas',
+        'without a device, simulate one: --simulate atlas, simulate=["atlas"] or LANDBRIDGE_SIMULATE=atlas',
     )
 
 

@@ -212,5 +212,5 @@ def open_library(at: str) -> ctypes.CDLL:
         library_places(),
         called=f"the Cambricon library {LIBRARY}",
         at=at,
-        hint=f'{INSTALL}; without a device, simulate one: simulate=["cambricon"] or LANDBRIDGE_SIMULATE=cambricon',
+        hint=f'{INSTALL}; without a device, simulate one: --simulate cambricon, simulate=["cambricon"] or LANDBRIDGE_SIMULATE=cambricon',
     )

@@ -72,7 +72,7 @@ def parser() -> options.Parser:
     top = options.Parser(prog="landbridge", description=about, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"landbridge {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="log what happens to standard error")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
     for module in VERBS:
         module.add(verbs)
     return top
@@ -122,6 +122,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     top = parser()
     _check_verb(top, words)
     arguments, unknown = top.parse_known_args(words)
+    if arguments.verb is None:
+        top.error("no verb is given; landbridge --help lists them")
     _check_options(arguments, unknown)
     return arguments
 

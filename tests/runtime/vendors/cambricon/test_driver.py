@@ -323,7 +323,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
         "cambricon0: the Cambricon library libcnrt.so does not load: libcnrt-that-is-not-here.so: cannot open shared object file: "
         "No such file or directory\n"
         "  hint: install the Cambricon Neuware of your card (CNRT 4, for MLU220, MLU270 and MLU290) and set NEUWARE_HOME, such as "
-        '/usr/local/neuware; without a device, simulate one: simulate=["cambricon"] or LANDBRIDGE_SIMULATE=cambricon'
+        '/usr/local/neuware; without a device, simulate one: --simulate cambricon, simulate=["cambricon"] or LANDBRIDGE_SIMULATE=cambricon'
     )
 
 
