@@ -11,11 +11,10 @@ import pytest
 
 from landbridge.advice import advise
 from landbridge.latency import ELSEWHERE, Measured, Spread, StepTime
-from landbridge.runtime.artifact import Artifact, ExternRecord, Target
+from landbridge.runtime.artifact import Artifact
 from landbridge.runtime.execute import PHASES
-from landbridge.runtime.plan import Buffer, Copy, Extern, Interface, Plan, Segment
 from landbridge.runtime.report import Crossing, Fallback, Report
-from landbridge.runtime.signature import Signature
+from support.plans import there_and_back
 
 STEPS = (
     StepTime(0, "host", "clean", 100),
@@ -28,24 +27,8 @@ STEADY = Spread(p50=1000, p90=1000, p99=1000, min=1000, max=1000, mean=1000, var
 
 
 def artifact(vendor: str = "atlas", **report: Any) -> Artifact:
-    """A segment, a copy to the device, a call there, and a copy back."""
-    buffers = (
-        Buffer("x", "cpu", "float32", (4,), "input", 16),
-        Buffer("clean", "cpu", "float32", (4,), "arena", 16, 0),
-        Buffer("clean", "atlas0", "float32", (4,), "arena", 16, 0),
-        Buffer("score", "atlas0", "float32", (4,), "arena", 16, 64),
-        Buffer("score", "cpu", "float32", (4,), "arena", 16, 64),
-    )
-    steps = (
-        Segment("lb_segment_0", (0, 1), (), (1,), ("clean",), ()),
-        Copy(1, 2, (0,)),
-        Extern("net", "atlas0", (2,), (3,), (1,)),
-        Copy(3, 4, (2,)),
-    )
-    plan = Plan((), buffers, steps, (Interface("x", 0),), (Interface("score", 4),), {"cpu": 128, "atlas0": 128})
     crossing = Crossing("clean", "float32", (4,), 16, "cpu", "atlas0", "clean", "net.om", "needed there", remedy="feed uint8")
-    record = ExternRecord("net", vendor, "atlas0", "vendor/0", Signature((), ()), name="net.om")
-    return Artifact("small.onnx", {}, Target(), plan, (record,), Report(copies=(crossing,), **report), {})
+    return there_and_back(vendor, Report(copies=(crossing,), **report))
 
 
 def measured(

@@ -16,6 +16,7 @@ import landbridge as lb
 from landbridge.cli import main
 from support import cuda_double
 from support.cuda_double import CudaDouble
+from support.recordings import check_recording
 from support.tensorrt_double import make_module, plan, tensor
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]> g (float[n,4] x) => (float[n,4] y, int64[2,m] where) {
@@ -71,13 +72,7 @@ def test_the_results_are_the_references(gpu: CudaDouble, tmp_path: Path) -> None
 
 def test_a_recording_answers_in_place_of_the_gpu(gpu: CudaDouble, tmp_path: Path) -> None:
     lb.compile(program(tmp_path)).save(tmp_path / "net.lbr")
-    x = images()[0]
-    with lb.load(tmp_path / "net.lbr") as session:
-        there = session.record({"x": x}, tmp_path / "recording")
-    with lb.load(tmp_path / "net.lbr", replay=tmp_path / "recording") as session:
-        here = session.run({"x": x})
-    for name in ("y", "where"):
-        np.testing.assert_array_equal(here[name], there[name])
+    check_recording(tmp_path / "net.lbr", {"x": images()[0]}, tmp_path / "recording")
 
 
 def test_without_room_the_error_names_the_output_and_the_next_run_is_right(gpu: CudaDouble, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.crossings import copies_of, fewest
 from support.interpreter import interpret
 from support.random_programs import DEVICES, RandomProgram, paper_vendors, random_program
 
-SIZES = [(seed, 40 + 4 * (seed % 40)) for seed in range(60)]
+SIZES = [(seed, 40 + 2 * (seed % 40)) for seed in range(60)]
 """Seed and number of operators."""
 
 BIG = [(1000 + seed, 600) for seed in range(60)]

@@ -12,6 +12,7 @@ from landbridge.runtime.artifact import HOST_LIBRARY, Artifact, ExternRecord, Ta
 from landbridge.runtime.container import Blob
 from landbridge.runtime.plan import Buffer, Copy, Extern, Interface, Plan, Segment, Step
 from landbridge.runtime.report import Report
+from landbridge.runtime.signature import Signature
 from support.host_code import host_library
 from support.toy_vendor import signature, toy_blob
 
@@ -125,3 +126,23 @@ def extern_plan(device: str = "toy0") -> Plan:
         {"x": 0},
         {"y": 1},
     )
+
+
+def there_and_back(vendor: str = "atlas", report: Report | None = None) -> Artifact:
+    """Return an artifact of a segment, a copy to a device, a call there, and a copy back; nothing of it can run."""
+    buffers = (
+        Buffer("x", "cpu", "float32", (4,), "input", 16),
+        Buffer("clean", "cpu", "float32", (4,), "arena", 16, 0),
+        Buffer("clean", "atlas0", "float32", (4,), "arena", 16, 0),
+        Buffer("score", "atlas0", "float32", (4,), "arena", 16, 64),
+        Buffer("score", "cpu", "float32", (4,), "arena", 16, 64),
+    )
+    steps = (
+        Segment("lb_segment_0", (0, 1), (), (1,), ("clean",), ()),
+        Copy(1, 2, (0,)),
+        Extern("net", "atlas0", (2,), (3,), (1,)),
+        Copy(3, 4, (2,)),
+    )
+    made = Plan((), buffers, steps, (Interface("x", 0),), (Interface("score", 4),), {"cpu": 128, "atlas0": 128})
+    record = ExternRecord("net", vendor, "atlas0", "vendor/0", Signature((), ()), name="net.om")
+    return Artifact("small.onnx", {}, Target(), made, (record,), report or Report(), {})

@@ -7,7 +7,7 @@ must not use at once, though from any thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from landbridge.runtime.errors import DeviceError, UsageError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import HostDriver, check_arguments, view
 from landbridge.runtime.vendors.iree.vmfb import Function, read_function
+from landbridge.runtime.vendors.presence import import_package
 
 _DEVICE = "iree0"
 _PACKAGE = "iree-base-runtime"
@@ -51,16 +52,7 @@ def open_driver() -> IreeDriver:
     Raises:
         DeviceError: the package is missing or cannot be loaded.
     """
-    try:
-        runtime = import_module("iree.runtime")
-    except ImportError as error:
-        raise DeviceError(
-            f"the Python package {_PACKAGE} is missing or cannot be loaded",
-            at=_DEVICE,
-            hint="pip install landbridge[iree]",
-            vendor_text=str(error),
-            code="LB4001",
-        ) from error
+    runtime = import_package("iree.runtime", package=_PACKAGE, at=_DEVICE, hint="pip install landbridge[iree]")
     return IreeDriver(runtime, metadata.version(_PACKAGE))
 
 

@@ -7,7 +7,7 @@ for one set of extents. Arguments are copied into and out of the interpreter's t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors.host_memory import HostDriver, check_arguments, thread_count, view
+from landbridge.runtime.vendors.presence import import_package
 
 _DEVICE = "litert0"
 _PACKAGE = "ai-edge-litert"
@@ -36,17 +37,8 @@ def open_driver() -> LitertDriver:
     Raises:
         DeviceError: the package is missing or cannot be loaded.
     """
-    try:
-        interpreter = import_module("ai_edge_litert.interpreter").Interpreter
-    except ImportError as error:
-        raise DeviceError(
-            f"the Python package {_PACKAGE} is missing or cannot be loaded",
-            at=_DEVICE,
-            hint="pip install landbridge[litert]",
-            vendor_text=str(error),
-            code="LB4001",
-        ) from error
-    return LitertDriver(interpreter, metadata.version(_PACKAGE))
+    module = import_package("ai_edge_litert.interpreter", package=_PACKAGE, at=_DEVICE, hint="pip install landbridge[litert]")
+    return LitertDriver(module.Interpreter, metadata.version(_PACKAGE))
 
 
 class LitertDriver(HostDriver):

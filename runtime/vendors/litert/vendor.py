@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from landbridge.runtime.driver import Driver, Vendor
-from landbridge.runtime.errors import DeviceError, UnsupportedError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.litert import model
+from landbridge.runtime.vendors.presence import check_only_device
 
 _AT = "LiteRT model"
 
@@ -50,14 +50,7 @@ class LitertVendor(Vendor):
             DeviceError: the package is not installed, or ``ordinal`` is not 0.
             UnsupportedError: a simulator is asked for; the real one runs on any CPU.
         """
-        if simulate:
-            raise UnsupportedError(
-                "litert has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
-            )
-        if ordinal != 0:
-            raise DeviceError(
-                "there is no such device; LiteRT devices here: litert0", at=f"litert{ordinal}", hint="name that one", code="LB4002"
-            )
+        check_only_device(self.name, "LiteRT", ordinal, simulate=simulate)
         from landbridge.runtime.vendors.litert.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

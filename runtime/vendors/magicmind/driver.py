@@ -16,10 +16,10 @@ import numpy as np
 
 from landbridge.runtime.device import Device
 from landbridge.runtime.dims import render_shape
-from landbridge.runtime.driver import Driver, LoadedModel, PreparedCall, TensorRef
+from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import DeviceError, PlanError, did_you_mean
 from landbridge.runtime.signature import Port, Signature
-from landbridge.runtime.vendors.host_memory import HostMemory, check_arguments, view
+from landbridge.runtime.vendors.host_memory import HostDriver, check_arguments, view
 from landbridge.runtime.vendors.magicmind.package import check, import_package, made, names_of, open_model, read_ports
 
 
@@ -33,7 +33,7 @@ def open_driver(ordinal: int) -> MagicMindDriver:
     return MagicMindDriver(import_package(at), ordinal, at)
 
 
-class MagicMindDriver(Driver):
+class MagicMindDriver(HostDriver):
     """One Cambricon card.
 
     Attributes:
@@ -44,10 +44,9 @@ class MagicMindDriver(Driver):
 
     def __init__(self, package: Any, ordinal: int, at: str) -> None:
         """Open card ``ordinal``; the vendor's system stays open as long as this."""
+        super().__init__({})
         self.package = package
         self.at = at
-        self.versions: Mapping[str, str] = {}
-        self._memory = HostMemory()
         self._models: set[MagicMindModel] = set()
         with ExitStack() as stack:
             count = stack.enter_context(package.System()).device_count()
@@ -65,22 +64,6 @@ class MagicMindDriver(Driver):
         """Make the card the one that this thread works with."""
         check(self.device.active(), "activating the device", self.at)
 
-    def allocate(self, nbytes: int) -> int:
-        """Return the address of fresh memory of the host."""
-        return self._memory.allocate(nbytes)
-
-    def free(self, address: int) -> None:
-        """Give back what `allocate` returned."""
-        self._memory.free(address)
-
-    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy to where a call will take it from."""
-        self._memory.copy(destination, source, nbytes)
-
-    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy from where a call has put it."""
-        self._memory.copy(destination, source, nbytes)
-
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> MagicMindModel:
         """Load a model."""
         model = MagicMindModel(self, blob, signature)
@@ -95,7 +78,7 @@ class MagicMindDriver(Driver):
         """Close what is still open, then the vendor's system."""
         for model in list(self._models):
             model.close()
-        self._memory.close()
+        super().close()
         self._stack.close()
 
 

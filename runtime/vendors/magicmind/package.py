@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import BATCH, Dim, Port, Signature
+from landbridge.runtime.vendors import presence
 
 PACKAGE = "magicmind.python.runtime"
 
@@ -35,16 +35,8 @@ def import_package(at: str) -> Any:
     Raises:
         DeviceError: it is missing, or does not load.
     """
-    try:
-        return import_module(PACKAGE)
-    except (ImportError, OSError) as error:
-        raise DeviceError(
-            f"the Python package {PACKAGE} is missing or cannot be loaded",
-            at=at,
-            hint="install MagicMind's Python wheel from the Cambricon SDK of your card (it is not on PyPI), and set NEUWARE_HOME",
-            vendor_text=str(error),
-            code="LB4001",
-        ) from error
+    hint = "install MagicMind's Python wheel from the Cambricon SDK of your card (it is not on PyPI), and set NEUWARE_HOME"
+    return presence.import_package(PACKAGE, at=at, hint=hint)
 
 
 def check(status: Any, what: str, at: str) -> None:

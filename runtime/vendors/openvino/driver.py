@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.host_memory import HostDriver, check_arguments, default_threads, view
 from landbridge.runtime.vendors.openvino.blob import PRECISION, VERSION_KEY, read_blob
+from landbridge.runtime.vendors.presence import import_package
 
 _DEVICE = "openvino0"
 
@@ -32,16 +32,7 @@ def open_driver() -> OpenvinoDriver:
     Raises:
         DeviceError: the package is missing or cannot be loaded.
     """
-    try:
-        ov = import_module("openvino")
-    except ImportError as error:
-        raise DeviceError(
-            "the Python package openvino is missing or cannot be loaded",
-            at=_DEVICE,
-            hint="pip install landbridge[openvino]",
-            vendor_text=str(error),
-            code="LB4001",
-        ) from error
+    ov = import_package("openvino", at=_DEVICE, hint="pip install landbridge[openvino]")
     return OpenvinoDriver(ov)
 
 

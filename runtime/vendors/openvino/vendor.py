@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from landbridge.runtime.driver import Driver, Vendor
-from landbridge.runtime.errors import DeviceError, ModelError, SignatureError, UnsupportedError
+from landbridge.runtime.errors import ModelError, SignatureError, UnsupportedError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors.onnx_model import read_interface
 from landbridge.runtime.vendors.openvino import blob
+from landbridge.runtime.vendors.presence import check_only_device
 
 INSTALL = "pip install landbridge[openvino]"
 
@@ -58,14 +59,7 @@ class OpenvinoVendor(Vendor):
             DeviceError: the package is not installed, or ``ordinal`` is not 0.
             UnsupportedError: a simulator is asked for; the real one runs on any CPU.
         """
-        if simulate:
-            raise UnsupportedError(
-                "openvino has no simulator", hint="it runs on every CPU: leave it out of the simulated vendors", code="LB2302"
-            )
-        if ordinal != 0:
-            raise DeviceError(
-                "there is no such device; OpenVINO devices here: openvino0", at=f"openvino{ordinal}", hint="name that one", code="LB4002"
-            )
+        check_only_device(self.name, "OpenVINO", ordinal, simulate=simulate)
         from landbridge.runtime.vendors.openvino.driver import open_driver  # noqa: PLC0415 - it imports the vendor's package
 
         return open_driver()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes as C
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -30,28 +29,13 @@ from support.cnrt import (
     Cnrt,
     Info,
 )
+from support.other_thread import elsewhere
 
 DATA = np.arange(64, dtype="uint8")
 
 
 def address(array: Any) -> Any:
     return array.ctypes.data_as(C.c_void_p)
-
-
-def on_another_thread(function: Any) -> None:
-    failures = []
-
-    def run() -> None:
-        try:
-            function()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
 
 
 def test_nothing_goes_before_cnrtInit(bare: Cnrt) -> None:
@@ -65,8 +49,8 @@ def test_nothing_goes_before_cnrtInit(bare: Cnrt) -> None:
 
 def test_a_device_must_be_current_on_each_thread(cnrt: Cnrt) -> None:
     handle = C.c_void_p()
-    on_another_thread(lambda: cnrt("cnrtMalloc", C.byref(handle), C.c_size_t(8), expect=NODEV))
-    on_another_thread(lambda: cnrt("cnrtCreateQueue", C.byref(handle), expect=NODEV))
+    elsewhere(lambda: cnrt("cnrtMalloc", C.byref(handle), C.c_size_t(8), expect=NODEV))
+    elsewhere(lambda: cnrt("cnrtCreateQueue", C.byref(handle), expect=NODEV))
 
 
 def test_an_ordinal_is_no_device_handle(cnrt: Cnrt) -> None:

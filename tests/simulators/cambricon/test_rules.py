@@ -6,7 +6,6 @@ That no driver ever breaks one is the affair of the whole suite: `strict_simulat
 from __future__ import annotations
 
 import ctypes as C
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +31,7 @@ from support.cnrt import (
     Loaded,
     params,
 )
+from support.other_thread import elsewhere
 from support.small_onnx import node, small_model
 
 X = np.linspace(-3, 3, 24).astype("float16").reshape(1, 2, 3, 4)
@@ -61,22 +61,6 @@ class Call:
             descs[index] = desc.value
         where = params(x or self.x, y or self.y)
         self.cnrt("cnrtInvokeRuntimeContext_V2", context or self.context, descs, where, queue or self.queue, None, expect=expect)
-
-
-def elsewhere(function: Callable[[], object]) -> None:
-    """Call on a thread that never made a device current."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            function()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert failures == []
 
 
 def host(array: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from support import strict
 from support.magicmind_double import installed, make_magicmind
+from support.other_thread import elsewhere
 from support.small_onnx import node, small_model
 
 BLOB = make_magicmind(small_model([node("Neg", "a", "b")], {"a": ("float32", (3,))}, {"b": ("float32", (3,))}))
@@ -54,14 +54,6 @@ def call(tmp_path: Path) -> Iterator[Call]:
         made.close()
 
 
-def _elsewhere(function: Callable[[], Any]) -> Any:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(function()))
-    thread.start()
-    thread.join()
-    return found[0]
-
-
 def _input_on_the_host(call: Call) -> Any:
     call.inputs[0].from_numpy(A)
     return call.enqueue()
@@ -78,8 +70,8 @@ def _after_the_system(call: Call) -> Any:
 
 
 RULES: dict[str, tuple[Callable[[Call], Any], str]] = {
-    "a device is active on each thread": (lambda call: _elsewhere(call.enqueue), "device 0 is not active on this thread"),
-    "the queue is waited for where it is active": (lambda call: _elsewhere(call.queue.sync), "device 0 is not active on this thread"),
+    "a device is active on each thread": (lambda call: elsewhere(call.enqueue), "device 0 is not active on this thread"),
+    "the queue is waited for where it is active": (lambda call: elsewhere(call.queue.sync), "device 0 is not active on this thread"),
     "inputs are on the device": (_input_on_the_host, "input 0 is not on device 0"),
     "one context runs once at a time": (_twice_at_once, "the context runs already"),
     "the system is open": (_after_the_system, "the system is closed"),

@@ -34,14 +34,6 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaDouble]:
     assert made.live() == 0, "something on the GPU was not given back"
 
 
-@pytest.fixture
-def driver(double: CudaDouble) -> Iterator[TensorrtDriver]:
-    opened = registry.vendor("tensorrt").open(0)
-    assert isinstance(opened, TensorrtDriver)
-    yield opened
-    opened.close()
-
-
 class Calls:
     """A model and arrays on its device."""
 

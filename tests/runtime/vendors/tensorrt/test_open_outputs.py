@@ -12,7 +12,6 @@ import pytest
 from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.signature import Port, Signature
-from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.tensorrt.driver import TensorrtDriver
 from landbridge.runtime.vendors.tensorrt.model import TensorrtModel
 from support.cuda_double import CudaDouble, use
@@ -37,14 +36,6 @@ def double(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> I
     monkeypatch.setitem(sys.modules, "tensorrt", make_module(made, version=request.param))
     yield made
     assert made.live() == 0, "something on the GPU was not given back"
-
-
-@pytest.fixture
-def driver(double: CudaDouble) -> Iterator[TensorrtDriver]:
-    opened = registry.vendor("tensorrt").open(0)
-    assert isinstance(opened, TensorrtDriver)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from landbridge.runtime.vendors.tensorrt.cuda import Cuda
 from support import strict
 from support.cuda_double import CudaDouble, use
+from support.other_thread import elsewhere
 from support.tensorrt_double import IErrorRecorder, ILogger, make_module, plan, tensor
 
 OUT = np.zeros(64, np.uint8)
@@ -51,15 +51,6 @@ class Raw:
 
     def copy_out(self, to: Any, source: Any, stream: Any = None) -> int:
         return int(self.library.cuMemcpyDtoHAsync_v2(to, source, N, stream or self.stream))
-
-
-def elsewhere(function: Callable[[], object]) -> Any:
-    """Return what a function gives on a thread without a context."""
-    found: list[object] = []
-    thread = threading.Thread(target=lambda: found.append(function()))
-    thread.start()
-    thread.join()
-    return found[0]
 
 
 def _freed_while_it_waits(raw: Raw) -> int:
@@ -328,20 +319,5 @@ def test_nothing_is_deserialised_without_a_context(double: CudaDouble) -> None:
     runtime = sys.modules["tensorrt"].Runtime(Logger())
     strict.broken()
     with pytest.raises(AssertionError, match="a real TensorRT ends the process here"):
-        elsewhere_raising(lambda: runtime.deserialize_cuda_engine(plan("double", [])))
+        elsewhere(lambda: runtime.deserialize_cuda_engine(plan("double", [])))
     assert strict.broken() == ["tensorrt_double: deserialize_cuda_engine without a context of CUDA"]
-
-
-def elsewhere_raising(function: Callable[[], object]) -> None:
-    """Raise what a function raises on a thread without a context."""
-    found = elsewhere(lambda: _caught(function))
-    if found is not None:
-        raise found
-
-
-def _caught(function: Callable[[], object]) -> BaseException | None:
-    try:
-        function()
-    except AssertionError as error:
-        return error
-    return None
