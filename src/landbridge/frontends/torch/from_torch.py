@@ -72,7 +72,7 @@ def _refuse_state(program: Any, title: str) -> None:
             f"it changes its own state from run to run: {', '.join(changed)}",
             at=title,
             hint="export the network in eval(), or take the state as an input and return it as an output",
-            code="LB2310",
+            code="LB2301",
         )
 
 
@@ -85,7 +85,7 @@ def _named_dimensions(torch: Any, program: Any, dims: Mapping[str, Mapping[int, 
     for key in (*dims, *program.graph_signature.user_inputs):
         if key not in program.graph_signature.user_inputs:
             known = ", ".join(map(str, program.graph_signature.user_inputs))
-            raise UsageError(f"dims names the input '{key}', there are: {known}", at=title, code="LB1202")
+            raise UsageError(f"dims names the input '{key}', there are: {known}", at=title)
         value = inputs[key].meta.get("val")
         shape = list(value.shape) if isinstance(value, torch.Tensor) else []
         open_axes[key] = [axis for axis, extent in enumerate(shape) if isinstance(extent, torch.SymInt)]

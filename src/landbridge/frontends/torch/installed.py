@@ -24,7 +24,7 @@ def pytorch(wanted_by: str) -> Any:
         import torch  # noqa: PLC0415 - an extra
     except ImportError as error:
         hint = "pip install 'landbridge[torch]'"
-        raise UnsupportedError(f"{wanted_by} needs PyTorch, which is not installed", hint=hint, code="LB2310") from error
+        raise UnsupportedError(f"{wanted_by} needs PyTorch, which is not installed", hint=hint, code="LB2307") from error
     return torch
 
 

@@ -126,7 +126,7 @@ class Known:
                     shape.append((extents[rule.dimension] * rule.factor + rule.added) // rule.divisor)
                 else:
                     message = f"output '{port.name}' has the dimension '{dim}', which no input has: PyTorch cannot know its shape"
-                    raise UnsupportedError(message, at=self.model.name, code="LB2310")
+                    raise UnsupportedError(message, at=self.model.name, code="LB2312")
             found.append(shape)
         return found
 
@@ -143,7 +143,7 @@ def known(key: str) -> Known:
     """
     if key not in _KNOWN:
         hint = "call lb.torch_operator with the same blob and device first"
-        raise UsageError(f"the program has the offline model '{key}', which this process does not know", hint=hint, code="LB1114")
+        raise UsageError(f"the program has the offline model '{key}', which this process does not know", hint=hint)
     return _KNOWN[key]
 
 
