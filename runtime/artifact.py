@@ -11,9 +11,8 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.container import (
     ALTERNATIVES,
@@ -34,10 +33,14 @@ from landbridge.runtime.fields import Field
 from landbridge.runtime.fit import port_differences
 from landbridge.runtime.golden import MEMBER, SECTION, Golden
 from landbridge.runtime.plan import Extern, Plan, Segment
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.report import Report
-from landbridge.runtime.save_file import save_file
 from landbridge.runtime.signature import Signature
-from landbridge.runtime.trust import Trust
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from landbridge.runtime.trust import Trust
 
 HOST_LIBRARY = "code/host.so"
 """The section with the host library."""
@@ -169,6 +172,8 @@ def write(artifact: Artifact, path: str | Path) -> None:
         PlanError: it breaks a rule that a reader would refuse it for.
         OSError: it cannot be written; the old file is as it was.
     """
+    from landbridge.runtime.save_file import save_file  # noqa: PLC0415 - most processes only read
+
     save_file(path, _chunks(artifact))
 
 

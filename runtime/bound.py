@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from landbridge.runtime import dtypes
 from landbridge.runtime.binding import Binding
 from landbridge.runtime.errors import DeviceError, InputError, SessionClosed, did_you_mean
 from landbridge.runtime.execute import copy_on_device, feed, is_free, usable_address
-from landbridge.runtime.gate import Value
+from landbridge.runtime.gate import TensorInfo, Value
 from landbridge.runtime.memory import DeviceTensor, view
+from landbridge.runtime.opaque import is_opaque
 from landbridge.runtime.plan import Interface
 from landbridge.runtime.steps import Call
 
@@ -104,6 +105,39 @@ class BoundRun:
     def __del__(self) -> None:
         if self._binding is not None:
             self._life.leases.abandoned.append(self._binding)
+
+
+def check_holdable(infos: Iterable[TensorInfo]) -> None:
+    """Check that an array can hold each input and output as it is in memory.
+
+    Raises:
+        InputError: one is packed, or no tensor of numbers.
+    """
+    for info in infos:
+        if is_opaque(info.dtype) or dtypes.is_packed(info.dtype):
+            raise InputError(
+                f"{info.dtype}, which no array holds as it is in memory, so that it cannot be bound",
+                at=f"'{info.name}'",
+                hint="use run",
+                code="LB1209",
+            )
+
+
+def check_same_memory(infos: Iterable[TensorInfo], inputs: Mapping[str, Any], values: Iterable[Value]) -> None:
+    """Check that what the gate admitted is the callers' own memory, which later calls are to read.
+
+    Raises:
+        InputError: an array had to be converted.
+    """
+    for info, value in zip(infos, values, strict=True):
+        given = inputs[info.name]
+        if isinstance(given, np.ndarray) and isinstance(value, np.ndarray) and given.size and not np.may_share_memory(given, value):
+            raise InputError(
+                f"{given.dtype.str} is not this machine's byte order",
+                at=f"input '{info.name}'",
+                hint="convert it once before",
+                code="LB1203",
+            )
 
 
 def _check_outputs(binding: Binding, values: list[Value], outputs: Mapping[str, Any]) -> list[tuple[Interface, Value]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import perf_counter_ns
 from typing import Any
 
@@ -14,6 +14,7 @@ from landbridge.runtime.dtypes import to_bfloat16
 from landbridge.runtime.memory import empty, view
 from landbridge.runtime.opaque import copied
 from landbridge.runtime.plan import Extern
+from landbridge.runtime.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ The blob is loaded on a device as well, so that what is written was seen to hold
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from landbridge.runtime.driver import Driver, Vendor
 from landbridge.runtime.errors import DeviceError, SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import Signature
 
 SIMULATED = "simulated"

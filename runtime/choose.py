@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from landbridge.runtime.artifact import ExternRecord
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.loader import Reason, Refused
+from landbridge.runtime.records import dataclass
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landbridge.runtime import dtypes
+from landbridge.runtime.records import dataclass
 
 Array = NDArray[Any]
 

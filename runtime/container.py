@@ -21,11 +21,11 @@ import struct
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from landbridge.runtime.errors import ArtifactCorrupt, ArtifactIncompatible, ArtifactLimit
 from landbridge.runtime.fields import Field
+from landbridge.runtime.records import dataclass
 
 Blob = bytes | memoryview
 """The contents of a section or of a file."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from landbridge.runtime.container import Blob, to_canonical_json
@@ -17,6 +16,7 @@ from landbridge.runtime.dims import Size
 from landbridge.runtime.errors import ArtifactCorrupt
 from landbridge.runtime.fields import Field
 from landbridge.runtime.plan import LATE
+from landbridge.runtime.records import dataclass
 
 SECTION = "const/description.json"
 """The section that has it. Readers that do not know it take it for a constant that no buffer uses."""

@@ -8,9 +8,10 @@ present is its driver's affair.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import total_ordering
 
 from landbridge.runtime.errors import UsageError, nearest
+from landbridge.runtime.records import dataclass
 
 KINDS: dict[str, str] = {
     "cpu": "cpu",
@@ -37,7 +38,8 @@ def register_kind(kind: str, aliases: tuple[str, ...] = ()) -> None:
             raise UsageError(f"device name '{spelling}' already stands for '{KINDS[spelling]}'", hint="choose another name")
 
 
-@dataclass(frozen=True, order=True)
+@total_ordering
+@dataclass(frozen=True)
 class Device:
     """One device: its kind and which one of that kind.
 
@@ -76,6 +78,9 @@ class Device:
         if kind == "cpu" and ordinal != 0:
             raise UsageError(f"unknown device '{text}': there is one CPU", hint="write cpu, cpux or cpu0", code="LB1102")
         return Device(kind, ordinal)
+
+    def __lt__(self, other: Device) -> bool:
+        return (self.kind, self.ordinal) < (other.kind, other.ordinal)
 
     @property
     def is_cpu(self) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from landbridge.runtime import dims
 from landbridge.runtime.dims import Size
 from landbridge.runtime.plan import Plan
+from landbridge.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from landbridge.runtime.artifact import ExternRecord

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.errors import LandbridgeError
+from landbridge.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from landbridge.runtime.driver import Vendor

@@ -7,7 +7,7 @@ models, a device that is not there has no memory.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from landbridge.runtime.diagnosis import Diagnosis
 from landbridge.runtime.errors import LandbridgeError
 from landbridge.runtime.host_library import check_machine
 from landbridge.runtime.loader import Loader, Refused
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.trust import conditions
 from landbridge.runtime.vendors import registry
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from landbridge.runtime.errors import UnsupportedError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import Signature
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ one. Reading a public key needs no package.
 
 from __future__ import annotations
 
-import base64
 import binascii
+import os
 import re
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.errors import UnsupportedError, UsageError
+from landbridge.runtime.records import dataclass
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,8 +48,8 @@ class PublicKey:
         """
         if isinstance(source, PublicKey):
             return source
-        if isinstance(source, str | Path):
-            return _read_public(Path(source))
+        if isinstance(source, str | os.PathLike):
+            return _read_public(os.fspath(source))
         raw = source.public_bytes_raw() if hasattr(source, "public_bytes_raw") else source
         if not isinstance(raw, bytes) or len(raw) != 32:
             raise UsageError(f"{type(source).__name__} is not an Ed25519 public key", hint="give the path of a .pub file", code="LB1108")
@@ -70,21 +70,22 @@ class PublicKey:
         return True
 
 
-def _read_public(path: Path) -> PublicKey:
+def _read_public(path: str) -> PublicKey:
     try:
-        text = path.read_text(encoding="ascii")
+        with open(path, encoding="ascii") as file:
+            text = file.read()
     except OSError as error:
-        raise UsageError(f"cannot read the public key: {error.strerror}", at=str(path), code="LB1108") from error
+        raise UsageError(f"cannot read the public key: {error.strerror}", at=path, code="LB1108") from error
     except UnicodeDecodeError as error:
-        raise UsageError("not an Ed25519 public key", at=str(path), hint="landbridge keygen makes one", code="LB1108") from error
+        raise UsageError("not an Ed25519 public key", at=path, hint="landbridge keygen makes one", code="LB1108") from error
     match = _PEM.fullmatch(text)
     try:
-        data = base64.b64decode("".join(match[1].split()), validate=True) if match else b""
+        data = binascii.a2b_base64("".join(match[1].split()), strict_mode=True) if match else b""
     except binascii.Error:
         data = b""
     if len(data) != len(_PREFIX) + 32 or not data.startswith(_PREFIX):
-        raise UsageError("not an Ed25519 public key", at=str(path), hint="landbridge keygen makes one", code="LB1108")
-    return PublicKey(data[len(_PREFIX) :].hex(), str(path))
+        raise UsageError("not an Ed25519 public key", at=path, hint="landbridge keygen makes one", code="LB1108")
+    return PublicKey(data[len(_PREFIX) :].hex(), path)
 
 
 def generate() -> tuple[bytes, bytes]:
@@ -101,7 +102,7 @@ def generate() -> tuple[bytes, bytes]:
     return secret, public
 
 
-def sign(path: str | Path, message: bytes) -> tuple[PublicKey, str]:
+def sign(path: str | os.PathLike[str], message: bytes) -> tuple[PublicKey, str]:
     """Return the public key of the private key in a file, and its signature of ``message``, in hexadecimal.
 
     Raises:
@@ -110,7 +111,8 @@ def sign(path: str | Path, message: bytes) -> tuple[PublicKey, str]:
     """
     package = _package("sign")
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise UsageError(f"cannot read the private key: {error.strerror}", at=str(path), code="LB1108") from error
     try:

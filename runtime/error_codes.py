@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from landbridge.runtime import errors
 from landbridge.runtime.error_table import TABLE
 from landbridge.runtime.errors import LandbridgeError, UsageError
+from landbridge.runtime.records import dataclass
 
 _PARAGRAPH = re.compile(r"(?P<code>LB\d{4}) (?P<symptom>.+)\nCause: (?P<cause>.+)\nFix: (?P<fix>.+)")
 

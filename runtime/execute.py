@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from operator import attrgetter
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -23,7 +21,6 @@ from landbridge.runtime.memory import DeviceTensor, OpenDevice, address_of, empt
 from landbridge.runtime.opaque import copied
 from landbridge.runtime.plan import Interface
 from landbridge.runtime.steps import COPY_IN, COPY_OUT, EXECUTE, HOST, Call
-from landbridge.runtime.trace import Span
 
 INPUTS, OUTPUTS = "inputs", "outputs"
 
@@ -57,38 +54,6 @@ def call_steps(binding: Binding, phases: dict[str, int]) -> None:
             call()
         now = perf_counter_ns()
         phases[phase] += now - started
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Calls the steps and times each by itself.
-
-    Attributes:
-        spans: the span of each step is appended to it.
-    """
-
-    spans: list[Span]
-
-    def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
-        """Run all steps."""
-        now = begin = perf_counter_ns()
-        if binding.overlap is not None:
-            binding.overlap.run(phases, self)
-            self.spans[:] = sorted((replace(span, start_ns=span.start_ns - begin) for span in self.spans), key=attrgetter("start_ns"))
-            return
-        for index, phase, call in binding.calls:
-            started = now
-            call()
-            now = perf_counter_ns()
-            phases[phase] += now - started
-            self.spans.append(Span(index, phase, started - begin, now - started))
-
-    def begin(self, index: int) -> None:
-        """Take no note: what ends is what counts."""
-
-    def end(self, index: int, phase: str, started_ns: int, elapsed_ns: int) -> None:
-        """Append the span of a step."""
-        self.spans.append(Span(index, phase, started_ns, elapsed_ns))
 
 
 class Watched:

@@ -6,7 +6,6 @@ Everything is refused that is not exactly what was asked for: other types, missi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from landbridge.runtime.dims import OPERATORS, Size
@@ -20,7 +19,6 @@ MAX_DEPTH = 32
 """How deep a size may be nested."""
 
 
-@dataclass(frozen=True, slots=True)
 class Field:
     """A value and where it stands.
 
@@ -29,8 +27,11 @@ class Field:
         path: such as ``plan.steps[3].buffers[1]``; "" for the whole file.
     """
 
-    value: Any
-    path: str
+    __slots__ = ("path", "value")
+
+    def __init__(self, value: Any, path: str) -> None:
+        self.value = value
+        self.path = path
 
     def fail(self, message: str) -> NoReturn:
         """Raise `ArtifactCorrupt` for this field."""

@@ -8,7 +8,6 @@ dimensions come from the shapes, and must agree over all inputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from landbridge.runtime.dims import evaluate, render_shape
 from landbridge.runtime.errors import InputError, did_you_mean
 from landbridge.runtime.memory import DeviceTensor, OpenDevice
 from landbridge.runtime.plan import LATE, Plan
+from landbridge.runtime.records import dataclass
 
 Value = Any
 """A NumPy array, a `DeviceTensor`, or what `landbridge.runtime.opaque` has for values that are no tensors of numbers."""

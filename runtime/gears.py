@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from landbridge.runtime.dtypes import nbytes_of
 from landbridge.runtime.errors import InputError, UsageError, did_you_mean
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import HEIGHT, WIDTH, Gears, Port, Signature
 
 Spread = Literal["exact", "pad", "split+pad"]

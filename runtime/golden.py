@@ -7,7 +7,7 @@ them need not. What they are worth is known where they were made: `landbridge.go
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from landbridge.runtime import dtypes
 from landbridge.runtime.fields import Field
+from landbridge.runtime.records import dataclass
 
 Array = NDArray[Any]
 

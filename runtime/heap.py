@@ -10,7 +10,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.plan import ALIGNMENT
@@ -21,7 +20,6 @@ _SPARE = 4
 """How many free blocks of one size are kept for the next run, so that addresses, and calls prepared on them, come again."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """Memory.
 
@@ -31,9 +29,12 @@ class Block:
         owner: gives it back when it is collected.
     """
 
-    address: int
-    nbytes: int
-    owner: object
+    __slots__ = ("address", "nbytes", "owner")
+
+    def __init__(self, address: int, nbytes: int, owner: object) -> None:
+        self.address = address
+        self.nbytes = nbytes
+        self.owner = owner
 
 
 class Heap:

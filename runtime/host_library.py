@@ -15,7 +15,6 @@ import os
 import platform
 import threading
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from landbridge.runtime.container import Blob
@@ -144,7 +143,8 @@ def check_machine(triple: str, cpu_features: tuple[str, ...]) -> None:
 def _cpu_features() -> frozenset[str]:
     """Return what the kernel says that every processor here can do."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()
     except OSError:
         return frozenset()
     found = [frozenset(line.partition(":")[2].split()) for line in lines if line.partition(":")[0].strip() in ("flags", "Features")]
@@ -165,11 +165,12 @@ def _open(data: Blob, digest: str) -> ctypes.CDLL:
         import tempfile  # noqa: PLC0415 - of use only where memory files are forbidden
 
         with tempfile.TemporaryDirectory(prefix="landbridge-") as directory:  # only its owner may enter
-            path = Path(directory) / f"{digest}.so"
-            path.write_bytes(data)
-            path.chmod(0o500)
+            path = os.path.join(directory, f"{digest}.so")
+            with open(path, "wb") as file:
+                file.write(data)
+            os.chmod(path, 0o500)
             try:
-                return _dlopen(str(path))
+                return _dlopen(path)
             except OSError as second:
                 raise ArtifactIncompatible(
                     f"the host library does not load: {second}", at="code/host.so", hint=f"as a memory file: {first}", code="LB3204"

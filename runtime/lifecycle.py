@@ -11,14 +11,16 @@ import logging
 import threading
 import time
 import weakref
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from landbridge.runtime import forks
-from landbridge.runtime.bound import BoundRun
 from landbridge.runtime.errors import DeviceError, DeviceLost, DeviceTimeout, LandbridgeError, SessionClosed, SessionForked
 from landbridge.runtime.leases import Leases, wait_for
 from landbridge.runtime.open_artifact import OpenArtifact
 from landbridge.runtime.workers import Workers
+
+if TYPE_CHECKING:
+    from landbridge.runtime.bound import BoundRun
 
 _LOG = logging.getLogger(__name__)
 

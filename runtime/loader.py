@@ -7,8 +7,7 @@ its device opens, there is room for it, and the vendor's driver loads it, which 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from landbridge.runtime.artifact import ExternRecord
 from landbridge.runtime.container import Blob
@@ -16,8 +15,10 @@ from landbridge.runtime.dims import Size, evaluate, names
 from landbridge.runtime.driver import LoadedModel, Vendor
 from landbridge.runtime.errors import ArtifactIncompatible, DeviceError, LandbridgeError, UsageError, UserError
 from landbridge.runtime.memory import OpenDevice
-from landbridge.runtime.replay import ReplayDriver
 from landbridge.runtime.vendors import registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Reason = Literal["software", "device", "memory", "model"]
 """What keeps a blob from running here: its vendor or a library of it is missing, there is no such device, there is no room for it, or
@@ -101,6 +102,8 @@ class Loader:
             if self._replay is None or device == "cpu":
                 opened.open(vendor, simulate=name in self._simulate)
             else:
+                from landbridge.runtime.replay import ReplayDriver  # noqa: PLC0415 - few sessions replay
+
                 opened.driver = ReplayDriver(self._replay)
             self._free[key] = opened.driver.free_nbytes() if self.asks_for_room else None
         except UserError as error:

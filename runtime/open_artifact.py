@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,9 +28,11 @@ from landbridge.runtime.host_library import HostLibrary, check_machine, load_hos
 from landbridge.runtime.loader import Loader, Refused
 from landbridge.runtime.memory import OpenDevice, address_of, empty
 from landbridge.runtime.plan import ALIGNMENT, Segment
-from landbridge.runtime.replay import ReplayDriver
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.workers import Workers
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class OpenArtifact:
     def labels(self) -> Iterator[str]:
         """Yield for each device that is not what it is called what it is, and what that means."""
         for (_, device), opened in self._loader.devices.items() if self._loader is not None else ():
-            if isinstance(opened.driver, ReplayDriver):
+            if self._replay is not None and device != str(CPU):
                 yield f"{device} is replayed from {self._replay}: its times say nothing about the hardware"
             elif opened.driver.simulated:
                 yield f"{device} is simulated: its results and times say nothing about the hardware"
@@ -267,18 +268,18 @@ def _check_devices(artifact: Artifact) -> None:
         ArtifactCorrupt: a model is on a device that its vendor does not have.
         UnsupportedError: two vendors are on one device, and do not share memory.
     """
-    known = registry.kinds()
     for index, record in enumerate(artifact.externs):
         for one in record.candidates:
-            if one.vendor not in known:
+            vendor = registry.find(one.vendor)
+            if vendor is None:
                 if not record.alternatives:
                     hint = f"vendors here: {', '.join(registry.vendors())}; install the package that has it"
                     raise ArtifactIncompatible(f"needs the vendor '{one.vendor}'", at=f"externs[{index}].vendor", hint=hint, code="LB3203")
                 continue
-            kind = known[one.vendor]
-            if _kind(one.device) != kind:
-                raise ArtifactCorrupt(f"{one.device}, but {one.vendor} runs on {kind}", at=f"externs[{index}].device")
-    registry.check_memory((record.device, record.vendor, record.title) for record in artifact.externs if record.vendor in known)
+            if _kind(one.device) != vendor.device_kind:
+                raise ArtifactCorrupt(f"{one.device}, but {one.vendor} runs on {vendor.device_kind}", at=f"externs[{index}].device")
+    known = [record for record in artifact.externs if registry.find(record.vendor) is not None]
+    registry.check_memory((record.device, record.vendor, record.title) for record in known)
 
 
 def _without_models(artifact: Artifact) -> list[tuple[Vendor, str]]:

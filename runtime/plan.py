@@ -8,12 +8,13 @@ dimensions, devices are written ``atlas0``. ``docs/artifact.md`` has the schema.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from landbridge.runtime.dims import Size
 from landbridge.runtime.fields import Field
 from landbridge.runtime.opaque import is_opaque
+from landbridge.runtime.records import dataclass
 
 Storage = Literal["input", "constant", "arena", "alias", "late"]
 

@@ -6,7 +6,7 @@ Plain data, kept in the artifact, so that ``landbridge report`` works where ther
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from landbridge.runtime import dims
@@ -14,6 +14,7 @@ from landbridge.runtime.device_memory import DeviceMemory
 from landbridge.runtime.dims import Size
 from landbridge.runtime.errors import ArtifactCorrupt
 from landbridge.runtime.fields import Field
+from landbridge.runtime.records import dataclass
 
 
 @dataclass(frozen=True)

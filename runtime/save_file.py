@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def save_file(path: str | Path, chunks: Iterable[bytes | memoryview]) -> None:
 def _create(target: Path) -> tuple[Path, int]:
     """Return a new file beside ``target``, and its descriptor, which holds the lock."""
     while True:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

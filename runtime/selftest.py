@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from landbridge.runtime.comparison import Tolerance
 from landbridge.runtime.container import Blob, Container
 from landbridge.runtime.errors import UsageError
 from landbridge.runtime.golden import SECTION
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.session import load
 from landbridge.runtime.verdict import Verdict, judge
 

@@ -13,44 +13,41 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landbridge.runtime import dtypes, notebook
+from landbridge.runtime import notebook
 from landbridge.runtime.artifact import Artifact, from_bytes, read
 from landbridge.runtime.binding import Binding
-from landbridge.runtime.bound import BoundRun
-from landbridge.runtime.boundaries import Boundary, Tapped
-from landbridge.runtime.check_models import check_models
 from landbridge.runtime.choose import ModelChoice
 from landbridge.runtime.container import Blob
 from landbridge.runtime.device import Device
 from landbridge.runtime.dims import evaluate
-from landbridge.runtime.dims import names as dims_of
 from landbridge.runtime.errors import DeviceError, DeviceTimeout, InputError, UsageError
-from landbridge.runtime.execute import NO_TIME, Stepper, Timed, Watched, call_steps, copy_to_device
-from landbridge.runtime.gate import Gate, TensorInfo, as_array
+from landbridge.runtime.execute import NO_TIME, Stepper, Watched, call_steps
+from landbridge.runtime.gate import Gate, TensorInfo
 from landbridge.runtime.gears import GearPlan
 from landbridge.runtime.leases import Leases, default_limit
 from landbridge.runtime.lifecycle import Lifecycle, State
 from landbridge.runtime.memory import DeviceTensor
-from landbridge.runtime.opaque import example, is_opaque
+from landbridge.runtime.opaque import example
 from landbridge.runtime.open_artifact import OpenArtifact
-from landbridge.runtime.replay import record_calls
 from landbridge.runtime.report import Report
-from landbridge.runtime.stats import Stats
 from landbridge.runtime.steps import describe_step
-from landbridge.runtime.stream import stream
-from landbridge.runtime.trace import Span, Trace
 from landbridge.runtime.trust import conditions
 from landbridge.runtime.workers import Deadline
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from pathlib import Path
+
+    from landbridge.runtime.bound import BoundRun
+    from landbridge.runtime.boundaries import Boundary
+    from landbridge.runtime.stats import Stats
+    from landbridge.runtime.trace import Span, Trace
 
 _LOG = logging.getLogger(__name__)
 
@@ -234,6 +231,8 @@ class Session:
             [0 4 8 2]
             [6 0 4 8]
         """
+        from landbridge.runtime.stream import stream
+
         self._life.check()
         wanted = self._life.leases.limit if depth is None else depth
         if wanted < 1:
@@ -268,6 +267,8 @@ class Session:
 
     def stats(self) -> Stats:
         """Return what the session has done so far. Runs of `bind` are not counted: they do nothing but run."""
+        from landbridge.runtime.stats import Stats
+
         leases = self._life.leases.all()
         return Stats(
             state=self.state,
@@ -289,6 +290,8 @@ class Session:
             >>> outputs, trace = session.profile({"image": images})
             >>> trace.save("trace.json")  # open it in Perfetto
         """
+        from landbridge.runtime.trace import Timed, Trace
+
         spans: list[Span] = []
         outputs = self._run(inputs, Timed(spans))
         return outputs, Trace(self.artifact, tuple(spans), tuple(self.simulated))
@@ -310,6 +313,8 @@ class Session:
             ...     print(boundaries[0].model, value.name, value.array.shape)
             backbone.om normalised (20, 1, 8, 8)
         """
+        from landbridge.runtime.boundaries import Tapped
+
         found: list[Boundary] = []
         outputs = self._run(inputs, Tapped(found, given or {}))
         return outputs, tuple(found)
@@ -321,6 +326,8 @@ class Session:
             DeviceError: one does not; the message has the output and how many bytes (`landbridge.runtime.check_models`).
             InputError, SessionClosed: as `run`.
         """
+        from landbridge.runtime.check_models import check_models
+
         return self._run(inputs, check_models)
 
     def record(self, inputs: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
@@ -330,6 +337,8 @@ class Session:
             InputError, DeviceError, SessionClosed: as `run`.
             OSError: the folder cannot be written.
         """
+        from landbridge.runtime.replay import record_calls
+
         outputs, boundaries = self.boundaries(inputs)
         record_calls(folder, self.artifact, boundaries, self._life.opened.homes)
         return outputs
@@ -396,24 +405,11 @@ class Session:
         Raises:
             InputError: as `run`; or an output is missing, unknown, of another dtype or shape, not writable, or overlaps an input.
         """
-        packed = next((info for info in (*self.inputs, *self.outputs) if is_opaque(info.dtype) or dtypes.is_packed(info.dtype)), None)
-        if packed is not None:
-            raise InputError(
-                f"{packed.dtype}, which no array holds as it is in memory, so that it cannot be bound",
-                at=f"'{packed.name}'",
-                hint="use run",
-                code="LB1209",
-            )
+        from landbridge.runtime.bound import BoundRun, check_holdable, check_same_memory
+
+        check_holdable((*self.inputs, *self.outputs))
         values, dims = self._gate.admit(inputs)
-        for info, value in zip(self.inputs, values, strict=True):
-            given = inputs[info.name]
-            if isinstance(given, np.ndarray) and isinstance(value, np.ndarray) and given.size and not np.may_share_memory(given, value):
-                raise InputError(
-                    f"{given.dtype.str} is not this machine's byte order",
-                    at=f"input '{info.name}'",
-                    hint="convert it once before",
-                    code="LB1203",
-                )
+        check_same_memory(self.inputs, inputs, values)
         with self._life.aside:
             self._life.check()
             self._life.leases.sweep()
@@ -429,24 +425,9 @@ class Session:
             UsageError: this session has no such device.
             InputError: ``value`` is not an array, or its dtype is not plain data.
         """
-        name = str(Device.parse(device))
-        opened = self._life.opened.devices.get(name)
-        if opened is None:
-            known = ", ".join(self._life.opened.devices) or "none besides the CPU"
-            raise UsageError(f"this session has no device {name}", hint=f"devices of '{self.artifact.name}': {known}")
-        array = as_array(value, "value")
-        if not dtypes.is_dtype(array.dtype.name):
-            raise InputError(
-                f"elements of {array.dtype}, expected plain numbers", at="value", hint="convert it: array.astype(…)", code="LB1203"
-            )
-        array = array.astype(array.dtype.newbyteorder("="), copy=False)
-        info = self._taker(array, name)
-        dtype = info.dtype if info else array.dtype.name
-        with self._life.aside:
-            self._life.check()
-            block = opened.allocate(max(array.nbytes, self._reserved(info, array.shape) if info else 0))
-            copy_to_device(opened, block.address, array)
-        return DeviceTensor(opened, block, block.address, dtype, array.shape)
+        from landbridge.runtime.to_device import to_device
+
+        return to_device(self._life, self.inputs, value, device)
 
     def phases(self) -> dict[str, int]:
         """Return the nanoseconds that the last run spent in each phase (`landbridge.runtime.execute.PHASES`).
@@ -531,25 +512,3 @@ class Session:
             if extent < 0:
                 raise InputError(f"{extent} for dimension '{name}'", at=at, hint="an extent is 0 or more", code="LB1210")
         return tuple(dims[name] for name in names)
-
-    def _taker(self, array: np.ndarray[Any, Any], device: str) -> TensorInfo | None:
-        """Return the first input on ``device`` that such an array fits."""
-        for info in self.inputs:
-            same = (not is_opaque(info.dtype) and dtypes.holder(info.dtype) == array.dtype) or info.dtype == array.dtype.name
-            rank = len(info.shape) == array.ndim
-            if (
-                info.device == device
-                and same
-                and rank
-                and all(not isinstance(e, int) or e == n for e, n in zip(info.shape, array.shape, strict=True))
-            ):
-                return info
-        return None
-
-    def _reserved(self, info: TensorInfo, shape: tuple[int, ...]) -> int:
-        """Return the bytes that a plan reserves for an input, where its own shape tells: the model may read beyond the tensor."""
-        plan = self.artifact.plan
-        entry = next(entry for entry in plan.inputs if entry.name == info.name)
-        extents = {name: extent for name, extent in zip(info.shape, shape, strict=True) if isinstance(name, str)}
-        known = all(dim in extents for dim in dims_of(plan.buffers[entry.buffer].nbytes))
-        return evaluate(plan.buffers[entry.buffer].nbytes, extents) if known else 0

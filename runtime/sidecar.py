@@ -16,13 +16,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from landbridge.runtime import dtypes
 from landbridge.runtime.errors import ArtifactError, SignatureError
 from landbridge.runtime.fields import Field
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.save_file import save_file
 from landbridge.runtime.signature import Signature
 

@@ -6,10 +6,11 @@ Read from the blob where the format allows, else from a sidecar or from the call
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from landbridge.runtime import notebook
+from landbridge.runtime.records import dataclass
 
 Dim = int | str
 """A fixed extent, or the name of a dimension whose extent the caller chooses; equal names have equal extents."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from landbridge.runtime.lifecycle import State
+from landbridge.runtime.records import dataclass
 
 
 @dataclass(frozen=True)

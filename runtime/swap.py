@@ -7,7 +7,7 @@ no more rows beyond the batch than the plan has room for. Versions, workspace an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from landbridge.runtime import artifact as artifacts
@@ -18,6 +18,7 @@ from landbridge.runtime.errors import SignatureError, UsageError, UserError, did
 from landbridge.runtime.fit import gear_kind_difference, misfits, port_differences
 from landbridge.runtime.gears import plan_gears, spread_of
 from landbridge.runtime.plan import Extern, Plan
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.sidecar import read_sidecar, sidecar_path
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from operator import attrgetter
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.artifact import Artifact, ExternRecord
 from landbridge.runtime.plan import Copy, Extern, Segment, Step
+from landbridge.runtime.records import dataclass
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from landbridge.runtime.binding import Binding
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,38 @@ class Span:
     phase: str
     start_ns: int
     elapsed_ns: int
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Calls the steps of a run and times each by itself, as a stepper of `landbridge.runtime.execute`.
+
+    Attributes:
+        spans: the span of each step is appended to it.
+    """
+
+    spans: list[Span]
+
+    def __call__(self, binding: Binding, phases: dict[str, int]) -> None:
+        """Run all steps."""
+        now = begin = perf_counter_ns()
+        if binding.overlap is not None:
+            binding.overlap.run(phases, self)
+            self.spans[:] = sorted((replace(span, start_ns=span.start_ns - begin) for span in self.spans), key=attrgetter("start_ns"))
+            return
+        for index, phase, call in binding.calls:
+            started = now
+            call()
+            now = perf_counter_ns()
+            phases[phase] += now - started
+            self.spans.append(Span(index, phase, started - begin, now - started))
+
+    def begin(self, index: int) -> None:
+        """Take no note: what ends is what counts."""
+
+    def end(self, index: int, phase: str, started_ns: int, elapsed_ns: int) -> None:
+        """Append the span of a step."""
+        self.spans.append(Span(index, phase, started_ns, elapsed_ns))
 
 
 @dataclass(frozen=True)
@@ -60,7 +99,9 @@ class Trace:
 
     def save(self, path: str | Path) -> None:
         """Write the trace to a file."""
-        Path(path).write_text(json.dumps(self.to_json()) + "\n", encoding="utf-8")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.to_json(), file)
+            file.write("\n")
 
     def _event(self, span: Span, lanes: Sequence[str]) -> dict[str, Any]:
         return {

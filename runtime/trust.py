@@ -10,13 +10,12 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from landbridge.runtime.container import KeySignature
 from landbridge.runtime.ed25519 import ALGORITHM, PublicKey
 from landbridge.runtime.errors import ArtifactUntrusted, UnsupportedError, UsageError
+from landbridge.runtime.records import dataclass
 
 TRUST = "LANDBRIDGE_TRUST"
 """Environment variable: a folder of public keys (``*.pub``). Where it is set, nothing is loaded that none of them signed."""
@@ -82,9 +81,10 @@ class Trust:
         """
         at, keys = f"{TRUST}={folder}", []
         try:
-            paths = sorted(Path(folder).glob("*.pub")) if folder else []
-            for path in (Path(folder), *paths):
-                if path.stat().st_mode & stat.S_IWOTH:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".pub")) if folder else []
+            paths = [os.path.join(folder, name) for name in names]
+            for path in (folder, *paths):
+                if os.stat(path).st_mode & stat.S_IWOTH:
                     raise ArtifactUntrusted(f"anybody can write {path}", at=at, hint=f"chmod o-w {path}", code="LB3403")
             keys = [PublicKey.of(path) for path in paths]
         except OSError as error:

@@ -6,7 +6,7 @@ The first value that differs names the region to look at. A value can be compare
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from landbridge.runtime.boundaries import Boundary
 from landbridge.runtime.check_plan import roots
 from landbridge.runtime.comparison import TOLERANCES, Difference, Tolerance, coarsest, comparable, compare
 from landbridge.runtime.plan import Extern, Plan, Segment
+from landbridge.runtime.records import dataclass
 
 _WORKS_IN = {"atlas": "float16", "cambricon": "float16", "magicmind": "float16", "tensorrt": "float16"}
 """By vendor, the type that its compiler computes in unless told otherwise, whatever type the borders have. TensorRT's TF32 has the

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 from landbridge.runtime.errors import SignatureError
 from landbridge.runtime.opaque import STRING
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import Dim, Port
 from landbridge.runtime.vendors.protobuf import Message
 

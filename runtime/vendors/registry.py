@@ -10,12 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from landbridge.runtime.device import register_kind
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import UnsupportedError, UsageError, nearest
 from landbridge.runtime.vendors.trim import TRIM, TrimVendor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _TRIM = TrimVendor()
 
@@ -58,14 +61,16 @@ def unregister(name: str) -> None:
 
 
 def vendors() -> dict[str, Vendor]:
-    """Return every vendor by name: built-in ones first, then installed ones, in the order of their names."""
+    """Return every vendor by name: built-in ones first, then installed ones, in the order of their names; then those of `register`."""
     global _discovered
     with _lock:
         if not _discovered:
-            for name, value in sorted({**_installed(GROUP), **BUILT_IN}.items(), key=lambda item: (item[0] not in BUILT_IN, item[0])):
-                if name not in _vendors:
-                    module, _, attribute = value.partition(":")
-                    register(getattr(import_module(module), attribute)())
+            installed = sorted({**_installed(GROUP), **BUILT_IN}.items(), key=lambda item: (item[0] not in BUILT_IN, item[0]))
+            others = dict(_vendors)
+            _vendors.clear()
+            for name, place in installed:
+                register(others.pop(name) if name in others else _make(place))
+            _vendors.update(others)
             _discovered = True
         return dict(_vendors)
 
@@ -75,20 +80,31 @@ def kinds() -> dict[str, str]:
     return {**{name: found.device_kind for name, found in vendors().items()}, TRIM: _TRIM.device_kind}
 
 
+def find(name: str) -> Vendor | None:
+    """Return the vendor called ``name``, or None. The others are not imported: that would be most of what loading an artifact takes."""
+    if name == TRIM:
+        return _TRIM
+    with _lock:
+        if name not in _vendors and not _discovered:
+            place = BUILT_IN.get(name) or _installed(GROUP).get(name)
+            if place is not None:
+                register(_make(place))
+        return _vendors.get(name)
+
+
 def vendor(name: str) -> Vendor:
     """Return the vendor called ``name``.
 
     Raises:
         UsageError: there is none.
     """
-    if name == TRIM:
-        return _TRIM
-    found = vendors()
-    if name not in found:
-        meant = nearest(name, found)
+    found = find(name)
+    if found is None:
+        known = vendors()
+        meant = nearest(name, known)
         guess = f"did you mean '{meant}'? " if meant else ""
-        raise UsageError(f"unknown vendor '{name}'", hint=f"{guess}vendors here: {', '.join(found)}", code="LB1103")
-    return found[name]
+        raise UsageError(f"unknown vendor '{name}'", hint=f"{guess}vendors here: {', '.join(known)}", code="LB1103")
+    return found
 
 
 def recognise(data: bytes) -> Vendor | None:
@@ -131,8 +147,17 @@ def simulator(name: str) -> Path:
     known = {**_installed(SIMULATORS_GROUP), **BUILT_IN_SIMULATORS}
     if name not in known:
         raise UnsupportedError(f"there is no simulator of '{name}'", hint=f"simulators here: {', '.join(sorted(known))}", code="LB2302")
+    from pathlib import Path  # noqa: PLC0415 - of use only here, and slow to import
+
     module, _, attribute = known[name].partition(":")
     return Path(getattr(import_module(module), attribute)())
+
+
+def _make(place: str) -> Vendor:
+    """Return a vendor of the class that an entry point names."""
+    module, _, attribute = place.partition(":")
+    made: Vendor = getattr(import_module(module), attribute)()
+    return made
 
 
 def _installed(group: str) -> dict[str, str]:

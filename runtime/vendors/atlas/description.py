@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from ctypes import byref, c_size_t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.gears import gear_names
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors.atlas.acl import SUCCESS, Acl, IODims
 from landbridge.runtime.vendors.atlas.format import GE_DTYPES, GEAR_INPUT, ITEM_NBYTES

@@ -5,10 +5,10 @@ What a program may rely on in the graph is in `interface`; this module knows how
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.vendors.atlas.format import (
     PROTO_DTYPES,
     AttrDef,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.vendors.atlas.format import FORMATS, GE_DTYPES, TLV_HEAD, TLV_TENSOR, Tlv
 
 _AT = "MODEL_INOUT_INFO"

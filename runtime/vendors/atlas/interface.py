@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, HEIGHT, WIDTH, Aipp, Dim, Gears, Port, Signature
 from landbridge.runtime.vendors.atlas.format import (
     AIPP_FORMATS,

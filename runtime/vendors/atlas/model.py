@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from ctypes import byref, c_size_t, c_uint32, c_void_p
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import InputError, PlanError, UnsupportedError
 from landbridge.runtime.gears import GearPlan, Spread, check_size, gear_names, plan_gears, spread_of
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, Port, Signature
 from landbridge.runtime.vendors.atlas import acl as c
 from landbridge.runtime.vendors.atlas.description import Description, compare, read_description

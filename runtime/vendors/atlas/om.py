@@ -7,9 +7,9 @@ name, because nothing here can read them: encrypted ones, OM2 (a zip), and model
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.vendors.atlas.format import (
     HEADER_NBYTES,
     KERNEL_ENTRY,

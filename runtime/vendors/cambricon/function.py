@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_void_p
-from dataclasses import dataclass
 from typing import Any
 
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.dtypes import nbytes_of
 from landbridge.runtime.errors import DeviceError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, Dim, Port, Signature
 from landbridge.runtime.vendors.cambricon.cnrt import Cnrt
 from landbridge.runtime.vendors.cambricon.format import CORES, DTYPES, NHWC

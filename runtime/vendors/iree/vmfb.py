@@ -14,10 +14,10 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
 from landbridge.runtime.errors import SignatureError, did_you_mean
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, Dim, Port, Signature
 from landbridge.runtime.vendors.flatbuffer import Buffer, Table
 from landbridge.runtime.vendors.onnx_model import dim_name

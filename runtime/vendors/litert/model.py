@@ -8,10 +8,10 @@ Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, Dim, Port, Signature
 from landbridge.runtime.vendors.flatbuffer import Buffer, Table
 from landbridge.runtime.vendors.onnx_model import dim_name

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from landbridge.runtime.device import Device
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import LoadedModel, PreparedCall, TensorRef
 from landbridge.runtime.errors import DeviceError, PlanError, did_you_mean
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors.host_memory import HostDriver, check_arguments, view
 from landbridge.runtime.vendors.magicmind.package import check, import_package, made, names_of, open_model, read_ports

@@ -13,13 +13,13 @@ import io
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, Dim, Port, Signature
 from landbridge.runtime.vendors.onnx_model import dim_name
 

@@ -6,12 +6,12 @@ Only calls that are the same from TensorRT 8.5 to 11 are used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from landbridge.runtime.dims import render_shape
 from landbridge.runtime.driver import TensorRef
 from landbridge.runtime.errors import DeviceError, InputError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import Dim, Port, Signature
 from landbridge.runtime.vendors.tensorrt.plan import named_dims, own_dims
 

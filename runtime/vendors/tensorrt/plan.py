@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from landbridge.runtime import dtypes
 from landbridge.runtime.errors import SignatureError
+from landbridge.runtime.records import dataclass
 from landbridge.runtime.signature import BATCH, Dim, Port
 from landbridge.runtime.vendors.onnx_model import dim_name
 

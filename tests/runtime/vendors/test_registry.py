@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -46,3 +48,15 @@ def test_two_vendors_share_a_device_only_in_the_host_s_memory() -> None:
     assert str(caught.value) == (
         "cambricon0 is used by cambricon ('a') and by magicmind ('c'), which do not share memory\n  hint: run one of them on another device"
     )
+
+
+def test_one_vendor_is_found_without_the_others_and_the_order_of_all_stays() -> None:
+    code = (
+        "import sys\nfrom landbridge.runtime.vendors import registry\n"
+        "found = registry.find('iree')\nassert registry.find('quipu') is None\n"
+        "assert not any(name.startswith('landbridge.runtime.vendors.atlas') for name in sys.modules)\n"
+        "assert registry.vendors()['iree'] is found is registry.find('iree')\nprint(*registry.vendors())"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.split() == sorted(registry.BUILT_IN)
