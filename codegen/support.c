@@ -36,6 +36,109 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
   for (int32_t i = 0; i < num_parts; ++i) append(parts[i]);
 }
 
+/* ---- workspace ----------------------------------------------------------------------------------------------------------- */
+
+/* Each thread keeps the last few blocks it freed: a fresh block of a megabyte costs more in page faults than most kernels. */
+enum { KEPT = 8, ALIGNMENT = 64 };
+
+/* What is in front of a block. */
+typedef struct Block {
+  _Alignas(ALIGNMENT) size_t size; /* of both */
+  struct Block *older, *newer;     /* of those in use on this thread */
+} Block;
+
+typedef struct {
+  Block *kept[KEPT];
+  int next; /* the one to replace when all are in use */
+} Cache;
+
+static _Thread_local Block *newest; /* in use on this thread */
+
+static pthread_key_t cache_key;
+static int has_cache_key;
+static pthread_once_t cache_once = PTHREAD_ONCE_INIT;
+
+static void free_cache(void *pointer) {
+  Cache *cache = pointer;
+  for (int i = 0; i < KEPT; ++i) free(cache->kept[i]);
+  free(cache);
+}
+
+static void make_cache_key(void) { has_cache_key = pthread_key_create(&cache_key, free_cache) == 0; }
+
+/* NULL where there is no memory for one: then nothing is kept. */
+static Cache *cache_of_thread(void) {
+  pthread_once(&cache_once, make_cache_key);
+  if (!has_cache_key) return NULL;
+  Cache *cache = pthread_getspecific(cache_key);
+  if (cache == NULL) {
+    cache = calloc(1, sizeof(Cache));
+    if (cache != NULL && pthread_setspecific(cache_key, cache) != 0) {
+      free(cache);
+      cache = NULL;
+    }
+  }
+  return cache;
+}
+
+static void *use(Block *block) {
+  block->older = newest;
+  block->newer = NULL;
+  if (newest != NULL) newest->newer = block;
+  newest = block;
+  return block + 1;
+}
+
+static void *allocate(int device_type, int device_id, uint64_t nbytes, int dtype_code, int dtype_bits) {
+  (void)device_type, (void)device_id, (void)dtype_code, (void)dtype_bits;
+  if (nbytes > (uint64_t)INT64_MAX - 4 * ALIGNMENT) return NULL;
+  size_t size = (size_t)(nbytes + sizeof(Block) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  Cache *cache = cache_of_thread();
+  for (int i = 0; cache != NULL && i < KEPT; ++i) {
+    Block *block = cache->kept[i];
+    if (block != NULL && block->size >= size && block->size / 2 <= size) {
+      cache->kept[i] = NULL;
+      return use(block);
+    }
+  }
+  void *data = NULL;
+  if (posix_memalign(&data, ALIGNMENT, size) != 0) {
+    snprintf(error_text, ERROR_SIZE, "MemoryError: no %llu bytes of workspace", (unsigned long long)nbytes);
+    return NULL;
+  }
+  Block *block = data;
+  block->size = size;
+  return use(block);
+}
+
+static int release(int device_type, int device_id, void *pointer) {
+  (void)device_type, (void)device_id;
+  if (pointer == NULL) return 0;
+  Block *block = (Block *)pointer - 1;
+  if (block->older != NULL) block->older->newer = block->newer;
+  *(block->newer != NULL ? &block->newer->older : &newest) = block->older;
+  Cache *cache = cache_of_thread();
+  if (cache == NULL) {
+    free(block);
+    return 0;
+  }
+  int slot = cache->next;
+  for (int i = 0; i < KEPT; ++i) {
+    if (cache->kept[i] == NULL) slot = i;
+  }
+  if (cache->kept[slot] != NULL) {
+    free(cache->kept[slot]);
+    cache->next = (slot + 1) % KEPT;
+  }
+  cache->kept[slot] = block;
+  return 0;
+}
+
+/* A kernel that fails releases nothing: give back what this thread has come to use since `before` was the newest. */
+static void release_since(const Block *before) {
+  while (newest != before) release(1, 0, newest + 1);
+}
+
 /* ---- segments ------------------------------------------------------------------------------------------------------------ */
 
 static int run_step(const LbSegment *segment, const LbStep *step, DLTensor *tensors, const int64_t *scalars) {
@@ -65,8 +168,10 @@ static int run_steps(const LbSegment *segment, void **buffers, const int64_t *ex
   for (int32_t i = 0; i < segment->num_steps; ++i) {
     const LbStep *step = &segment->steps[i];
     error_text[0] = '\0';
+    const Block *before = newest;
     int code = run_step(segment, step, tensors, scalars);
     if (code != 0) {
+      release_since(before);
       if (error_text[0] == '\0') snprintf(error_text, ERROR_SIZE, "%s failed with code %d", step->name, code);
       return code;
     }
@@ -92,88 +197,6 @@ LB_EXPORT int lb_limited(int most, LbSegmentFunction *segment, void **buffers, c
   return code;
 }
 
-/* ---- workspace ----------------------------------------------------------------------------------------------------------- */
-
-/* Each thread keeps the last few blocks it freed: a fresh block of a megabyte costs more in page faults than most kernels. */
-enum { KEPT = 8, ALIGNMENT = 64 };
-
-typedef struct {
-  void *data;
-  size_t size;
-} Block;
-
-typedef struct {
-  Block kept[KEPT];
-  int next; /* the one to replace when all are in use */
-} Cache;
-
-static pthread_key_t cache_key;
-static pthread_once_t cache_once = PTHREAD_ONCE_INIT;
-
-static void free_cache(void *pointer) {
-  Cache *cache = pointer;
-  for (int i = 0; i < KEPT; ++i) free(cache->kept[i].data);
-  free(cache);
-}
-
-static void make_cache_key(void) { pthread_key_create(&cache_key, free_cache); }
-
-static Cache *cache_of_thread(void) {
-  pthread_once(&cache_once, make_cache_key);
-  Cache *cache = pthread_getspecific(cache_key);
-  if (cache == NULL) {
-    cache = calloc(1, sizeof(Cache));
-    if (cache != NULL && pthread_setspecific(cache_key, cache) != 0) {
-      free(cache);
-      cache = NULL;
-    }
-  }
-  return cache;
-}
-
-/* The size of a block is kept in front of it. */
-static void *allocate(int device_type, int device_id, uint64_t nbytes, int dtype_code, int dtype_bits) {
-  (void)device_type, (void)device_id, (void)dtype_code, (void)dtype_bits;
-  if (nbytes > (uint64_t)INT64_MAX - 4 * ALIGNMENT) return NULL;
-  size_t size = (size_t)(nbytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  Cache *cache = cache_of_thread();
-  for (int i = 0; cache != NULL && i < KEPT; ++i) {
-    Block block = cache->kept[i];
-    if (block.data != NULL && block.size >= size && block.size / 2 <= size) {
-      cache->kept[i].data = NULL;
-      return (char *)block.data + ALIGNMENT;
-    }
-  }
-  void *data = NULL;
-  if (posix_memalign(&data, ALIGNMENT, size) != 0) {
-    snprintf(error_text, ERROR_SIZE, "MemoryError: no %llu bytes of workspace", (unsigned long long)nbytes);
-    return NULL;
-  }
-  *(size_t *)data = size;
-  return (char *)data + ALIGNMENT;
-}
-
-static int release(int device_type, int device_id, void *pointer) {
-  (void)device_type, (void)device_id;
-  if (pointer == NULL) return 0;
-  void *data = (char *)pointer - ALIGNMENT;
-  Cache *cache = cache_of_thread();
-  if (cache == NULL) {
-    free(data);
-    return 0;
-  }
-  int slot = cache->next;
-  for (int i = 0; i < KEPT; ++i) {
-    if (cache->kept[i].data == NULL) slot = i;
-  }
-  if (cache->kept[slot].data != NULL) {
-    free(cache->kept[slot].data);
-    cache->next = (slot + 1) % KEPT;
-  }
-  cache->kept[slot] = (Block){data, *(size_t *)data};
-  return 0;
-}
-
 /* ---- parallel loops ------------------------------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -194,7 +217,9 @@ typedef struct {
 static void run_task(int index, int count, void *context) {
   Loop *loop = context;
   ParallelEnv env = {NULL, count};
+  const Block *before = newest;
   int code = loop->task(index, &env, loop->data);
+  if (code != 0) release_since(before);
   int fine = 0;
   if (code != 0 && atomic_compare_exchange_strong(&loop->code, &fine, code)) memcpy(loop->text, error_text, ERROR_SIZE);
 }

@@ -187,14 +187,15 @@ static void start_workers(int wanted) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the threads of the program */
   pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  while (atomic_load(&pool.workers) < wanted) {
-    pthread_t thread;
-    if (pthread_create(&thread, &attributes, work, NULL) != 0) break;
-    atomic_fetch_add(&pool.workers, 1);
+  if (pthread_attr_init(&attributes) == 0) {
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    while (atomic_load(&pool.workers) < wanted) {
+      pthread_t thread;
+      if (pthread_create(&thread, &attributes, work, NULL) != 0) break;
+      atomic_fetch_add(&pool.workers, 1);
+    }
+    pthread_attr_destroy(&attributes);
   }
-  pthread_attr_destroy(&attributes);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_mutex_unlock(&pool.starts);
 }

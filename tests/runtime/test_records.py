@@ -74,13 +74,13 @@ def made_like(one: Any, *values: Any) -> Any:
 @both
 def test_methods_of_its_own_stay(make: Make) -> None:
     @make(frozen=True)
-    class Named:
+    class Named:  # noqa: PLW1641 - what becomes of it is looked at
         name: str
 
         def __repr__(self) -> str:
             return self.name
 
-        def __eq__(self, other: object) -> bool:  # noqa: PLW1641 - that is what is looked at
+        def __eq__(self, other: object) -> bool:
             return True
 
     named: Any = Named
