@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from landbridge.runtime import dtypes
 from landbridge.runtime.dims import Size, evaluate, render_shape
 from landbridge.runtime.errors import InputError
-from landbridge.runtime.gears import Spread, plan_gears, slack_rows, spread_of
+from landbridge.runtime.gears import Spread, gear_names, plan_gears, size_text, slack_rows, spread_of
 from landbridge.runtime.plan import Extern, Plan
 from landbridge.runtime.signature import Dim, Port, Signature
 
@@ -76,12 +76,10 @@ def misfits(plan: Plan, symbol: str, signature: Signature, options: Mapping[str,
             batch = next(iter(sizes.values()), "")
             yield from _batch_misfits(plan, step, signature, spread_of(options), batch)
             continue
-        chosen = list(sizes.values())
-        if len(gears.choices[0]) != len(chosen):
-            chosen = [size for port in signature.inputs for dim in port.shape if isinstance(dim, str) for size in (sizes.get(dim, dim),)]
-        if all(isinstance(size, int) for size in chosen) and tuple(chosen) not in gears.choices:
-            choices = ", ".join("x".join(map(str, choice)) for choice in gears.choices)
-            yield f"it is called with {'x'.join(map(str, chosen))}, which is none of the {gears.kind} gears {choices}"
+        chosen = tuple(sizes.get(name, name) for name in gear_names(signature))
+        if all(isinstance(size, int) for size in chosen) and chosen not in gears.choices:
+            choices = ", ".join(map(size_text, gears.choices))
+            yield f"it is called with {size_text(chosen)}, which is none of the {gears.kind} gears {choices}"
 
 
 def _sizes(plan: Plan, step: Extern, signature: Signature) -> dict[str, Size]:

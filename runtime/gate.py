@@ -97,6 +97,20 @@ class Gate:
             values[index] = dtypes.pack(np.asarray(values[index]), self.inputs[index].dtype)
         return values, extents
 
+    def order(self, dims: Mapping[str, int], at: str) -> tuple[int, ...]:
+        """Return the extents of the plan's dimensions in its order.
+
+        Raises:
+            InputError: a dimension is missing or unknown, or has less than no extent; ``at`` is who asks.
+        """
+        if set(dims) != set(self._dims):
+            hint = f"give the extent of each dimension: {', '.join(self._dims) or 'none'}"
+            raise InputError(f"extents of {', '.join(dims) or 'nothing'}", at=at, hint=hint, code="LB1210")
+        for name, extent in dims.items():
+            if extent < 0:
+                raise InputError(f"{extent} for dimension '{name}'", at=at, hint="an extent is 0 or more", code="LB1210")
+        return tuple(dims[name] for name in self._dims)
+
     def _refuse_names(self, inputs: Mapping[str, Any]) -> None:
         unknown = [name for name in inputs if name not in self._names]
         missing = [info for info in self.inputs if info.name not in inputs]

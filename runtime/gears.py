@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from landbridge.runtime.dtypes import nbytes_of
 from landbridge.runtime.errors import InputError, UsageError, did_you_mean
@@ -155,7 +155,7 @@ def check_size(gears: Gears, size: tuple[int, ...], *, at: str = "") -> None:
         raise InputError(text, at=at, hint=size_advice(gears, size), code="LB1208")
 
 
-def size_text(size: Iterable[int]) -> str:
+def size_text(size: Iterable[Any]) -> str:
     """Return a gear as one writes it, such as ``224x320``."""
     return "x".join(map(str, size))
 

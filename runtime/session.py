@@ -250,7 +250,7 @@ class Session:
             InputError: a dimension is missing or unknown, or an offline model cannot take these extents.
             DeviceError, SessionClosed: as `run`.
         """
-        extents = dict(zip(self.artifact.plan.dims, self._order(dims or {}, "warm_up"), strict=True))
+        extents = dict(zip(self.artifact.plan.dims, self._gate.order(dims or {}, "warm_up"), strict=True))
         zeros = {info.name: example(info.dtype, tuple(evaluate(size, extents) for size in info.shape)) for info in self.inputs}
         count = min(max(leases, 1), self._life.leases.limit)
         together = threading.Barrier(count)
@@ -269,16 +269,7 @@ class Session:
         """Return what the session has done so far. Runs of `bind` are not counted: they do nothing but run."""
         from landbridge.runtime.stats import Stats
 
-        leases = self._life.leases.all()
-        return Stats(
-            state=self.state,
-            runs=sum(lease.runs for lease in leases),
-            failures=sum(lease.failures for lease in leases),
-            elapsed_ns=sum(lease.elapsed_ns for lease in leases),
-            active=sum(lease.turn.locked() for lease in leases),
-            leases=sum(lease.runner is not None for lease in leases),
-            bound=len(self._life.bound),
-        )
+        return Stats.of(self._life)
 
     def profile(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Trace]:
         """Run once with every step timed by itself, which costs a little; return the outputs and the trace.
@@ -451,7 +442,7 @@ class Session:
         extents = (
             self._gate.admit(given)[1]
             if given and not all(isinstance(value, int) for value in given.values())
-            else self._order(given, "plan_text")
+            else self._gate.order(given, "plan_text")
         )
         self._life.check()
         lease = self._life.leases.choose(extents)
@@ -499,16 +490,3 @@ class Session:
                 notebook.table("offline models", ("name", "runs on", "signature"), models),
             ]
         )
-
-    def _order(self, dims: Mapping[str, int], at: str) -> tuple[int, ...]:
-        """Return extents in the plan's order."""
-        names = self.artifact.plan.dims
-        if set(dims) != set(names):
-            listed = ", ".join(names) or "none"
-            raise InputError(
-                f"extents of {', '.join(dims) or 'nothing'}", at=at, hint=f"give the extent of each dimension: {listed}", code="LB1210"
-            )
-        for name, extent in dims.items():
-            if extent < 0:
-                raise InputError(f"{extent} for dimension '{name}'", at=at, hint="an extent is 0 or more", code="LB1210")
-        return tuple(dims[name] for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from landbridge.runtime.lifecycle import State
+from landbridge.runtime.lifecycle import Lifecycle, State
 from landbridge.runtime.records import dataclass
 
 
@@ -27,3 +27,17 @@ class Stats:
     active: int
     leases: int
     bound: int
+
+    @staticmethod
+    def of(life: Lifecycle) -> Stats:
+        """Return what the leases of a session have counted."""
+        leases = life.leases.all()
+        return Stats(
+            state=life.state,
+            runs=sum(lease.runs for lease in leases),
+            failures=sum(lease.failures for lease in leases),
+            elapsed_ns=sum(lease.elapsed_ns for lease in leases),
+            active=sum(lease.turn.locked() for lease in leases),
+            leases=sum(lease.runner is not None for lease in leases),
+            bound=len(life.bound),
+        )
