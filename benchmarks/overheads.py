@@ -120,7 +120,7 @@ class _NullVendor(Vendor):
         return _NullDriver()
 
 
-def best(calls: Mapping[str, Call], times: int = 500, rounds: int = 60) -> dict[str, float]:
+def best(calls: Mapping[str, Call], times: int = 100, rounds: int = 300) -> dict[str, float]:
     """Return the microseconds that each call takes at best, over rounds in which all take turns: other work only ever adds to them."""
     found = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):

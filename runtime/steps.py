@@ -76,8 +76,10 @@ def _segment(binding: Binding, index: int, step: Segment) -> Call:
         if root in binding.movable:
             binding.pointers.setdefault(root, []).append((pointers, position, binding.shift(buffer)))
 
+    buffers, extents = ctypes.byref(pointers), ctypes.byref(dims)  # made once, not by each call
+
     def call() -> None:
-        status = function(pointers, dims)
+        status = function(buffers, extents)
         if status:
             text = library.error()
             error = DeviceError(f"a host kernel failed: {text or f'status {status}'}", vendor_code=status, vendor_text=text, code="LB4012")
