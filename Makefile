@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal # a process a core; PYTEST="python -m pytest" for one
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal # a process a core; PYTEST="python -m pytest" for one
 
 .PHONY: help setup demo test test-long test-models lint docs conformance bench overheads screenshots clean
 
