@@ -13,6 +13,7 @@ from tvm import relax, te, tirx, topi
 
 from landbridge.codegen.arg_extremes import ARG_EXTREMES
 from landbridge.codegen.bfloat16 import BFLOAT16_CASTS
+from landbridge.codegen.centred_variances import CENTRED_VARIANCES
 from landbridge.codegen.extremes import EXTREMES
 from landbridge.codegen.wide_sums import WIDE_SUMS
 
@@ -104,7 +105,7 @@ BOUNDED: dict[str, Legalization] = {
 """For `relax.transform.LegalizeOps`."""
 
 
-_LEGALIZATIONS = {**BOUNDED, **ARG_EXTREMES, **EXTREMES, **WIDE_SUMS, **BFLOAT16_CASTS}
+_LEGALIZATIONS = {**BOUNDED, **ARG_EXTREMES, **EXTREMES, **WIDE_SUMS, **CENTRED_VARIANCES, **BFLOAT16_CASTS}
 
 
 def legalize_ops(skip: Sequence[str]) -> Any:
