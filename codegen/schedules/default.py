@@ -50,7 +50,7 @@ def _blocks(schedule: Any) -> list[Any]:
 def _may_be_inlined(schedule: Any, block: Any) -> bool:
     if not _is_injective(schedule, block) or not _feeds_one_injective(schedule, block):
         return False
-    return not _would_nest(schedule, block) and not _would_repeat(schedule, block)
+    return not any(is_costly(schedule, block) for is_costly in (_would_nest, _would_repeat, _would_spread))
 
 
 def _is_injective(schedule: Any, block: Any) -> bool:
@@ -75,6 +75,17 @@ def _would_repeat(schedule: Any, block: Any) -> bool:
         if load.source.same_as(step.body.buffer) and not any(tvm_ffi.structural_equal(load.indices, other) for other in places):
             places.append(load.indices)
     return len(places) > 1 and (is_blend(step) or has_call(step.body.value))
+
+
+def _would_spread(schedule: Any, block: Any) -> bool:
+    """Return whether inlining a block would call a function, such as the root of a variance, for each of many that share its result."""
+    (consumer,) = schedule.get_consumers(block)
+    axes = [sum(_is_long(iterator) for iterator in schedule.get(one).iter_vars) for one in (block, consumer)]
+    return axes[0] < axes[1] and has_call(schedule.get(block).body)
+
+
+def _is_long(iterator: Any) -> bool:
+    return not isinstance(iterator.dom.extent, tirx.IntImm) or int(iterator.dom.extent) > 1
 
 
 def is_blend(block: Any) -> bool:

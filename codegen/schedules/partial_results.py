@@ -24,6 +24,9 @@ SPATIAL = 0  # tirx.IterVar.DataPar
 VECTORS = 4
 """Vectors of partial results: enough to hide the latency of an addition."""
 
+_ENOUGH = 1024
+"""Positions from which on it is no gain to go over more axes as one, of which TVM must divide the position."""
+
 _FEWEST = 8
 """Shorter reductions stay as they are."""
 
@@ -174,11 +177,18 @@ def read_reduction(statement: Any) -> Reduced | None:
     spatial = tuple(it for it in block.iter_vars if int(it.iter_type) == SPATIAL)
     reduced = tuple(it for it in block.iter_vars if int(it.iter_type) != SPATIAL)
     output, indices = block.body.buffer, tuple(block.body.indices)
-    for count in range(len(reduced), 0, -1):
-        along, others = reduced[-count:], reduced[:-count]
-        if _follows_memory(step.b, along):
-            return Reduced(spatial, along, others, output, indices, step.b, type(step), block.init.value)
-    return None
+    counts = [count for count in range(len(reduced), 0, -1) if _follows_memory(step.b, reduced[-count:])]
+    if not counts:
+        return None
+    long = [count for count in counts if _is_long(reduced[-count:])]
+    count = long[-1] if long else counts[0]
+    along, others = reduced[-count:], reduced[:-count]
+    return Reduced(spatial, along, others, output, indices, step.b, type(step), block.init.value)
+
+
+def _is_long(along: Sequence[Any]) -> bool:
+    extent = extent_along(along)
+    return isinstance(extent, int) and extent >= _ENOUGH
 
 
 def block_of(statement: Any) -> Any:

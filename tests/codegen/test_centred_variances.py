@@ -7,8 +7,10 @@ import pytest
 from tvm import relax
 from tvm.relax import op
 
-from support.kernels import Array, Case, case, compute
-from support.other_targets import TARGETS
+from landbridge.codegen.schedules.reduction import Reduction
+from landbridge.codegen.target import resolve_target
+from support.kernels import Array, Case, case, compute, only_kernel
+from support.other_targets import TARGETS, X86_64_V3
 
 _random = np.random.default_rng(17)
 _SCALE, _SHIFT = (_random.standard_normal(8).astype("float32") for _ in range(2))
@@ -45,6 +47,12 @@ CASES = [
 @pytest.fixture(scope="module", params=TARGETS)
 def results(request: pytest.FixtureRequest) -> dict[str, Array]:
     return compute(CASES, request.param)
+
+
+def test_the_root_is_taken_once_a_group() -> None:
+    target = resolve_target(X86_64_V3).tvm
+    kernel = Reduction().apply(only_kernel(_group_norm, [_X.shape], target), target)
+    assert "inverse = T.sblock_alloc_buffer" in str(kernel.script())  # type: ignore[union-attr]  # it takes it
 
 
 @pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
