@@ -19,7 +19,7 @@ from landbridge.frontends.onnx.operators.call import Declined
 from landbridge.frontends.torch.importer import HINT, Imported, import_exported, refusal
 from landbridge.frontends.torch.installed import pytorch
 from landbridge.frontends.torch.meaning import Meaning
-from landbridge.ir.body import MAIN, Body, is_extern, operands
+from landbridge.ir.body import MAIN, Binding, Body, is_extern, operands, substitute
 from landbridge.ir.devices import VDevices
 from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import EXTERNS, MODEL, NAMES, OUTPUTS, RANGES, SOURCES, UNLIMITED, Program, extern_entry
@@ -126,7 +126,7 @@ def _output_names(torch: Any, program: Any) -> list[str]:
 def _to_program(imported: Imported, outputs: Sequence[str], ranges: Mapping[str, tuple[int, int]], meaning: Meaning, title: str) -> Program:
     module = relax.transform.DeadCodeElimination([MAIN])(imported.module)
     try:
-        body = Body.of(with_static_shapes(module))
+        body = _without_tuples(Body.of(with_static_shapes(module)), imported)
     except (PassError, Declined) as error:
         raise UnsupportedError(
             f"what TVM's importer makes of it is no straight program: {error}", at=title, hint=HINT, code="LB2301"
@@ -161,6 +161,31 @@ def _to_program(imported: Imported, outputs: Sequence[str], ranges: Mapping[str,
     }
     externs = {symbol: found.model for symbol, found in imported.calls.items()}
     return Program(written.with_attrs(attributes), externs, meaning=meaning.of(ends, frozenset(nodes)))
+
+
+def _without_tuples(body: Body, imported: Imported) -> Body:
+    """Return a body in which what is taken out of a tuple that was put together is the part itself, and what nobody needs is gone."""
+    parts: dict[Any, list[Any]] = {}
+    same: dict[Any, Any] = {}
+    bindings: list[Binding] = []
+    for binding in body.bindings:
+        value = substitute(binding.value, same)
+        if isinstance(value, relax.Tuple):
+            parts[binding.var] = list(value.fields)
+        elif isinstance(value, relax.TupleGetItem) and value.tuple_value in parts:
+            part = same[binding.var] = parts[value.tuple_value][value.index]
+            if isinstance(part, relax.Var) and str(binding.var.name) in imported.names:
+                imported.names.setdefault(str(part.name), imported.names[str(binding.var.name)])
+        else:
+            bindings.append(Binding(binding.var, value))
+    outputs = tuple(same.get(output, output) for output in body.outputs)
+    needed = set(outputs)
+    kept = []
+    for binding in reversed(bindings):
+        if binding.var in needed:
+            needed.update(operands(binding.value))
+            kept.append(binding)
+    return Body(body.params, tuple(reversed(kept)), outputs)
 
 
 def _is_tensor(output: Any) -> bool:
