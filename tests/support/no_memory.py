@@ -35,6 +35,7 @@ _AS_GOOD = (
     "MemoryError: ",
     "error return without exception set",
     "returned NULL without setting an exception",
+    "NULL object passed to Py_BuildValue",
 )
 """What CPython and its ctypes make of it in places."""
 
