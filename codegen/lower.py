@@ -27,6 +27,7 @@ from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of,
 from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.codegen.simplify import simplify
+from landbridge.codegen.single_results import hide_items, show_items, slice_parts
 from landbridge.codegen.write_over import write_over
 from landbridge.ir import body as ir_body
 from landbridge.ir.program import Program
@@ -98,7 +99,7 @@ def lower(graph: Graph, stages: Sequence[Stage], target: Any) -> Lowered:
         listed = ", ".join(f"'{name}' ({operator})" for name, operator in refused)
         raise UnsupportedError(f"no native code for {listed}", hint="let these run in a fallback region", code="LB2301")
     with target, tvm.transform.PassContext(config={"relax.FuseOps.max_depth": _MOST_FUSED}):
-        module = _FUSE(module)
+        module = show_items(_FUSE(hide_items(module)))
         module = relax.transform.DeadCodeElimination([_symbol(i) for i in range(len(segments))])(module)
     table = ValueTable(list(graph.values), {})
     lowered = []
@@ -162,7 +163,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = relax.transform.EliminateCommonSubexpr()(module)
         module = block_channels(module)
         module = relax.transform.DeadCodeElimination(list(named))(module)
-        module = pack_weights(module, target)
+        module = slice_parts(pack_weights(module, target))
         module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))
         return relax.transform.DeadCodeElimination(list(named))(module)
 
