@@ -1,6 +1,5 @@
 /* Two graphs of processing_graphs.py as one writes them by hand for this one purpose: the measure of what is possible on a processor.
- *
- *   cc -O3 -march=native -ffast-math -shared -fPIC -o hand_fused.so hand_fused.c -lm
+ * `by_hand` there says how it is compiled.
  *
  * One thread, no memory but what the caller gives and the stack. No sizes but the graphs' own.
  */

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import openvino
+import processing_graphs
 
 import landbridge as lb
 from host.entries import Case
@@ -127,11 +127,7 @@ def _openvino(case: Case, model: Path, threads: int) -> Call:
 def _hand(case: Case) -> Call:
     """Return a call of the function in C, on memory that is there."""
     assert case.numpy is not None
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "hand.so"
-        source = Path(__file__).parents[1] / "hand_fused.c"
-        subprocess.run(["cc", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", str(made), str(source), "-lm"], check=True)
-        function = getattr(ctypes.CDLL(str(made)), case.hand)
+    function = getattr(processing_graphs.by_hand(), case.hand)
     arrays = [*map(np.ascontiguousarray, case.feeds.values()), *map(np.zeros_like, case.numpy(case.feeds))]
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
     return lambda: (function(*pointers), arrays)  # which keeps the memory

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,13 +56,8 @@ def test_every_form_of_the_picture_means_the_same(form: str, scaled: bool) -> No
 
 
 @pytest.fixture(scope="module")
-def hand(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    library = tmp_path_factory.mktemp("hand") / "hand_fused.so"
-    source = str(FOLDER / "hand_fused.c")
-    subprocess.run(
-        ["cc", "-O3", "-march=native", "-ffast-math", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), source, "-lm"], check=True
-    )
-    return ctypes.CDLL(str(library))
+def hand() -> ctypes.CDLL:
+    return graphs.by_hand()
 
 
 def _pointers(*arrays: Any) -> list[Any]:
