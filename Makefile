@@ -44,12 +44,12 @@ docs: setup ## Build the documentation as a site: site/index.html
 conformance: setup ## Run onnx's own tests through compiler and runtime; writes docs/conformance.md
 	PYTHONPATH=src:tests $(BIN)/python -m conformance
 
-bench: setup ## Compare host code with ONNX Runtime, OpenVINO and NumPy; writes docs/performance.md and build/bench/bench.html
+bench: setup ## Compare host code with ONNX Runtime, OpenVINO and NumPy, and measure compile time; writes docs/performance.md and build/bench/bench.html
 	PYTHONPATH=src:benchmarks $(BIN)/python -m host --summary docs/performance.md $(BENCH)
-
-overheads: setup ## Measure compile time, loads, overheads, sessions and the demo
-	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/compile_time.py
+
+overheads: setup ## Measure loads, overheads, sessions and the demo
+	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/overheads.py
 	$(BIN)/python benchmarks/sessions.py
 

@@ -57,7 +57,8 @@ def test_every_form_of_the_picture_means_the_same(form: str, scaled: bool) -> No
 
 @pytest.fixture(scope="module")
 def hand() -> ctypes.CDLL:
-    return graphs.by_hand()
+    library: ctypes.CDLL = graphs.by_hand()
+    return library
 
 
 def _pointers(*arrays: Any) -> list[Any]:
