@@ -7,7 +7,8 @@
  * so that many callers compute on as many threads as one. Tasks are claimed one by one, by the caller too: whatever the system does not
  * let run in time costs nothing, and where no thread can be started the caller does everything.
  *
- * A worker without work looks for some for a short while, then sleeps: an idle process takes no processor time.
+ * A worker without work looks for some for a short while, then sleeps: an idle process takes no processor time. Before it is woken it is
+ * kept off the processor of the caller, where the kernel likes to put who is woken: there it would wait for the caller, for milliseconds.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -51,7 +52,9 @@ static struct {
   atomic_int granted;     /* threads that launches have beside their callers */
   atomic_int size;        /* 0 before it is asked for */
   atomic_int workers;     /* that were started */
-  pthread_mutex_t starts; /* guards `workers` */
+  pthread_mutex_t starts; /* guards `workers` as it grows, `threads` and `allowed` */
+  pthread_t threads[MOST_THREADS];
+  cpu_set_t allowed; /* the processors of the workers; none before they are first woken */
 } pool = {.starts = PTHREAD_MUTEX_INITIALIZER};
 
 static _Thread_local int limit_of_caller;
@@ -172,6 +175,7 @@ static void forget_workers(void) {
   atomic_store(&pool.callers, 0);
   atomic_store(&pool.granted, 0);
   atomic_store(&pool.workers, 0);
+  CPU_ZERO(&pool.allowed);
   pthread_mutex_init(&pool.starts, NULL);
 }
 
@@ -192,11 +196,28 @@ static void start_workers(int wanted) {
     while (atomic_load(&pool.workers) < wanted) {
       pthread_t thread;
       if (pthread_create(&thread, &attributes, work, NULL) != 0) break;
+      pool.threads[atomic_load(&pool.workers)] = thread;
+      CPU_ZERO(&pool.allowed); /* the new one has not been told */
       atomic_fetch_add(&pool.workers, 1);
     }
     pthread_attr_destroy(&attributes);
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_mutex_unlock(&pool.starts);
+}
+
+/* Keep the workers off the processor of this thread, and on the others that it may use. */
+static void make_way(void) {
+  cpu_set_t cpus;
+  int here = sched_getcpu();
+  if (here < 0 || sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return;
+  if (CPU_COUNT(&cpus) > 1) CPU_CLR((size_t)here, &cpus);
+  if (pthread_mutex_trylock(&pool.starts) != 0) return; /* somebody does */
+  if (!CPU_EQUAL(&cpus, &pool.allowed)) {
+    int count = atomic_load(&pool.workers);
+    for (int i = 0; i < count; ++i) (void)pthread_setaffinity_np(pool.threads[i], sizeof(cpus), &cpus);
+    pool.allowed = cpus;
+  }
   pthread_mutex_unlock(&pool.starts);
 }
 
@@ -263,7 +284,10 @@ static void launch(LbTask *task, void *context, int most) {
   atomic_store(&slot->tickets, (number + 1) << 32 | (uint64_t)(extra + 1) << 16);
   atomic_fetch_add(&pool.launches, 1);
   int asleep = atomic_load(&pool.sleeping), needed = extra - atomic_load(&pool.looking);
-  if (asleep > 0 && needed > 0) wake(&pool.launches, needed);
+  if (asleep > 0 && needed > 0) {
+    make_way();
+    wake(&pool.launches, needed);
+  }
   run_tasks(slot);
   await_tasks(slot);
   atomic_store(&slot->taken, 0);
