@@ -1,4 +1,4 @@
-"""Measure how compile time grows: graphs of 1,000 and of 10,000 operators in three shapes. ``make overheads`` runs this.
+"""Measure how compile time grows: graphs of 1,000 and of 10,000 operators in three shapes. ``make bench`` runs this.
 
 A chain, a wide graph (hundreds of short branches that one sum joins) and a residual one (every third operator adds what came before).
 "Times" is the time of the large graph as a share of the small one's; ten would be linear, and more than twelve fails. Nothing is taken from

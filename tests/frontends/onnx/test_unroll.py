@@ -77,14 +77,54 @@ def test_a_condition_that_follows_from_a_shape_is_known(size: str) -> None:
     assert_native(model)
 
 
-def test_a_condition_on_a_named_dimension_is_not_known() -> None:
+def choice(then: Sequence[Any], other: Sequence[Any], *, shape: Sequence[Any] = ("n", 2), condition: Sequence[int] = ()) -> Any:
+    """Return a model whose ``If`` depends on an input."""
+    port: Mapping[str, Value] = {"r": ("float32", list(shape))}
+    chosen = helper.make_node("If", ["c"], ["y"], name="which", then_branch=body(then, {}, port), else_branch=body(other, {}, port))
+    inputs: Mapping[str, Value] = {"c": ("bool", list(condition)), "x": ("float32", list(shape))}
+    return small_model([chosen], inputs, {"y": ("float32", list(shape))}, opset=18)
+
+
+@pytest.mark.parametrize("shape", [["n", 2], []], ids=str)
+@pytest.mark.parametrize("condition", [[], [1]], ids=str)
+def test_short_branches_are_both_computed(shape: list[Any], condition: list[int]) -> None:
+    logarithm, other = [node("Log", "x", "a"), node("Neg", "a", "r")], [node("Abs", "x", "a"), node("Exp", "a", "r")]
+    model = choice(logarithm, other, shape=shape, condition=condition)
+    program = lb.from_onnx(model)
+    assert not program.fallbacks, program.fallbacks
+    for way in (True, False):
+        x = np.array(_random.standard_normal([3, 2] if shape else []), np.float32)  # of half of it there is no logarithm
+        feeds = {"c": np.full(condition, way), "x": x}
+        assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_a_condition_on_a_named_dimension_chooses() -> None:
     before = [node("Shape", "x", "s", end=1), node("Squeeze", "s", "s0"), node("Greater", "s0 least", "c")]
     model = branches("c", before=before, constants={"least": np.array(1, np.int64)})
+    for rows in (1, 2):
+        assert_native(model, shapes={"x": [rows, 2]})
+
+
+GATHER = [helper.make_node("Constant", [], ["i"], value=numpy_helper.from_array(np.array([9]))), node("Gather", "x i", "r")]
+"""May fail, where the branch is not taken."""
+
+LONG = [node("Neg", "x", "a0"), *(node("Abs", f"a{i}", f"a{i + 1}") for i in range(64)), node("Neg", "a64", "r")]
+
+
+@pytest.mark.parametrize("then", [GATHER, LONG], ids=["an index", "many operators"])
+def test_a_branch_that_may_fail_or_is_long_stays(then: Sequence[Any]) -> None:
+    model = choice(then, [node("Abs", "x", "r")])
     assert "If" in operators(model)
     program = lb.from_onnx(model)
     assert [entry.reason for entry in program.fallbacks.values()] == ["control flow"]
-    feeds = {"x": _random.standard_normal((1, 2)).astype(np.float32)}
+    feeds = {"c": np.array(False), "x": _random.standard_normal((3, 2)).astype(np.float32)}
     assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_branches_of_different_shapes_stay() -> None:
+    model = choice([node("Abs", "x", "r")], [node("Neg", "x", "r")])
+    model.graph.node[0].attribute[0].g.output[0].type.tensor_type.shape.dim[0].dim_param = "m"
+    assert "If" in operators(model)
 
 
 def loop(count: int | None, condition: Any, step: Sequence[Any], *, goes_on: str = "go", dims: Sequence[Any] = (3,)) -> Any:

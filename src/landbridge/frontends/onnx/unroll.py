@@ -1,8 +1,9 @@
-"""Replace control flow whose way is known before the model runs by the operators on that way.
+"""Replace control flow whose way is known before the model runs by the operators on that way, and short ways by a choice between results.
 
-That is an ``If`` whose condition is known, and a ``Loop`` or ``Scan`` whose every step is: one that counts to a constant, goes until a
-condition that does not depend on the inputs, or goes along an axis of known length. Operators of a step are called after the node and the
-number of the step. What would become too many operators stays a loop.
+Known are the way of an ``If`` whose condition is, and of a ``Loop`` or ``Scan`` whose every step is: one that counts to a constant, goes
+until a condition that does not depend on the inputs, or goes along an axis of known length. Operators of a step are called after the node
+and the number of the step. What would become too many operators stays a loop. An ``If`` whose condition depends on the inputs becomes both
+of its branches and a ``Where`` for each result, where the branches are short, cheap, and cannot fail on any data.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ from landbridge.frontends.onnx.known import Known
 MOST_NODES = 2048
 """How many operators all loops of a model together may become."""
 
+_MOST_NODES_OF_BOTH = 64
+"""How many operators the branches of an ``If`` may have together for both to be computed."""
+
+_HARMLESS = frozenset(  # as words: SIM905 would have one a line
+    """Abs Add And Cast Ceil Clip Concat Constant Cos Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity
+    IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mul Neg Not Or Pow PRelu Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum
+    Relu Round Selu Sigmoid Sign Sin Softmax Softplus Softsign Sqrt Sub Sum Tanh Transpose Unsqueeze Where Xor""".split()  # noqa: SIM905
+)
+"""Operators that cost about a pass over their operands and fail on no data: no index, no size and no divisor is among these."""
+
+_WHERE_OPSET = 9
 _SCAN_OPSET = 9
 """The operator set from which on ``Scan`` has no batches of its own."""
 
@@ -140,13 +152,35 @@ class _Writer:
     def branch(self, node: Any) -> Iterator[Any]:
         """Yield what an ``If`` becomes."""
         condition = self.known.value(node.input[0])
-        if condition is None or condition.size != 1:
+        if condition is None:
+            yield from self._choice(node)
+            return
+        if condition.size != 1:
             raise _Stays
         chosen = "then_branch" if condition.item() else "else_branch"
         body, at = _attribute(node, chosen).g, _label(node)
         nodes, outputs = self.step(body, at, self.hoisted(body, at))
         yield from nodes
         yield from _same(outputs, node.output)
+
+    def _choice(self, node: Any) -> Iterator[Any]:
+        """Yield both branches of an ``If`` and the choice between their results."""
+        at = _label(node)
+        sides = {f"{at}/{side}": _attribute(node, f"{side}_branch").g for side in ("then", "else")}
+        inner = [operator for side in sides.values() for operator in side.node]
+        harmless = all(operator.op_type in _HARMLESS and operator.domain in DOMAINS for operator in inner)
+        if self.opset < _WHERE_OPSET or not harmless or len(inner) > _MOST_NODES_OF_BOTH or not _give_the_same(*sides.values()):
+            raise _Stays
+        results = []
+        for here, side in sides.items():
+            nodes, outputs = self.step(side, here, self.hoisted(side, here))
+            yield from nodes
+            results.append(outputs)
+        condition = self.name(f"{at}/condition")  # it may have a dimension, which a result need not have
+        yield helper.make_node("Reshape", [node.input[0], self.constant(np.zeros(0, np.int64), f"{at}/scalar")], [condition])
+        for then, other, output in zip(*results, node.output, strict=False):
+            if output:
+                yield helper.make_node("Where", [condition, then, other], [output], name=f"{at}/{output}")
 
     def loop(self, node: Any) -> Iterator[Any]:
         """Yield what a ``Loop`` becomes."""
@@ -252,6 +286,22 @@ class _Writer:
 
 
 _FLATTEN = {"If": _Writer.branch, "Loop": _Writer.loop, "Scan": _Writer.scan}
+
+
+def _give_the_same(*bodies: Any) -> bool:
+    """Return whether the results of bodies are tensors of the same, known types."""
+    types = []
+    for body in bodies:
+        if any(value.type.WhichOneof("value") != "tensor_type" for value in body.output):
+            return False
+        tensors = [value.type.tensor_type for value in body.output]
+        if any(tensor.elem_type == onnx.TensorProto.STRING or not tensor.HasField("shape") for tensor in tensors):
+            return False
+        extents = [[dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim] for tensor in tensors]
+        if "" in (extent for each in extents for extent in each):
+            return False
+        types.append([(tensor.elem_type, each) for tensor, each in zip(tensors, extents, strict=True)])
+    return all(each == types[0] for each in types)
 
 
 def _given(body: Any, values: Sequence[str]) -> dict[str, str]:
