@@ -25,6 +25,7 @@ from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.join_views import JOIN, join_views
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
 from landbridge.codegen.pack_weights import pack_weights
+from landbridge.codegen.plain_convolutions import plain_convolutions
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.codegen.simplify import simplify
 from landbridge.codegen.single_results import hide_items, show_items, slice_parts
@@ -155,7 +156,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
     named = {_symbol(i): f.with_attr("global_symbol", _symbol(i)) for i, f in enumerate(functions)}
     module = tvm.IRModule({**graph.functions, **named})
     with target:
-        module = gather_first(simplify(clean_up(fold_constants(module))))
+        module = plain_convolutions(gather_first(simplify(clean_up(fold_constants(module)))))
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = relax.transform.DecomposeOpsForInference()(module)
         module = fold_constants(module)
