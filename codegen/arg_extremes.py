@@ -60,25 +60,41 @@ def _rows(data: Any, result: Any, outer: list[Any], count: int, better: Callable
 
 
 def _row(source: Any, result: Any, row: Any, count: int, better: Callable[[Any, Any], Any]) -> None:
-    """Emit the search in one row."""
+    """Emit the search in one row: one sweep for the best, and one for the least place of those that are like it."""
     dtype = str(source.dtype)
     lanes = ib.buffer_proxy(ib.alloc_buffer((_LANES,), dtype))
-    best = ib.buffer_proxy(ib.alloc_buffer((1,), dtype))
-    place = ib.buffer_proxy(ib.alloc_buffer((1,), "int64"))
-    first, whole = row * count, count // _LANES
+    places = ib.buffer_proxy(ib.alloc_buffer((_LANES,), "int32"))
+    first, last, whole = row * count, count - _LANES, count // _LANES  # the last numbers are looked at twice rather than one by one
+
+    def compare(begin: Any) -> None:
+        with ib.vectorized(0, _LANES) as lane:
+            lanes[lane] = better(lanes[lane], source[first + begin + lane])
+
+    def find(begin: Any) -> None:
+        with ib.vectorized(0, _LANES) as lane:
+            place = tirx.Cast("int32", begin + lane)
+            places[lane] = tirx.Select(source[first + begin + lane] == lanes[0], tirx.min(places[lane], place), places[lane])
+
     with ib.vectorized(0, _LANES) as lane:
-        lanes[lane] = source[first + lane]
-    with ib.serial(0, whole - 1) as turn, ib.vectorized(0, _LANES) as lane:
-        lanes[lane] = better(lanes[lane], source[first + (turn + 1) * _LANES + lane])
-    best[0] = lanes[0]
-    for lane in range(1, _LANES):
-        best[0] = better(best[0], lanes[lane])
-    with ib.serial(0, count - whole * _LANES) as rest:
-        best[0] = better(best[0], source[first + whole * _LANES + rest])
-    place[0] = ib.int64(0)
-    with ib.While(tirx.all(place[0] < count - 1, source[first + place[0]] != best[0])):
-        place[0] = place[0] + 1
-    result[row] = tirx.Cast(str(result.dtype), place[0])
+        lanes[lane] = source[first + last + lane]
+        places[lane] = tirx.const(count - 1, "int32")
+    with ib.serial(0, whole) as turn:
+        compare(turn * _LANES)
+    _fold(lanes, better)
+    find(tirx.const(last, "int64"))
+    with ib.serial(0, whole) as turn:
+        find(turn * _LANES)
+    _fold(places, tirx.min)
+    result[row] = tirx.Cast(str(result.dtype), places[0])
+
+
+def _fold(lanes: Any, better: Callable[[Any, Any], Any]) -> None:
+    """Emit what brings the best of the lanes into the first one."""
+    half = _LANES // 2
+    while half:
+        with ib.vectorized(0, half) as lane:
+            lanes[lane] = better(lanes[lane], lanes[lane + half])
+        half //= 2
 
 
 ARG_EXTREMES: dict[str, Callable[[Any, Any], Any]] = {

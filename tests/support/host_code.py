@@ -44,7 +44,7 @@ int lb_nap(void **b, const int64_t *d) {
 /* y = x, for float32 [n,3], after about a millisecond of work */
 int lb_work(void **b, const int64_t *d) {
   volatile uint64_t sum = 0;
-  for (uint64_t i = 0; i < 400000; i++) sum += i;
+  for (uint64_t i = 0; i < 600000; i++) sum += i;
   memcpy(b[1], b[0], d[0] * 12);
   return 0;
 }

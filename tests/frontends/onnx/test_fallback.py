@@ -114,7 +114,7 @@ def test_control_flow_with_values_of_the_outer_graph() -> None:
     def branch(op: str) -> Any:
         return helper.make_graph([helper.make_node(op, ["a", "w"], ["r"])], op, [], [helper.make_tensor_value_info("r", 1, [2])])
 
-    nodes = [node("Relu", "x", "a"), node("If", "c", "b", then_branch=branch("Add"), else_branch=branch("Sub")), node("Neg", "b", "y")]
+    nodes = [node("Relu", "x", "a"), node("If", "c", "b", then_branch=branch("Add"), else_branch=branch("Div")), node("Neg", "b", "y")]
     inputs = {"c": ("bool", ()), "x": ("float32", (2,))}
     model = small_model(nodes, inputs, {"y": ("float32", (2,))}, {"w": floats(2)})
     program = from_onnx(model)
