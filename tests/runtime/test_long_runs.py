@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -181,3 +182,45 @@ def test_a_thousand_sessions_gain_nothing(toys: Toys) -> None:
     assert all(found[name] == 0 for name in ("descriptors", "mapped files", "threads"))
     assert found["blocks"] <= 64
     assert found["heap"] < 1000, "less than a byte a session"
+
+
+@pytest.mark.parametrize("runs", [20_000, pytest.param(12_000_000, marks=long)])
+def test_a_soak_at_full_speed(toys: Toys, runs: int) -> None:
+    """Half a day at 200 runs a second, with a fault in a thousand calls: every result right, and nothing gained at the end."""
+    make, expected = SHAPES["a model between segments"]
+    draw = random.Random(20)
+    inputs = [image(2, draw.randrange(4096)) for _ in range(997)]
+    wanted = [expected(x)["y"] for x in inputs]
+    found: Counter[str] = Counter()
+    slowest: list[float] = []  # of each part, the time that one run in a thousand exceeds
+    with load(to_bytes(make())) as session:
+        session(inputs[0])
+        for vendor in toys.values():
+            vendor.failing = Chance(0.001)  # type: ignore[assignment] # it answers what is asked of it
+        begin: dict[str, int] = {}
+        for part in range(20):
+            times = np.empty(runs // 20)
+            for i in range(runs // 20):
+                which = (part * 31 + i) % len(inputs)
+                started = time.perf_counter()
+                try:
+                    outcome = "right" if np.array_equal(session(inputs[which])["y"], wanted[which]) else "wrong"
+                except DeviceError as error:
+                    outcome = "failed" if error.vendor_code == 77 else "wrong"
+                times[i] = time.perf_counter() - started
+                found[outcome] += 1
+                if i % 1000 == 0:
+                    forget_calls(toys)
+            slowest.append(float(np.quantile(times, 0.999)))
+            del times
+            forget_calls(toys)
+            begin = begin or counts()
+        end = counts()
+    drift = np.median(slowest[-5:]) / np.median(slowest[:5]) - 1
+    print(f"{runs} runs: {dict(found)}; the slowest run in a thousand {drift:+.1%} slower at the end")  # noqa: T201 - a figure
+    assert found["wrong"] == 0
+    assert found.total() == runs // 20 * 20
+    assert 0 < found["failed"] < found["right"] / 100
+    assert all(end[name] == begin[name] for name in ("descriptors", "mapped files", "threads"))
+    assert end["blocks"] - begin["blocks"] <= 256
+    assert end["heap"] - begin["heap"] <= 1 << 16
