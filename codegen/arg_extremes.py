@@ -16,6 +16,9 @@ from tvm.script.ir_builder import tirx as ib
 _LANES = 16
 """Numbers that are compared at once; on processors with shorter vectors several of these."""
 
+_MOST = 1 << 31
+"""Places are 32-bit integers: as long as the numbers that are mostly compared."""
+
 _PARALLEL = 1 << 18
 """Numbers from which on rows are spread over threads."""
 
@@ -28,7 +31,7 @@ def _legalization(operator: str, better: Callable[[Any, Any], Any]) -> Callable[
         shape = list(data.ty.shape.values)
         row = shape[-1] if shape else None
         along = call.attrs.axis is not None and shape and int(call.attrs.axis) % len(shape) == len(shape) - 1
-        if not along or not isinstance(row, tirx.IntImm) or int(row) < _LANES or str(data.ty.dtype) == "bool":
+        if not along or not isinstance(row, tirx.IntImm) or not _LANES <= int(row) < _MOST or str(data.ty.dtype) == "bool":
             return default(builder, call)
         keepdims, dtype = bool(call.attrs.keepdims), str(call.ty.dtype)
 

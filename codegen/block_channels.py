@@ -18,6 +18,7 @@ from tvm import relax, tirx
 from landbridge.codegen import blocked_operators as blocked
 from landbridge.codegen.blocked_pools import POOLS
 from landbridge.codegen.blocked_response import read_response
+from landbridge.codegen.rewriting import rewrite
 from landbridge.codegen.schedules.blocked import BLOCK
 from landbridge.ir import body as ir_body
 
@@ -34,11 +35,7 @@ _FEWEST_INPUTS = 8
 def block_channels(module: tvm.IRModule) -> tvm.IRModule:
     """Return ``module`` with convolutions, and what can go with them, over channels in blocks; what is not read is left for clean-up."""
     blocker = _Blocker(module)
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            blocker.start()
-            blocker.builder_.update_func(variable, blocker.visit_expr(function))
-    return blocker.builder_.get()
+    return rewrite(module, blocker, blocker.start)
 
 
 @relax.expr_functor.mutator
@@ -49,7 +46,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         super().__init__(module)
         self.start()
 
-    def start(self) -> None:
+    def start(self, _: Any = None) -> None:
         """Forget the values of the function before."""
         self.sources: dict[Any, Any] = {}
 

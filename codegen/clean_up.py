@@ -13,6 +13,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from landbridge.codegen.rewriting import producer, rewrite
 from landbridge.ir import body as ir_body
 from landbridge.ir.dtypes import holds
 from landbridge.ir.sizes import dtype_of, shape_of
@@ -23,11 +24,7 @@ Rule = Callable[["_Cleaner", Any], Any]
 
 def clean_up(module: tvm.IRModule) -> tvm.IRModule:
     """Return the rewritten module."""
-    cleaner = _Cleaner(module)
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            cleaner.builder_.update_func(variable, cleaner.visit_expr(function))
-    return cleaner.builder_.get()
+    return rewrite(module, _Cleaner(module))
 
 
 @relax.expr_functor.mutator
@@ -38,11 +35,6 @@ class _Cleaner(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         rule = _RULES.get(getattr(call.op, "name", ""))
         found = rule(self, call) if rule is not None else None
         return call if found is None else found
-
-    def producer(self, value: Any, operator: str) -> Any:
-        """Return the call of ``operator`` that makes ``value``, or None where something else does."""
-        call = self.lookup_binding(value) if isinstance(value, relax.Var) else value
-        return call if isinstance(call, relax.Call) and getattr(call.op, "name", "") == operator else None
 
 
 def _alike(value: Any, call: Any) -> bool:
@@ -69,20 +61,20 @@ def _without(number: float, *, swapped: bool) -> Rule:
 
 
 def _negated(cleaner: _Cleaner, call: Any) -> Any:
-    before = cleaner.producer(call.args[0], "relax.negative")
+    before = producer(cleaner, call.args[0], "relax.negative")
     return None if before is None else before.args[0]
 
 
 def _repeated(cleaner: _Cleaner, call: Any) -> Any:
     """Leave out an operator that does nothing to its own result."""
-    return None if cleaner.producer(call.args[0], call.op.name) is None else call.args[0]
+    return None if producer(cleaner, call.args[0], call.op.name) is None else call.args[0]
 
 
 def _converted(cleaner: _Cleaner, call: Any) -> Any:
     value = call.args[0]
     if _alike(value, call):
         return value
-    before = cleaner.producer(value, "relax.astype")
+    before = producer(cleaner, value, "relax.astype")
     if before is None or not holds(dtype_of(before.args[0].ty), dtype_of(value.ty)):
         return None
     source = before.args[0]
@@ -91,7 +83,7 @@ def _converted(cleaner: _Cleaner, call: Any) -> Any:
 
 def _transposed(cleaner: _Cleaner, call: Any) -> Any:
     value, axes = call.args[0], _axes(call)
-    before = cleaner.producer(value, "relax.permute_dims")
+    before = producer(cleaner, value, "relax.permute_dims")
     if before is not None:
         value, axes = before.args[0], [_axes(before)[axis] for axis in axes]
     if axes == list(range(len(axes))):
@@ -117,7 +109,7 @@ def _reshaped(cleaner: _Cleaner, call: Any) -> Any:
     value = call.args[0]
     if _alike(value, call):
         return value
-    before = cleaner.producer(value, "relax.reshape")
+    before = producer(cleaner, value, "relax.reshape")
     if before is None or call.ty.shape is None:
         return None
     return before.args[0] if _alike(before.args[0], call) else relax.op.reshape(before.args[0], call.ty.shape)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import relax
+
+from landbridge.codegen.rewriting import rewrite, uses_of
 
 _FEWER = 4
 """Steps move behind a gather that takes at most one of so many rows."""
@@ -35,30 +36,21 @@ def gather_first(module: tvm.IRModule) -> tvm.IRModule:
     """Return the rewritten module; operators that are no longer used are left for dead-code elimination."""
     for rewriting in (_Maxima, _Gathers):
         rewriter = rewriting(module)
-        for variable, function in module.functions.items():
-            if isinstance(function, relax.Function):
-                rewriter.uses = _uses(function)
-                rewriter.builder_.update_func(variable, rewriter.visit_expr(function))
+        module = rewrite(module, rewriter, rewriter.start)
         module = relax.transform.DeadCodeElimination(
             [str(variable.name_hint) for variable, function in module.functions.items() if isinstance(function, relax.Function)]
-        )(rewriter.builder_.get())
+        )(module)
     return module
-
-
-def _uses(function: Any) -> Counter[str]:
-    """Return how often each variable is read, by its name."""
-    found: Counter[str] = Counter()
-    for block in function.body.blocks:
-        for binding in block.bindings:
-            tvm_ffi.structural_walk(binding.value, [(relax.Var, lambda var: found.update([str(var.name)]))])
-    tvm_ffi.structural_walk(function.body.body, [(relax.Var, lambda var: found.update([str(var.name)]))])
-    return found
 
 
 class _Rewriter(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
         self.uses: Counter[str] = Counter()
+
+    def start(self, function: Any) -> None:
+        """Look at another function."""
+        self.uses = uses_of(function)
 
     def made_by(self, value: Any) -> tuple[str, Any]:
         """Return what makes ``value``, and the name of its operator; "" where it is no call, or of something else."""

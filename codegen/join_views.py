@@ -13,6 +13,7 @@ from typing import Any
 import tvm
 from tvm import relax, tirx, topi
 
+from landbridge.codegen.rewriting import rewrite
 from landbridge.ir.dtypes import bits_of
 from landbridge.ir.sizes import dtype_of
 
@@ -26,11 +27,7 @@ JOIN = "relax.concat"
 def join_views(module: tvm.IRModule) -> tvm.IRModule:
     """Return ``module``, in which every concatenation that is left is one in memory."""
     joiner = _Joiner(module)
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            joiner.start(function)
-            joiner.builder_.update_func(variable, joiner.visit_expr(function))
-    return joiner.builder_.get()
+    return rewrite(module, joiner, joiner.start)
 
 
 @relax.expr_functor.mutator

@@ -12,6 +12,7 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
+from landbridge.codegen.rewriting import rewrite
 from landbridge.codegen.schedules.conv2d import GROUPS, as_product, panel_of_conv2d
 from landbridge.codegen.schedules.matmul import PANEL, tile_of
 from landbridge.codegen.schedules.padding import padded
@@ -55,11 +56,7 @@ def pack_weights(module: tvm.IRModule, target: Any) -> tvm.IRModule:
     Args:
         target: the TVM target whose tiles the weights are packed for.
     """
-    packer = _Packer(vectors_of(target), module)
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            packer.builder_.update_func(variable, packer.visit_expr(function))
-    return packer.builder_.get()
+    return rewrite(module, _Packer(vectors_of(target), module))
 
 
 @relax.expr_functor.mutator

@@ -12,14 +12,12 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from landbridge.codegen.rewriting import rewrite
+
 
 def plain_convolutions(module: tvm.IRModule) -> tvm.IRModule:
     """Return the rewritten module."""
-    writer = _Writer(module)
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            writer.builder_.update_func(variable, writer.visit_expr(function))
-    return writer.builder_.get()
+    return rewrite(module, _Writer(module))
 
 
 @relax.expr_functor.mutator
@@ -56,8 +54,8 @@ def _in_blocks(emit: Callable[[Any], Any], call: Any) -> Any:
         return None
     (batch, channels, height, width), (_, count, rows, columns) = data.ty.shape, weight.ty.shape
     steps = [int(step) for step in attrs.strides]
-    elsewhere = int(attrs.groups) != 1 or any(map(int, (*attrs.padding, *attrs.output_padding))) or {*map(int, attrs.dilation)} != {1}
-    if elsewhere or steps != [int(rows), int(columns)]:
+    other = int(attrs.groups) != 1 or any(map(int, (*attrs.padding, *attrs.output_padding))) or {*map(int, attrs.dilation)} != {1}
+    if other or steps != [int(rows), int(columns)]:
         return None
     flat = emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
     kernel = emit(relax.op.reshape(flat, [count * rows * columns, channels, 1, 1]))

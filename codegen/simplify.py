@@ -14,6 +14,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from landbridge.codegen.rewriting import producer, rewrite, uses_of
 from landbridge.ir import body as ir_body
 
 _MOST_TERMS = 8
@@ -23,21 +24,7 @@ _MOST_TERMS = 8
 def simplify(module: tvm.IRModule) -> tvm.IRModule:
     """Return the rewritten module; operators that are no longer used are left for dead-code elimination."""
     simplifier = _Simplifier(module)
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            simplifier.uses = _uses(function)
-            simplifier.builder_.update_func(variable, simplifier.visit_expr(function))
-    return simplifier.builder_.get()
-
-
-def _uses(function: Any) -> Counter[Any]:
-    """Return how often each variable is read."""
-    found: Counter[Any] = Counter()
-    for block in function.body.blocks:
-        for binding in block.bindings:
-            tvm_ffi.structural_walk(binding.value, [(relax.Var, lambda var: found.update([str(var.name)]))])
-    tvm_ffi.structural_walk(function.body.body, [(relax.Var, lambda var: found.update([str(var.name)]))])
-    return found
+    return rewrite(module, simplifier, simplifier.start)
 
 
 @relax.expr_functor.mutator
@@ -46,22 +33,21 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         super().__init__(module)
         self.uses: Counter[Any] = Counter()
 
-    def producer(self, value: Any, operator: str) -> Any:
-        """Return the call of ``operator`` that makes ``value``, or None where something else does."""
-        call = self.lookup_binding(value) if isinstance(value, relax.Var) else value
-        return call if isinstance(call, relax.Call) and getattr(call.op, "name", "") == operator else None
+    def start(self, function: Any) -> None:
+        """Look at another function."""
+        self.uses = uses_of(function)
 
     def only_producer(self, value: Any, operator: str) -> Any:
         """The same, where nothing else reads ``value``."""
-        return self.producer(value, operator) if isinstance(value, relax.Var) and self.uses[str(value.name)] == 1 else None
+        return producer(self, value, operator) if isinstance(value, relax.Var) and self.uses[str(value.name)] == 1 else None
 
     def visit_tuple_getitem_(self, item: Any) -> Any:
         """Return the first result of a batch normalisation with constants by cheaper means; any other item as it is."""
         item = self.visit_expr_post_order(item)
-        dropout = self.producer(item.tuple_value, "relax.nn.dropout")
+        dropout = producer(self, item.tuple_value, "relax.nn.dropout")
         if dropout is not None and int(item.index) == 0:
             return dropout.args[0]
-        call = self.producer(item.tuple_value, "relax.nn.batch_norm")
+        call = producer(self, item.tuple_value, "relax.nn.batch_norm")
         if call is None or int(item.index) != 0 or not all(ir_body.is_constant(a) for a in call.args[1:]):
             return item
         data = call.args[0]
@@ -100,7 +86,7 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
 
     def added(self, call: Any) -> Any:
         """Return the additions for a sum over stacked tensors, or None where it is none."""
-        stack = self.producer(call.args[0], "relax.stack")
+        stack = producer(self, call.args[0], "relax.stack")
         if (
             stack is None
             or call.attrs.axis is None

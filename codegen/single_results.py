@@ -15,30 +15,25 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from landbridge.codegen.rewriting import producer, rewrite
+
 _ITEM = "landbridge.item."
 """With an index behind it, stands for an item of a tuple while kernels are fused."""
 
 
 def slice_parts(module: tvm.IRModule) -> tvm.IRModule:
     """Return ``module``, in which every part of a split tensor is a slice of it, where the places to cut are known."""
-    return _rewrite(module, _Slicer(module))
+    return rewrite(module, _Slicer(module))
 
 
 def hide_items(module: tvm.IRModule) -> tvm.IRModule:
     """Return ``module``, in which items of tuples are results of calls that FuseOps leaves alone."""
-    return _rewrite(module, _Hider(module))
+    return rewrite(module, _Hider(module))
 
 
 def show_items(module: tvm.IRModule) -> tvm.IRModule:
     """Undo `hide_items`."""
-    return _rewrite(module, _Shower(module))
-
-
-def _rewrite(module: tvm.IRModule, mutator: Any) -> tvm.IRModule:
-    for variable, function in module.functions.items():
-        if isinstance(function, relax.Function):
-            mutator.builder_.update_func(variable, mutator.visit_expr(function))
-    return mutator.builder_.get()
+    return rewrite(module, _Shower(module))
 
 
 @relax.expr_functor.mutator
@@ -46,8 +41,8 @@ class _Slicer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
     def visit_tuple_getitem_(self, item: Any) -> Any:
         """Return a slice for a part of a split tensor."""
         item = self.visit_expr_post_order(item)
-        split: Any = self.lookup_binding(item.tuple_value) if isinstance(item.tuple_value, relax.Var) else None
-        if getattr(getattr(split, "op", None), "name", "") != "relax.split":
+        split = producer(self, item.tuple_value, "relax.split")
+        if split is None:
             return item
         data = split.args[0]
         axis = int(split.attrs.axis) % len(data.ty.shape)

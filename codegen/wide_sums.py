@@ -59,7 +59,6 @@ def _of_one(operator: str) -> Callable[[Any, Any], Any]:
 
 WIDE_SUMS: dict[str, Callable[[Any, Any], Any]] = {
     "relax.matmul": _matmul,
-    "relax.nn.conv1d": _convolution("relax.nn.conv1d", relax.op.nn.conv1d),
     "relax.nn.conv2d": _convolution("relax.nn.conv2d", relax.op.nn.conv2d),
     "relax.nn.conv3d": _convolution("relax.nn.conv3d", relax.op.nn.conv3d),
     "relax.sum": _of_one("relax.sum"),

@@ -186,7 +186,7 @@ def test_a_thousand_sessions_gain_nothing(toys: Toys) -> None:
 
 @pytest.mark.parametrize("runs", [20_000, pytest.param(12_000_000, marks=long)])
 def test_a_soak_at_full_speed(toys: Toys, runs: int) -> None:
-    """Half a day at 200 runs a second, with a fault in a thousand calls: every result right, and nothing gained at the end."""
+    """A day and a third at 100 runs a second, with a fault in a thousand calls: every result right, and nothing gained at the end."""
     make, expected = SHAPES["a model between segments"]
     draw = random.Random(20)
     inputs = [image(2, draw.randrange(4096)) for _ in range(997)]

@@ -77,12 +77,14 @@ def test_a_condition_that_follows_from_a_shape_is_known(size: str) -> None:
     assert_native(model)
 
 
-def choice(then: Sequence[Any], other: Sequence[Any], *, shape: Sequence[Any] = ("n", 2), condition: Sequence[int] = ()) -> Any:
+def choice(
+    then: Sequence[Any], other: Sequence[Any], *, shape: Sequence[Any] = ("n", 2), condition: Sequence[int] = (), **constants: Any
+) -> Any:
     """Return a model whose ``If`` depends on an input."""
     port: Mapping[str, Value] = {"r": ("float32", list(shape))}
     chosen = helper.make_node("If", ["c"], ["y"], name="which", then_branch=body(then, {}, port), else_branch=body(other, {}, port))
     inputs: Mapping[str, Value] = {"c": ("bool", list(condition)), "x": ("float32", list(shape))}
-    return small_model([chosen], inputs, {"y": ("float32", list(shape))}, opset=18)
+    return small_model([chosen], inputs, {"y": ("float32", list(shape))}, constants, opset=18)
 
 
 @pytest.mark.parametrize("shape", [["n", 2], []], ids=str)
@@ -119,6 +121,16 @@ def test_a_branch_that_may_fail_or_is_long_stays(then: Sequence[Any]) -> None:
     assert [entry.reason for entry in program.fallbacks.values()] == ["control flow"]
     feeds = {"c": np.array(False), "x": _random.standard_normal((3, 2)).astype(np.float32)}
     assert_same(run_program(program, feeds), reference(model, feeds))
+
+
+def test_dimensions_that_need_not_go_together_stay() -> None:
+    """``x + w`` needs as many rows as ``w`` has, or one: where it is not taken, any number is right."""
+    model = choice([node("Add", "x w", "r")], [node("Abs", "x", "r")], w=np.ones((3, 2), np.float32))
+    assert "If" in operators(model)
+    program = lb.from_onnx(model)
+    for rows in (3, 4):
+        feeds = {"c": np.array(False), "x": _random.standard_normal((rows, 2)).astype(np.float32)}
+        assert_same(run_program(program, feeds), reference(model, feeds))
 
 
 def test_branches_of_different_shapes_stay() -> None:

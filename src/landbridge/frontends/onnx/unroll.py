@@ -8,7 +8,7 @@ of its branches and a ``Where`` for each result, where the branches are short, c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from landbridge.frontends.onnx.graph import DOMAINS
+from landbridge.frontends.onnx.graph import DOMAINS, ValueType, declared_types
 from landbridge.frontends.onnx.known import Known
 
 MOST_NODES = 2048
@@ -25,12 +25,12 @@ MOST_NODES = 2048
 _MOST_NODES_OF_BOTH = 64
 """How many operators the branches of an ``If`` may have together for both to be computed."""
 
-_HARMLESS = frozenset(  # as words: SIM905 would have one a line
-    """Abs Add And Cast Ceil Clip Concat Constant Cos Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity
-    IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mul Neg Not Or Pow PRelu Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum
-    Relu Round Selu Sigmoid Sign Sin Softmax Softplus Softsign Sqrt Sub Sum Tanh Transpose Unsqueeze Where Xor""".split()  # noqa: SIM905
-)
-"""Operators that cost about a pass over their operands and fail on no data: no index, no size and no divisor is among these."""
+_LOGIC = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Where", "Xor")
+_ARITHMETIC = ("Abs", "Add", "Ceil", "Clip", "Floor", "Max", "Mean", "Min", "Mul", "Neg", "Reciprocal", "Round", "Sign", "Sub", "Sum")
+_FUNCTIONS = ("Cast", "Cos", "Erf", "Exp", "Identity", "Log", "Pow", "Sigmoid", "Sin", "Softmax", "Sqrt", "Tanh")
+_ACTIVATIONS = ("Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Selu", "Softplus", "Softsign")
+_HARMLESS = (*_LOGIC, *_ARITHMETIC, *_FUNCTIONS, *_ACTIVATIONS)
+"""Operators that keep shapes, cost about a pass over their operands, and fail on no numbers: none has an index, a size or a divisor."""
 
 _WHERE_OPSET = 9
 _SCAN_OPSET = 9
@@ -48,7 +48,8 @@ def unroll(proto: Any) -> Any:
     """
     if not any(node.op_type in _FLATTEN and node.domain in DOMAINS for node in proto.graph.node):
         return proto
-    writer = _Writer(Known(proto), _opset(proto), set(_names(proto.graph)), MOST_NODES)
+    dims = [dim.dim_param for value in proto.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
+    writer = _Writer(Known(proto), declared_types(proto.graph, dims), _opset(proto), set(_names(proto.graph)), MOST_NODES)
     nodes: list[Any] = []
     changed = False
     for node in proto.graph.node:
@@ -71,6 +72,7 @@ class _Writer:
 
     Attributes:
         known: the values of the model.
+        types: what the model says of them, with the names of its inputs' dimensions.
         opset: the version of ONNX's operators.
         taken: the names that are in use.
         left: how many operators may still be added.
@@ -78,6 +80,7 @@ class _Writer:
     """
 
     known: Known
+    types: Mapping[str, ValueType]
     opset: int
     taken: set[str]
     left: int
@@ -171,6 +174,8 @@ class _Writer:
         harmless = all(operator.op_type in _HARMLESS and operator.domain in DOMAINS for operator in inner)
         if self.opset < _WHERE_OPSET or not harmless or len(inner) > _MOST_NODES_OF_BOTH or not _give_the_same(*sides.values()):
             raise _Stays
+        if not self._fit(sides.values()):
+            raise _Stays
         results = []
         for here, side in sides.items():
             nodes, outputs = self.step(side, here, self.hoisted(side, here))
@@ -181,6 +186,25 @@ class _Writer:
         for then, other, output in zip(*results, node.output, strict=False):
             if output:
                 yield helper.make_node("Where", [condition, then, other], [output], name=f"{at}/{output}")
+
+    def _fit(self, bodies: Iterable[Any]) -> bool:
+        """Return whether what bodies of element-wise operators read are numbers of shapes that go together, whatever named dimensions are.
+
+        A dimension may have any size where all tensors of more than one element have it at the same place.
+        """
+        bodies = list(bodies)
+        inside = [output for body in bodies for operator in body.node for output in operator.output]
+        tensors = [tensor for body in bodies for tensor in (*body.initializer, *filter(None, map(_constant_of, body.node)))]
+        shapes = [tuple(tensor.dims) for tensor in tensors]
+        own = {*inside, *(tensor.name for tensor in tensors), ""}
+        for name in {name for body in bodies for operator in body.node for name in operator.input} - own:
+            found = self.types.get(name)
+            if found is None or found.shape is None or None in found.shape or found.dtype == "string":
+                return False
+            shapes.append(tuple(found.shape))
+        if all(isinstance(extent, int) for shape in shapes for extent in shape):
+            return True
+        return len({shape for shape in shapes if any(extent != 1 for extent in shape)}) == 1
 
     def loop(self, node: Any) -> Iterator[Any]:
         """Yield what a ``Loop`` becomes."""
