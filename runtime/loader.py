@@ -54,6 +54,7 @@ class Loader:
         *,
         replay: str | Path | None = None,
         asks_for_room: bool = False,
+        threads: int | None = None,
     ) -> None:
         """Open nothing yet; `close` gives back whatever was opened.
 
@@ -62,10 +63,12 @@ class Loader:
             simulate: names of the vendors whose simulator stands in for the hardware.
             replay: a recording that takes the place of all devices.
             asks_for_room: ask each device for its free memory when it is opened, so that `check_room` may be called.
+            threads: on how many threads a model on the CPU computes at most, where its own option does not say.
         """
         self.devices: dict[tuple[str, str], OpenDevice] = {}
         self._arenas, self._simulate, self._replay = arenas, simulate, replay
         self.asks_for_room = asks_for_room
+        self._on_cpu = {} if threads is None else {"threads": str(threads)}
         self._free: dict[tuple[str, str], int | None] = {}
         self._refused: dict[tuple[str, str], Refused] = {}
         self._taken: dict[tuple[str, str], list[ExternRecord]] = {}
@@ -165,7 +168,8 @@ class Loader:
             driver = self.device(record.vendor, record.device).driver
             self._models[key] = None  # so that there is a place for what cannot be lost any more
             try:
-                self._models[key] = model = driver.load(bytes(data), record.signature, record.options)
+                options = {**self._on_cpu, **record.options} if record.device == "cpu" else record.options
+                self._models[key] = model = driver.load(bytes(data), record.signature, options)
             except UserError as error:
                 error.at = f"{record.title} on {error.at or record.device}"
                 if isinstance(error, DeviceError):

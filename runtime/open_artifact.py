@@ -101,7 +101,7 @@ class OpenArtifact:
             _check_devices(artifact)
             for name in simulate:
                 registry.vendor(name)
-            self._loader = Loader(artifact.plan.arenas, simulate, replay=self._replay, asks_for_room=several)
+            self._loader = Loader(artifact.plan.arenas, simulate, replay=self._replay, asks_for_room=several, threads=self.threads)
             _open_devices(artifact, self._loader)
             self._load_models(artifact, self._loader)
             self._settle_devices(artifact, self._loader)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from landbridge.runtime.device import register_kind
 from landbridge.runtime.driver import Vendor
 from landbridge.runtime.errors import UnsupportedError, UsageError, nearest
-from landbridge.runtime.vendors.trim import TRIM, TrimVendor
+from landbridge.runtime.vendors.own import OWN, OwnVendor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_TRIM = TrimVendor()
+_OWN = OwnVendor()
 
 GROUP = "landbridge.vendors"
 
@@ -77,13 +77,13 @@ def vendors() -> dict[str, Vendor]:
 
 def kinds() -> dict[str, str]:
     """Return the kind of device of whatever an artifact may name as a vendor."""
-    return {**{name: found.device_kind for name, found in vendors().items()}, TRIM: _TRIM.device_kind}
+    return {**{name: found.device_kind for name, found in vendors().items()}, OWN: _OWN.device_kind}
 
 
 def find(name: str) -> Vendor | None:
     """Return the vendor called ``name``, or None. The others are not imported: that would be most of what loading an artifact takes."""
-    if name == TRIM:
-        return _TRIM
+    if name == OWN:
+        return _OWN
     with _lock:
         if name not in _vendors and not _discovered:
             place = BUILT_IN.get(name) or _installed(GROUP).get(name)

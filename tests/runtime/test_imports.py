@@ -44,7 +44,7 @@ def test_a_run_of_host_code_imports_no_vendor_and_nothing_that_it_does_not_need(
     (tmp_path / "host.lbr").write_bytes(to_bytes(artifact(host_plan())))
     found = imported(RUN, tmp_path / "host.lbr")
     vendors = {name.split(".")[3] for name in found if name.startswith("landbridge.runtime.vendors.")}
-    assert vendors == {"registry", "host_memory", "trim"}
+    assert vendors == {"registry", "host_memory", "own"}
     assert not found & {f"landbridge.runtime.{name}" for name in SELDOM.split()}
     assert not (found - imported("import numpy")) & SLOW
     assert "landbridge.runtime.session" in found

@@ -32,7 +32,7 @@ from landbridge.ir.sizes import dtype_of
 from landbridge.runtime.device import CPU, Device
 from landbridge.runtime.errors import SignatureError
 from landbridge.runtime.signature import Port, Signature
-from landbridge.runtime.vendors.trim import BLOB, TRIM
+from landbridge.runtime.vendors.own import OWN, TRIM
 
 _SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,),
@@ -43,6 +43,7 @@ _SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
     "Range": (0, 1, 2),
     "Tile": (1,),
     "Pad": (1,),
+    "TopK": (1,),
 }
 """The inputs that are taken as shapes, by operator."""
 
@@ -80,6 +81,7 @@ class Unit:
         node: what it was made of; None for the tensor of a shape.
         reason: why it is not native, or "".
         cause: the input that the reason is about, or "".
+        late: only sizes that the data tell keep it from being native: once they are known, it may be.
         offline: the offline model that it calls, where it is an EPContext node.
     """
 
@@ -90,6 +92,7 @@ class Unit:
     node: Node | None = None
     reason: str = ""
     cause: str = ""
+    late: bool = False
     offline: Offline | None = None
 
 
@@ -115,6 +118,8 @@ class Build:
         self.symbols = NameTable()
         self._converter = Converter(graph.opset, list(self.values.dims.values()), Scout(graph.title))
         self._position = 0
+        self._late: set[str] = set()
+        self._sizes: set[str] = set()
         needed = _needed(graph)
         self._way = _sizes_late(graph, [node for node in graph.nodes if node.index in needed])
 
@@ -143,6 +148,8 @@ class Build:
         if not reason:
             reason, cause = self._input_problem(node)
         if not reason:
+            reason, cause = self._late_size(node)
+        if not reason:
             try:
                 self._native(node)
             except Declined as declined:
@@ -163,6 +170,17 @@ class Build:
             if name in values.variables and values.element_type(name) not in NATIVE_DTYPES | NARROW_DTYPES:
                 return f"native code has no {values.element_type(name)}", name
         return "", ""
+
+    def _late_size(self, node: Node) -> tuple[str, str]:
+        """Return that a node computes with the size of something whose size only the data tell, and the input, or nothing.
+
+        Shapes are made of such sizes: who has the one should have the other.
+        """
+        found = self.graph.type_of(node.makes[0]) if node.makes else None
+        if node.type not in FOLLOWED or found is None or found.dtype not in ("int32", "int64", "bool"):
+            return "", ""
+        name = next((name for name in node.reads if name in self._sizes), "")
+        return (f"'{name}' is a size that is known only when it runs", name) if name else ("", "")
 
     def _native(self, node: Node) -> None:
         arguments = [self._argument(node, index) for index in range(len(node.inputs))]
@@ -218,7 +236,7 @@ class Build:
         sizes = tuple(int(extent) if isinstance(extent, tvm.tirx.IntImm) else f"{name}.{axis}" for axis, extent in enumerate(source.shape))
         late = tuple(f"{name}..{axis}" for axis in range(rank))
         signature = Signature((Port("tensor", dtype, sizes), Port("extents", "int64", (rank,))), (Port(name, dtype, late),))
-        model = ExternModel(TRIM, BLOB, signature, name=f"the part of {name} that counts")
+        model = ExternModel(OWN, TRIM, signature, name=f"the part of {name} that counts")
         symbol = self.symbols.identifier(f"trim_{len(self.units)}")
         variable = self.values.variable(name, relax.TensorType(dtype=dtype, ndim=rank))
         call = extern_call(symbol, [output.tensor, output.extents], variable.ty)
@@ -276,7 +294,21 @@ class Build:
                 values.declare(name, found[name], names)
             else:
                 values.set_missing(name)
-        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason, cause=cause))
+        late = self._is_late(node)
+        self._late.update(node.makes if late else ())
+        self._sizes.update(node.makes if late and (node.type in ("Shape", "Size") or cause in self._sizes) else ())
+        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason, cause=cause, late=late))
+
+    def _is_late(self, node: Node) -> bool:
+        """Return whether a node that is left takes and gives tensors of numbers, the size of one of which only the data tell."""
+        values = self.values
+        found = [values.variables[name] for name in (*node.reads, *node.makes) if name in values.variables]
+        if any(values.is_missing(name) or name in values.opaque for name in (*node.reads, *node.makes)):
+            return False
+        if any(variable.ty.ndim < 0 or dtype_of(variable.ty) not in NATIVE_DTYPES | NARROW_DTYPES for variable in found):
+            return False
+        open_ended = (name for name in node.reads if name in values.variables and values.shape(name) is None)
+        return any(name in self._late for name in node.reads) or any(open_ended)
 
     def _offline(self, node: Node) -> None:
         """Keep an EPContext node: a call of an offline model, its results converted to what the model declares of them."""

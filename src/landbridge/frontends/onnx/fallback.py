@@ -65,7 +65,7 @@ def build_region(values: Values, members: Sequence[Node], results: Sequence[str]
     variables = [values.variables[name] for name in border]
     names = DimNames(values.dims)
     types = [_border_type(values, *pair, names) for pair in zip(border, variables, strict=True)]
-    inputs = dict(zip(reads, types, strict=False))
+    inputs = {name: _named(name, found, values.graph.type_of(name)) for name, found in zip(reads, types, strict=False)}
     outputs = dict(zip(results, types[len(reads) :], strict=True))
     constants = [values.tensor(name) for node in members for name in node.reads if values.is_constant(name)]
     proto = extract(values.graph, nodes, inputs, outputs, constants, symbol)
@@ -104,16 +104,22 @@ def _closed(values: Values, nodes: Sequence[Node]) -> tuple[list[Any], tuple[str
     return protos, tuple(reads)
 
 
+def _named(name: str, found: ValueType, declared: ValueType) -> ValueType:
+    """Return the type of an input with every extent that only the data will tell as the model declares it, else as a name of its own."""
+    if found.shape is None or declared.shape is None:
+        return found if found.shape is None else replace(found, shape=_extents(name, found.shape))
+    known = (other if extent is None else extent for extent, other in zip(found.shape, declared.shape, strict=True))
+    return replace(found, shape=_extents(name, tuple(known)))
+
+
+def _extents(name: str, shape: Sequence[int | str | None]) -> tuple[int | str, ...]:
+    """Return a shape with names, of the value and the axis, for extents that have none."""
+    return tuple(f"{name}.{axis}" if extent is None else extent for axis, extent in enumerate(shape))
+
+
 def _ports(types: Mapping[str, ValueType]) -> tuple[Port, ...]:
-    """Return the ports of values; an extent that only the data will tell is named after its value and axis."""
-    return tuple(
-        Port(
-            name,
-            found.opaque or found.dtype,
-            tuple(f"{name}.{axis}" if extent is None else extent for axis, extent in enumerate(found.shape or ())),
-        )
-        for name, found in types.items()
-    )
+    """Return the ports of values; each extent that only the data will tell has a name."""
+    return tuple(Port(name, found.opaque or found.dtype, _extents(name, found.shape or ())) for name, found in types.items())
 
 
 def _call(values: Values, symbol: str, arguments: Sequence[Any], results: Sequence[str]) -> list[Binding]:

@@ -11,7 +11,7 @@ import landbridge as lb
 from landbridge.runtime.errors import DeviceError
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
-from landbridge.runtime.vendors.trim import BLOB, TRIM
+from landbridge.runtime.vendors.own import OWN, TRIM
 from support.run_onnx import assert_same, reference
 from support.small_onnx import node, small_model
 
@@ -82,18 +82,8 @@ def test_how_many_boxes_stay_may_be_a_tensor() -> None:
             assert_same(session.run(feeds), reference(model, feeds))
 
 
-def test_what_follows_runs_in_a_fallback_and_gets_the_part_that_counts() -> None:
-    nodes = [node("NonZero", "x", "p"), node("Mul", "p two", "y")]
-    model = small_model(nodes, {"x": ("float32", (5,))}, {"y": ("int64", (1, None))}, {"two": np.array(2)})
-    compiled = lb.compile(lb.from_onnx(model))
-    (fallback,) = compiled.report.fallbacks
-    assert fallback.nodes == ("mul_y (Mul)",)
-    feeds = {"x": np.array([0, 1, 0, 2, 0], "float32")}
-    assert_same(compiled.load().run(feeds), reference(model, feeds))
-
-
 def test_a_part_beyond_the_tensor_is_refused() -> None:
-    model = registry.vendor(TRIM).open(0).load(BLOB, Signature((), ()), {})
+    model = registry.vendor(OWN).open(0).load(TRIM, Signature((), ()), {})
     np.testing.assert_array_equal(model.run_late([np.arange(6).reshape(2, 3), np.array([1, 2])])[0], [[0, 1]])
     for extents in ([2, 4], [-1, 1], [2]):
         with pytest.raises(DeviceError, match=r"of a tensor of \[2, 3\]"):
@@ -101,5 +91,5 @@ def test_a_part_beyond_the_tensor_is_refused() -> None:
 
 
 def test_it_is_no_vendor_that_one_could_name() -> None:
-    assert TRIM not in registry.vendors()
-    assert registry.recognise(BLOB) is None
+    assert OWN not in registry.vendors()
+    assert registry.recognise(TRIM) is None
