@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -15,20 +16,21 @@ from landbridge.runtime.artifact import to_bytes
 from landbridge.runtime.errors import DeviceError, DeviceLost, DeviceTimeout
 from landbridge.runtime.overlap import _TRIES
 from landbridge.runtime.session import Session
+from landbridge.runtime.vendors.cambricon.cnrt import _PROTOTYPES
 from support.simulated import ROWS, Machine, machine, relus
 from support.timing import least
 
 VENDORS = ("atlas", "cambricon")
 
 EXECUTE = {"atlas": "aclmdlExecute", "cambricon": "cnrtInvokeRuntimeContext"}
-COPY = {"atlas": "aclrtMemcpyAsync", "cambricon": "cnrtMemcpy"}
+COPY = {"atlas": "aclrtMemcpyAsync", "cambricon": "cnrtMemcpyAsync"}
 ALLOCATE = {"atlas": "aclrtMalloc", "cambricon": "cnrtMalloc"}
 SIZE = {"atlas": "aclmdlGetOutputSizeByIndex", "cambricon": "cnrtGetOutputDataSize"}
 DTYPE = {"atlas": "aclmdlGetOutputDataType", "cambricon": "cnrtGetOutputDataType"}
 LOST = {"atlas": 507015, "cambricon": 632032}
 KINDS = {
     "atlas": ("bytes", "buffer", "host", "stream", "model", "dataset", "context"),
-    "cambricon": ("bytes", "buffer", "model", "function", "context", "queue"),
+    "cambricon": ("bytes", "buffer", "host", "model", "function", "context", "queue"),
 }
 
 X = (np.arange(12, dtype=np.float32).reshape(ROWS, 3) - 5) / 4
@@ -189,28 +191,51 @@ def test_a_function_does_wrong_only_what_it_can(sim: Machine, mode: str, functio
 # Pinned memory
 
 
-def test_what_is_copied_lies_in_pinned_memory_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    with machine("atlas", monkeypatch) as sim:
-        with session_on(sim) as session:
-            check(session)
-            assert sim.live("host", "stream") == {"host": 2, "stream": 2}, "the arena of the host, where the output is too, and the input"
-            assert sim.fault("aclrtMemcpy", 1, "fail")
-            check(session)  # which never comes there
-        assert sim.live(*KINDS["atlas"]) == {}
+def test_what_is_copied_lies_in_pinned_memory_where_there_is_any(sim: Machine) -> None:
+    with session_on(sim) as session:
+        check(session)
+        streams = {"atlas": {"stream": 2}, "cambricon": {"queue": 3}}[sim.vendor]  # one for each direction; there a model has its own
+        assert sim.live("host", *streams) == {"host": 2, **streams}, "the arena of the host, where the output is too, and the input"
+        assert sim.fault(COPY[sim.vendor].removesuffix("Async"), 1, "fail")
+        check(session)  # which never comes there
+    assert sim.live(*KINDS[sim.vendor]) == {}
 
 
-@pytest.mark.parametrize("function", ["aclrtMallocHost", "aclrtCreateStream"])
-def test_without_pinned_memory_copies_wait(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
-    with machine("atlas", monkeypatch) as sim:
-        assert sim.fault(function, 1, "lasting")
+@pytest.mark.parametrize(
+    ("vendor", "function", "k"),
+    [
+        ("atlas", "aclrtMallocHost", 1),
+        ("atlas", "aclrtCreateStream", 1),
+        ("cambricon", "cnrtMallocHost", 1),
+        ("cambricon", "cnrtCreateQueue", 2),
+    ],
+)
+def test_without_pinned_memory_copies_wait(monkeypatch: pytest.MonkeyPatch, vendor: str, function: str, k: int) -> None:
+    with machine(vendor, monkeypatch) as sim:
+        assert sim.fault(function, k, "lasting")
         with session_on(sim) as session:
             check(session)
             assert sim.live("host") == {}
-        assert sim.live(*KINDS["atlas"]) == {}
+        assert sim.live(*KINDS[vendor]) == {}
         sim.reset()
-        assert sim.fault(function, 1, "sticky")
+        assert sim.fault(function, k, "sticky")
         with session_on(sim) as session, pytest.raises(DeviceLost):
             check(session)
+
+
+@pytest.mark.parametrize("function", [name for name in _PROTOTYPES if not name.startswith(("cnrtDestroy", "cnrtFree", "cnrtUnload"))])
+def test_any_call_of_libcnrt_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    """All but those that free: what the vendor does not take back stays with it."""
+    with machine("cambricon", monkeypatch) as sim:
+        session_on(sim).close()  # the library is initialised
+        for k in range(1, 9):
+            assert sim.fault(function, k, "fail")
+            with contextlib.suppress(DeviceError), session_on(sim) as session:
+                with contextlib.suppress(DeviceError):
+                    check(session)
+                check(session)
+            assert sim.live(*KINDS["cambricon"]) == {}
+            sim.reset()
 
 
 # How long things take

@@ -35,6 +35,10 @@ class Simulator:
         """Make the ``k``-th call of ``function`` from now fail."""
         assert self.library.sim_fault(function.encode(), k, mode.encode()) == 0
 
+    def speed(self, what: str, latency_s: float) -> None:
+        """Say how long copies or executions take."""
+        assert self.library.sim_speed(what.encode(), ctypes.c_double(latency_s), ctypes.c_double(0)) == 0
+
     def reset(self) -> None:
         """Forget everything, as in a new process."""
         self.library.sim_reset()

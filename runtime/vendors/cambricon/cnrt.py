@@ -28,6 +28,13 @@ FAKE_ORDINAL = -1
 HOST_TO_DEVICE, DEVICE_TO_DEVICE, DEVICE_TO_HOST = 0, 1, 2
 """``cnrtMemTransDir_t``: neither the order of CUDA nor that of ACL."""
 
+MEMTYPE_DEFAULT, MEMTYPE_LOCKED = 0, 1
+"""``cnrtMemType_t`` of ``cnrtMallocHost``: in 4.2 and 4.3 the first is pageable and the second pinned; in 4.7.12 both are pinned; 4.10.4
+supports the first only, and says of the second not to use it."""
+
+DEFAULT_IS_PINNED = 40712
+"""The first release, as ``cnrtGetVersion`` tells it (4.7.12), of which is known that `MEMTYPE_DEFAULT` is pinned."""
+
 LIBRARY = "libcnrt.so"
 
 INSTALL = (
@@ -77,6 +84,7 @@ _INTS, _HANDLES, _NAMES = POINTER(POINTER(c_int)), POINTER(c_void_p), POINTER(PO
 
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cnrtInit": (c_uint,),
+    "cnrtGetVersion": (POINTER(c_uint),),
     "cnrtGetDeviceCount": (POINTER(c_uint),),
     "cnrtGetDeviceHandle": (POINTER(c_uint64), c_int),
     "cnrtSetCurrentDevice": (c_uint64,),
@@ -86,7 +94,10 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cnrtSyncQueue": (c_void_p,),
     "cnrtMalloc": (_HANDLES, c_size_t),
     "cnrtFree": (c_void_p,),
+    "cnrtMallocHost": (_HANDLES, c_size_t, c_int),
+    "cnrtFreeHost": (c_void_p,),
     "cnrtMemcpy": (c_void_p, c_void_p, c_size_t, c_int),
+    "cnrtMemcpyAsync": (c_void_p, c_void_p, c_size_t, c_void_p, c_int),
     "cnrtGetModelSize": (c_char_p, POINTER(c_int)),
     "cnrtLoadModelFromMem": (_HANDLES, c_void_p),
     "cnrtUnloadModel": (c_void_p,),
@@ -181,6 +192,21 @@ class Cnrt:
         code = self.get(name, *arguments)
         if code != SUCCESS:
             raise self.failure(name, code)
+
+    def wait(self, queue: int) -> None:
+        """Wait for what is in a queue.
+
+        Raises:
+            DeviceError: that failed. Unless the device is lost, the queue was waited for once more: what is in it may use memory that is
+                freed next.
+        """
+        code = self.get("cnrtSyncQueue", queue)
+        if code == SUCCESS:
+            return
+        error = self.failure("cnrtSyncQueue", code)
+        if not isinstance(error, DeviceLost):
+            self.get("cnrtSyncQueue", queue)
+        raise error
 
     def failure(self, name: str, code: int) -> DeviceError:
         """Return the error for a ``code`` that ``name`` just returned on this thread: a `DeviceLost` where the code is one of `LOST`."""

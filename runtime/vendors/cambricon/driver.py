@@ -21,7 +21,8 @@ from landbridge.runtime.driver import Driver
 from landbridge.runtime.errors import DeviceError, DeviceLost
 from landbridge.runtime.signature import Signature
 from landbridge.runtime.vendors import registry
-from landbridge.runtime.vendors.cambricon.cnrt import DEVICE_TO_HOST, HOST_TO_DEVICE, REAL, SUCCESS, Cnrt, DeviceInfo, open_library
+from landbridge.runtime.vendors.cambricon.cnrt import REAL, SUCCESS, Cnrt, DeviceInfo, open_library
+from landbridge.runtime.vendors.cambricon.copies import Copies
 from landbridge.runtime.vendors.cambricon.format import CORES, check_options, is_simulated
 from landbridge.runtime.vendors.cambricon.model import CambriconModel
 
@@ -59,6 +60,8 @@ class CambriconDriver(Driver):
         except BaseException:
             process.release()
             raise
+        self._copies = Copies(self.cnrt, self.versions.get("core", ""))
+        self.pins = self._copies.pins
 
     def bind(self) -> None:
         """Make this device current on the calling thread.
@@ -97,15 +100,23 @@ class CambriconDriver(Driver):
 
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the host to the device."""
-        if nbytes:
-            self.bind()
-            self.cnrt.call("cnrtMemcpy", destination, source, nbytes, HOST_TO_DEVICE)
+        self.bind()
+        self._copies.copy_in(destination, source, nbytes)
 
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the device to the host."""
-        if nbytes:
-            self.bind()
-            self.cnrt.call("cnrtMemcpy", destination, source, nbytes, DEVICE_TO_HOST)
+        self.bind()
+        self._copies.copy_out(destination, source, nbytes)
+
+    def allocate_host(self, nbytes: int) -> int:
+        """Return pinned memory of the host."""
+        self.bind()
+        return self._copies.allocate(nbytes)
+
+    def free_host(self, address: int) -> None:
+        """Give pinned memory back."""
+        self.bind()
+        self._copies.free(address)
 
     def load(self, blob: bytes, signature: Signature, options: Mapping[str, str]) -> CambriconModel:
         """Load a function of an offline model, that which the options name."""
@@ -129,6 +140,8 @@ class CambriconDriver(Driver):
             if self._handle is not None:
                 for model in list(self._models):
                     model.close()
+                for queue in self._copies.take_queues():
+                    self.quietly("cnrtDestroyQueue", queue)
                 self._handle = None
                 self._process.release()
 

@@ -151,7 +151,7 @@ class CambriconCall(PreparedCall):
                 cnrt.call("cnrtInvokeRuntimeContext", model.context, self._addresses, model.queue, None)
             else:
                 cnrt.call("cnrtInvokeRuntimeContext_V2", model.context, self._descs.array, self._addresses, model.queue, None)
-            cnrt.call("cnrtSyncQueue", model.queue)
+            cnrt.wait(model.queue)
 
     def close(self) -> None:
         """Free the descriptors."""

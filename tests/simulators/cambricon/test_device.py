@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes as C
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from support.cnrt import (
     MEMCPY,
     NODEV,
     NOMEM,
+    NOT_READY,
     QUEUE,
     SYS,
     Cnrt,
@@ -155,6 +157,77 @@ def test_memory_runs_out(bare: Cnrt, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     bare("cnrtMalloc", C.byref(handle), C.c_size_t(0), expect=INVALID)
     bare.make("cnrtMalloc", C.c_size_t(96))
+
+
+def test_a_copy_in_a_queue_is_done_when_somebody_waits(cnrt: Cnrt) -> None:
+    queue, device = cnrt.make("cnrtCreateQueue"), cnrt.put(np.zeros_like(DATA))
+    source, back = DATA.copy(), np.zeros_like(DATA)
+    cnrt("cnrtMemcpyAsync", device, address(source), C.c_size_t(64), queue, H2D)
+    cnrt("cnrtMemcpyAsync", address(back), device, C.c_size_t(64), queue, D2H)
+    assert (cnrt.get(device, DATA) == 0).all()
+    cnrt("cnrtQueryQueue", queue, expect=NOT_READY)
+    source += 1
+    cnrt("cnrtSyncQueue", queue)
+    assert (back == DATA + 1).all()
+    assert cnrt.lib.sim_fault(b"cnrtMemcpyAsync", 1, b"no write") == 0
+    cnrt("cnrtMemcpyAsync", address(back), cnrt.put(DATA), C.c_size_t(64), queue, D2H)
+    cnrt("cnrtSyncDevice")
+    assert (back == DATA + 1).all()
+
+
+def test_copies_in_a_queue_take_their_time_when_they_are_done(cnrt: Cnrt) -> None:
+    queue, device = cnrt.make("cnrtCreateQueue"), cnrt.put(DATA)
+    assert cnrt.lib.sim_speed(b"copy in", C.c_double(0.02), C.c_double(0)) == 0
+    started = time.perf_counter()
+    cnrt("cnrtMemcpyAsync", device, address(DATA), C.c_size_t(64), queue, H2D)
+    given = time.perf_counter()
+    cnrt("cnrtSyncQueue", queue)
+    assert time.perf_counter() - given >= 0.02 > given - started
+
+
+def test_a_queue_holds_so_many_copies(cnrt: Cnrt) -> None:
+    queue, device = cnrt.make("cnrtCreateQueue"), cnrt.put(DATA)
+    copy = ("cnrtMemcpyAsync", device, address(DATA), C.c_size_t(64), queue, H2D)
+    for _ in range(256):
+        cnrt(*copy)
+    assert "256 calls wait" in cnrt(*copy, expect=BUSY)
+    cnrt("cnrtSyncQueue", queue)
+    cnrt(*copy)
+
+
+def test_a_copy_in_a_queue_is_checked_twice(cnrt: Cnrt) -> None:
+    queue, device = cnrt.make("cnrtCreateQueue"), cnrt.put(DATA)
+    for ends, nbytes, direction, code in (
+        ((device, address(DATA)), 65, H2D, MEMCPY),
+        ((device, address(DATA)), 64, D2H, MEMCPY),
+        ((address(DATA), address(DATA)), 64, H2H, INVALID),
+        ((device, address(DATA)), 0, H2D, INVALID),
+        ((device, None), 64, H2D, INVALID_POINTER),
+    ):
+        cnrt("cnrtMemcpyAsync", *ends, C.c_size_t(nbytes), queue, direction, expect=code)
+    cnrt("cnrtQueryQueue", queue)
+    cnrt("cnrtMemcpyAsync", device, address(DATA), C.c_size_t(64), queue, H2D)
+    cnrt("cnrtFree", device)
+    cnrt("cnrtSyncQueue", queue, expect=MEMCPY)
+    cnrt("cnrtSyncQueue", queue)
+
+
+@pytest.mark.parametrize(("given", "version", "types"), [(None, 41004, [0]), ("4.3.0", 40300, [0, 1]), ("4.7.12", 40712, [0, 1])])
+def test_releases_have_other_types_of_host_memory(
+    bare: Cnrt, monkeypatch: pytest.MonkeyPatch, given: str | None, version: int, types: list[int]
+) -> None:
+    if given is not None:
+        monkeypatch.setenv("LANDBRIDGE_SIM_CAMBRICON_VERSION", given)
+    bare("cnrtInit", 0)
+    bare.set_device(0)
+    found = C.c_uint()
+    bare("cnrtGetVersion", C.byref(found))
+    assert found.value == version
+    for kind in range(3):
+        if kind in types:
+            assert bare.make("cnrtMallocHost", C.c_size_t(64), kind).value % 4096 == 0
+        else:
+            bare("cnrtMallocHost", C.byref(C.c_void_p()), C.c_size_t(64), kind, expect=INVALID)
 
 
 def test_host_memory_and_memset(cnrt: Cnrt) -> None:

@@ -27,6 +27,7 @@ from support.cnrt import (
     MLU,
     NODEV,
     QUEUE,
+    UNSUPPORTED,
     Cnrt,
     Loaded,
     params,
@@ -86,6 +87,36 @@ def _destroyed_while_it_waits(call: Call) -> None:
     call.cnrt("cnrtSyncQueue", call.queue)
 
 
+def _copied(call: Call, *ends: Any, direction: int = H2D, expect: int = 0) -> None:
+    call.cnrt("cnrtMemcpyAsync", *ends, SIZE, call.queue, direction, expect=expect)
+
+
+def _freed_while_its_copy_waits(call: Call) -> None:
+    _copied(call, call.x, host(X))
+    call.cnrt("cnrtFree", call.x)
+    call.cnrt("cnrtSyncQueue", call.queue, expect=MEMCPY)
+
+
+def _host_freed_while_its_copy_waits(call: Call) -> None:
+    pinned = call.cnrt.make("cnrtMallocHost", C.c_size_t(100), 0)
+    _copied(call, C.c_void_p(pinned.value + 32), call.x, direction=D2H)
+    call.cnrt("cnrtFreeHost", pinned, expect=BUSY)
+    call.cnrt("cnrtSyncQueue", call.queue)
+    call.cnrt("cnrtFreeHost", pinned)
+
+
+def _queue_destroyed_while_a_copy_waits(call: Call) -> None:
+    _copied(call, call.x, host(X))
+    call.cnrt("cnrtDestroyQueue", call.queue, expect=BUSY)
+    call.cnrt("cnrtSyncQueue", call.queue)
+
+
+def _queue_of_another_device(call: Call) -> None:
+    call.cnrt.set_device(1)
+    _copied(call, call.cnrt.put(X), host(X), expect=QUEUE)
+    call.cnrt.set_device(0)
+
+
 def _freed_twice(call: Call) -> None:
     call.cnrt("cnrtFree", call.x)
     call.cnrt("cnrtFree", call.x, expect=INVALID_POINTER)
@@ -141,6 +172,18 @@ RULES: dict[str, tuple[Callable[[Call], object], str]] = {
     ),
     "one context runs once at a time": (_on_two_queues, "one context must not run twice at once"),
     "a buffer lives until its call is done": (_freed_while_it_waits, "is not in any live device buffer"),
+    "a buffer lives until its copy is done": (_freed_while_its_copy_waits, "is not in any live device buffer"),
+    "memory of the host lives until its copy is done": (_host_freed_while_its_copy_waits, "waits in a queue"),
+    "a queue lives until its copies are done": (_queue_destroyed_while_a_copy_waits, "work waits in queue"),
+    "a queue is of the device of the copy": (_queue_of_another_device, "is on device 0, this thread's current device is 1"),
+    "the direction of a copy in a queue": (
+        lambda call: _copied(call, call.x, host(X), direction=D2H, expect=MEMCPY),
+        "memory, but the direction is DEV2HOST (2)",
+    ),
+    "memory of the host has a type that there is": (
+        lambda call: call.cnrt("cnrtMallocHost", C.byref(C.c_void_p()), SIZE, 1, expect=INVALID),
+        "type 1 is none that this release supports",
+    ),
     "a buffer is freed once": (_freed_twice, "is freed already"),
     "a freed buffer is not copied from": (
         lambda call: (
@@ -203,6 +246,17 @@ def test_a_broken_rule_is_detected_and_named(rule: str, cnrt: Cnrt, blob: bytes)
     break_it(call)
     assert words in cnrt.misuse()
     assert cnrt.misuse() == "", "it is told once"
+
+
+@pytest.mark.parametrize(("core", "version"), [("MLU220", "4.10.4"), ("MLU290", "4.7.12")])
+def test_some_devices_copy_only_synchronously(bare: Cnrt, monkeypatch: pytest.MonkeyPatch, core: str, version: str) -> None:
+    monkeypatch.setenv("LANDBRIDGE_SIM_CAMBRICON_CORE", core)
+    monkeypatch.setenv("LANDBRIDGE_SIM_CAMBRICON_VERSION", version)
+    bare("cnrtInit", 0)
+    bare.set_device(0)
+    queue, device = bare.make("cnrtCreateQueue"), bare.put(X)
+    bare("cnrtMemcpyAsync", device, host(X), SIZE, queue, H2D, expect=UNSUPPORTED)
+    assert bare.misuse() == "cnrtMemcpyAsync: this device copies only synchronously"
 
 
 def test_nothing_goes_before_cnrtInit(bare: Cnrt) -> None:

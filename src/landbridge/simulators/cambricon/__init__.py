@@ -10,8 +10,8 @@ hangs until ``void sim_release(void)``, delays, wrong answers, writing nothing o
 latency_s, double bytes_per_s)`` (how long "copy in", "copy out" and "execute" take).
 
 Environment, read by ``cnrtInit``:
-``LANDBRIDGE_SIM_CAMBRICON_MEMORY`` (bytes per device, with an optional K, M or G) and ``LANDBRIDGE_SIM_CAMBRICON_CORE`` (MLU270,
-MLU220 or MLU290).
+``LANDBRIDGE_SIM_CAMBRICON_MEMORY`` (bytes per device, with an optional K, M or G), ``LANDBRIDGE_SIM_CAMBRICON_CORE`` (MLU270, MLU220 or
+MLU290) and ``LANDBRIDGE_SIM_CAMBRICON_VERSION`` (of the library, such as 4.3.0; 4.10.4 unless it is given).
 """
 
 from __future__ import annotations

@@ -37,6 +37,11 @@ enum { /* cnrtMemTransDir_t: not the order of CUDA, nor that of ACL */
        CNRT_MEM_TRANS_DIR_HOST2HOST
 };
 
+enum { /* cnrtMemType_t */
+       CNRT_MEMTYPE_DEFAULT,
+       CNRT_MEMTYPE_LOCKED
+};
+
 enum { /* cnrtDataType_t */
        CNRT_FLOAT16 = 0x12,
        CNRT_FLOAT32 = 0x13,

@@ -1,4 +1,4 @@
-/* Runtime contexts, and the work that they put into queues.
+/* Runtime contexts, and the work that they and copies put into queues.
  *
  * Work is done when somebody waits for it: results that are read before are not there yet, and whatever a call refers to must
  * live until then. */
@@ -18,13 +18,19 @@ struct context {
 };
 
 struct job {
-    struct context *context;
+    struct context *context; /* NULL: a copy */
+    struct copy copy;
     cnrtQueue_t queue;
     int device;
     struct engine_tensor inputs[PARAMS / 2], outputs[PARAMS / 2];
     void *params[PARAMS];
     size_t sizes[PARAMS];
     bool overruns; /* an injected fault */
+};
+
+struct work { /* what was done takes its time on a unit */
+    enum unit unit;
+    size_t bytes;
 };
 
 static struct job *jobs[JOBS]; /* in their order */
@@ -124,6 +130,40 @@ static cnrtRet_t set_shapes(struct job *job, const struct subnet *subnet, cnrtPa
     return code;
 }
 
+/* A place for work, not yet in the queue; NULL after fail_with(). */
+static struct job *job_new(cnrtQueue_t queue, struct context *context) {
+    if (job_count == JOBS) {
+        fail_with(CNRT_RET_ERR_BUSY, "%d calls wait; call cnrtSyncQueue", JOBS);
+        return NULL;
+    }
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL)
+        fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
+    else
+        *job = (struct job){.context = context, .queue = queue, .device = device_current()};
+    return job;
+}
+
+cnrtRet_t jobs_copy(cnrtQueue_t queue, const struct copy *copy) {
+    LOCKED;
+    struct job *job = job_new(queue, NULL);
+    if (job == NULL) return job_count == JOBS ? CNRT_RET_ERR_BUSY : CNRT_RET_ERR_NOMEM;
+    job->copy = *copy;
+    jobs[job_count++] = job;
+    return CNRT_RET_SUCCESS;
+}
+
+bool jobs_copying(const void *host, size_t size) {
+    LOCKED;
+    for (int i = 0; i < job_count; i++) {
+        const struct copy *copy = &jobs[i]->copy;
+        const void *ends[] = {copy->dst, copy->src};
+        for (int end = 0; jobs[i]->context == NULL && end < 2; end++)
+            if ((uintptr_t)ends[end] - (uintptr_t)host < size) return true;
+    }
+    return false;
+}
+
 static cnrtRet_t invoke(cnrtRuntimeContext_t handle, cnrtParamDesc_t *descs, void **params, cnrtQueue_t queue) {
     LOCKED;
     struct context *context = context_of(handle);
@@ -140,10 +180,8 @@ static cnrtRet_t invoke(cnrtRuntimeContext_t handle, cnrtParamDesc_t *descs, voi
         if (jobs[i]->context == context && jobs[i]->queue != queue)
             return misuse(CNRT_RET_ERR_BUSY, "work of context %p waits in another queue; one context must not run twice at once",
                           handle);
-    if (job_count == JOBS) return fail_with(CNRT_RET_ERR_BUSY, "%d calls wait; call cnrtSyncQueue", JOBS);
-    struct job *job = calloc(1, sizeof *job);
-    if (job == NULL) return fail_with(CNRT_RET_ERR_NOMEM, "out of host memory");
-    *job = (struct job){.context = context, .queue = queue, .device = context->device};
+    struct job *job = job_new(queue, context);
+    if (job == NULL) return job_count == JOBS ? CNRT_RET_ERR_BUSY : CNRT_RET_ERR_NOMEM;
     memcpy(job->params, params, (size_t)(subnet->n_in + subnet->n_out) * sizeof *params);
     code = set_shapes(job, subnet, descs);
     if (code == CNRT_RET_SUCCESS) code = check_params(subnet, job);
@@ -191,7 +229,7 @@ static cnrtRet_t check_shapes(const struct subnet *subnet, const struct engine_t
     return CNRT_RET_SUCCESS;
 }
 
-static cnrtRet_t run_job(struct job *job) {
+static cnrtRet_t run_call(struct job *job) {
     struct subnet *subnet = function_subnet(job->context->function);
     if (subnet == NULL) return CNRT_RET_ERR_INVALID;
     struct engine_tensor outputs[PARAMS / 2];
@@ -208,7 +246,7 @@ static cnrtRet_t run_job(struct job *job) {
     return check_shapes(subnet, outputs, job->outputs);
 }
 
-static cnrtRet_t run_jobs(int device, cnrtQueue_t queue, int *count) {
+static cnrtRet_t run_jobs(int device, cnrtQueue_t queue, struct work *done, int *count) {
     LOCKED;
     cnrtRet_t first = CNRT_RET_SUCCESS;
     int kept = 0;
@@ -217,18 +255,20 @@ static cnrtRet_t run_jobs(int device, cnrtQueue_t queue, int *count) {
             jobs[kept++] = jobs[i];
             continue;
         }
-        cnrtRet_t code = run_job(jobs[i]);
+        const struct copy *copy = jobs[i]->context == NULL ? &jobs[i]->copy : NULL;
+        cnrtRet_t code = copy ? copy_run(copy, device) : run_call(jobs[i]);
         if (first == CNRT_RET_SUCCESS) first = code;
+        done[(*count)++] = copy ? (struct work){copy_unit(copy), copy->size} : (struct work){UNIT_EXECUTE, 0};
         free(jobs[i]);
-        ++*count;
     }
     job_count = kept;
     return first;
 }
 
 cnrtRet_t jobs_run(int device, cnrtQueue_t queue) {
+    struct work done[JOBS];
     int count = 0;
-    cnrtRet_t code = run_jobs(device, queue, &count);
-    for (int i = 0; i < count; i++) unit_work(device, UNIT_EXECUTE, 0);
+    cnrtRet_t code = run_jobs(device, queue, done, &count);
+    for (int i = 0; i < count; i++) unit_work(device, done[i].unit, done[i].bytes);
     return code;
 }

@@ -45,6 +45,7 @@ unsigned char *device_view(const void *pointer, size_t size, int device, cnrtRet
 
 bool sim_is_fake(void); /* cnrtInit(1): no device, only questions */
 int sim_core(void);     /* of the simulated devices */
+unsigned sim_version(void); /* of the library: 41004 is 4.10.4 */
 
 /* --- device.c ----------------------------------------------------------------------------------------------------------- */
 
@@ -104,11 +105,28 @@ void param_drop_all(void);
 /* Check descs of a function's inputs against what it takes. */
 cnrtRet_t param_check_inputs(const struct subnet *subnet, cnrtParamDesc_t *descs);
 
+/* --- memory.c ----------------------------------------------------------------------------------------------------------- */
+
+struct copy {
+    void *dst;
+    const void *src;
+    size_t size;
+    int direction;
+    bool writes_nothing; /* an injected fault */
+};
+
+/* Copy between device memory of `device` and the host; takes no time. */
+cnrtRet_t copy_run(const struct copy *copy, int device);
+enum unit copy_unit(const struct copy *copy);
+
 /* --- context.c ---------------------------------------------------------------------------------------------------------- */
 
 void context_drop_all(void);
 /* Do the work that waits in a queue (NULL: in all queues of the device); what fails there fails the call that waits for it. */
 cnrtRet_t jobs_run(int device, cnrtQueue_t queue);
 bool jobs_pending(cnrtQueue_t queue);
+/* Put a copy into a queue. */
+cnrtRet_t jobs_copy(cnrtQueue_t queue, const struct copy *copy);
+bool jobs_copying(const void *host, size_t size); /* a copy from or to this memory of the host waits */
 
 #endif

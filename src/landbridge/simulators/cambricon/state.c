@@ -7,9 +7,11 @@
 #include "sim.h"
 
 #define DEFAULT_MEMORY ((size_t)1 << 30)
+#define DEFAULT_VERSION 41004u
 
 static enum { UNUSED, REAL, FAKE } mode;
 static int core = CNRT_MLU270;
+static unsigned version = DEFAULT_VERSION;
 
 static _Thread_local struct {
     cnrtRet_t code; /* of the last failure on this thread */
@@ -24,6 +26,8 @@ bool sim_is_fake(void) {
 }
 
 int sim_core(void) { return core; }
+
+unsigned sim_version(void) { return version; }
 
 /* --- error texts -------------------------------------------------------------------------------------------------------- */
 
@@ -113,6 +117,20 @@ static int environment_core(void) {
     return name != NULL && strcmp(name, "MLU290") == 0 ? CNRT_MLU290 : CNRT_MLU270;
 }
 
+static unsigned environment_version(void) {
+    const char *text = getenv("LANDBRIDGE_SIM_CAMBRICON_VERSION");
+    unsigned major, minor, patch;
+    if (text == NULL || sscanf(text, "%u.%u.%u", &major, &minor, &patch) != 3) return DEFAULT_VERSION;
+    return major * 10000 + minor * 100 + patch;
+}
+
+API cnrtRet_t cnrtGetVersion(unsigned int *found) {
+    ENTER(NEEDS_NOTHING);
+    REQUIRE(found);
+    *found = version;
+    return CNRT_RET_SUCCESS;
+}
+
 API cnrtRet_t cnrtInit(unsigned int flags) {
     ENTER(NEEDS_NOTHING);
     LOCKED;
@@ -122,6 +140,7 @@ API cnrtRet_t cnrtInit(unsigned int flags) {
     cnrtRet_t code = memory_init(environment_size("LANDBRIDGE_SIM_CAMBRICON_MEMORY", DEFAULT_MEMORY));
     if (code != CNRT_RET_SUCCESS) return code;
     core = environment_core();
+    version = environment_version();
     mode = flags == 1 ? FAKE : REAL;
     return flags == 1 ? fail_with(CNRT_RET_WARNING_FAKE_DEVICE, "no device will execute anything") : CNRT_RET_SUCCESS;
 }
@@ -156,7 +175,8 @@ const struct vendor VENDOR = {
                {"cnrtInvokeRuntimeContext", FAULT_OVERRUN},
                {"cnrtInvokeRuntimeContext_V2", FAULT_NO_WRITE},
                {"cnrtInvokeRuntimeContext_V2", FAULT_OVERRUN},
-               {"cnrtMemcpy", FAULT_NO_WRITE}},
+               {"cnrtMemcpy", FAULT_NO_WRITE},
+               {"cnrtMemcpyAsync", FAULT_NO_WRITE}},
 };
 
 /* Free everything and forget everything: the state before cnrtInit. No other thread may be inside the library. */

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from landbridge.runtime.errors import DeviceError, InputError, PlanError, Signat
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.vendors import registry
 from landbridge.runtime.vendors.cambricon import cnrt, driver
+from landbridge.runtime.vendors.cambricon.copies import Copies
 from landbridge.simulators.cambricon.make_cambricon import make_cambricon
 from support.cambricon_device import OnDevice, Simulator, device
 from support.small_onnx import node, small_model
+from support.timing import least
 
 VENDOR = registry.vendor("cambricon")
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -127,6 +130,192 @@ def test_one_model_runs_once_at_a_time_and_two_beside_each_other(on: OnDevice) -
 def test_what_the_driver_says_of_the_device(on: OnDevice) -> None:
     assert on.driver.simulated
     assert on.driver.versions == {"device": "MLU270 (simulated)", "core": "MLU270"}
+
+
+# ---- pinned memory
+
+
+def at(address: int, nbytes: int) -> NDArray[Any]:
+    memory: Any = (ctypes.c_uint8 * nbytes).from_address(address)
+    return np.frombuffer(memory, np.uint8)
+
+
+@pytest.fixture
+def pinned(on: OnDevice) -> Iterator[NDArray[Any]]:
+    """Give an array in pinned memory."""
+    address = on.driver.allocate_host(X.nbytes)
+    yield at(address, X.nbytes).view(X.dtype).reshape(X.shape)
+    on.driver.free_host(address)
+
+
+def there_and_back(on: OnDevice, array: NDArray[Any]) -> None:
+    """Copy X from ``array`` to the device, and from there to it."""
+    device = on.empty("float16", X.shape)
+    array[...] = X
+    on.driver.copy_in(device.address, array.ctypes.data, array.nbytes)
+    array[...] = 0
+    on.driver.copy_out(array.ctypes.data, device.address, array.nbytes)
+    assert (array == X).all()
+
+
+def test_pinned_memory_is_copied_in_a_queue_and_other_memory_is_not(on: OnDevice, pinned: NDArray[Any]) -> None:
+    assert on.driver.pins
+    Simulator().fault("cnrtMemcpy", mode="lasting")
+    there_and_back(on, pinned)
+    part = pinned[0, 1]
+    on.driver.copy_in(on.empty("float16", part.shape).address, part.ctypes.data, part.nbytes)
+    with pytest.raises(DeviceError, match="cnrtMemcpy failed"):
+        there_and_back(on, np.empty_like(X))
+
+
+def test_copies_of_both_directions_and_a_model_go_on_at_the_same_time(on: OnDevice, pinned: NDArray[Any]) -> None:
+    model = on.driver.load(FIXED, SIGNATURE, {})
+    call = model.prepare([on.put(X)], [on.empty("float16", X.shape)])
+    device = on.put(X)
+    out = on.driver.allocate_host(X.nbytes)
+    for what in ("copy in", "copy out", "execute"):
+        Simulator().speed(what, 0.04)
+
+    def elapsed() -> float:
+        started = time.perf_counter()
+        work: list[Callable[[], None]] = [
+            lambda: on.driver.copy_in(device.address, pinned.ctypes.data, X.nbytes),
+            lambda: on.driver.copy_out(out, device.address, X.nbytes),
+            call,
+        ]
+        threads = [threading.Thread(target=one) for one in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - started
+
+    assert 0.04 <= least(elapsed, enough=0.075) < 0.075, "two after each other take 0.08"
+    on.driver.free_host(out)
+    model.close()
+
+
+def test_many_threads_copy_at_once(on: OnDevice) -> None:
+    failures: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        try:
+            host = [on.driver.allocate_host(4096) for _ in range(2)]
+            device = on.driver.allocate(4096)
+            arrays = [at(address, 4096) for address in host]
+            for _ in range(50):
+                arrays[0][...] = seed
+                on.driver.copy_in(device, host[0], 4096)
+                on.driver.copy_out(host[1], device, 4096)
+                assert (arrays[1] == seed).all()
+            on.driver.free(device)
+            for address in host:
+                on.driver.free_host(address)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize(("version", "expected"), [("4.3.0", 1), ("4.7.11", 1), ("4.7.12", 0), ("4.10.4", 0)])
+def test_the_type_of_pinned_memory_is_that_of_the_release(monkeypatch: pytest.MonkeyPatch, version: str, expected: int) -> None:
+    types = []
+
+    class Traced(cnrt.Cnrt):
+        def get(self, name: str, *arguments: Any) -> int:
+            if name == "cnrtMallocHost":
+                types.append(arguments[2])
+            return super().get(name, *arguments)
+
+    monkeypatch.setenv("LANDBRIDGE_SIM_CAMBRICON_VERSION", version)
+    monkeypatch.setattr(driver, "Cnrt", Traced)
+    with device() as on:
+        on.driver.free_host(on.driver.allocate_host(64))
+    assert types == [expected]
+
+
+@pytest.mark.parametrize(
+    ("core", "version", "queues"),
+    [("MLU220", "4.10.4", {}), ("MLU270", "4.2.0", {"queue": 2}), ("MLU290", "4.7.12", {}), ("MLU290", "4.10.4", {"queue": 2})],
+)
+def test_a_card_that_copies_only_synchronously(monkeypatch: pytest.MonkeyPatch, core: str, version: str, queues: dict[str, int]) -> None:
+    monkeypatch.setenv("LANDBRIDGE_SIM_CAMBRICON_CORE", core)
+    monkeypatch.setenv("LANDBRIDGE_SIM_CAMBRICON_VERSION", version)
+    with device() as on:
+        address = on.driver.allocate_host(X.nbytes)
+        there_and_back(on, at(address, X.nbytes).view(X.dtype).reshape(X.shape))
+        assert Simulator().live() == {"bytes": X.nbytes, "buffer": 1, "host": 1, **queues}
+        on.driver.free_host(address)
+
+
+@pytest.mark.parametrize(
+    ("missing", "pins", "queues"),
+    [("cnrtMallocHost", False, 0), ("cnrtGetVersion", False, 0), ("cnrtMemcpyAsync", True, 0), ("cnrtNothing", True, 2)],
+)
+def test_a_release_without_what_it_takes_does_less(on: OnDevice, missing: str, pins: bool, queues: int) -> None:
+    copies = Copies(cnrt.Cnrt(Old(missing), "cambricon1"), "MLU270")  # type: ignore[arg-type]  # looks like a library
+    assert copies.pins == pins
+    if pins:
+        copies.free(copies.allocate(8))
+    found = copies.take_queues()
+    assert len(found) == queues
+    for queue in found:
+        on.driver.quietly("cnrtDestroyQueue", queue)
+
+
+@pytest.mark.parametrize("function", ["cnrtSetCurrentDevice", "cnrtCreateQueue", "cnrtGetVersion", "cnrtMallocHost"])
+def test_pinned_memory_that_is_not_given_is_given_the_next_time(on: OnDevice, function: str) -> None:
+    """The fixture checks that nothing lives."""
+    Simulator().fault(function, 2 if function == "cnrtCreateQueue" else 1)
+    with pytest.raises(DeviceError, match=f"{function} failed with error 632011"):
+        on.driver.allocate_host(64)
+    assert "host" not in Simulator().live()
+    on.driver.free_host(on.driver.allocate_host(64))
+
+
+@pytest.mark.parametrize("function", ["cnrtSetCurrentDevice", "cnrtMemcpyAsync", "cnrtSyncQueue"])
+def test_a_copy_that_fails_is_told_and_is_not_under_way_any_more(on: OnDevice, pinned: NDArray[Any], function: str) -> None:
+    Simulator().fault(function)
+    with pytest.raises(DeviceError, match=f"{function} failed with error 632011"):
+        there_and_back(on, pinned)
+    there_and_back(on, pinned)
+    Simulator().fault(function, 2)
+    with pytest.raises(DeviceError, match=f"{function} failed with error 632011"):
+        there_and_back(on, pinned)
+    pinned[...] = 1
+    there_and_back(on, pinned)
+
+
+def test_a_copy_that_is_interrupted_is_not_under_way_any_more(on: OnDevice, pinned: NDArray[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    call = on.driver.cnrt.call
+
+    def interrupted(name: str, *arguments: Any) -> None:
+        call(name, *arguments)
+        if name == "cnrtMemcpyAsync":
+            raise KeyboardInterrupt
+
+    device = on.put(np.zeros_like(X))
+    pinned[...] = X
+    with monkeypatch.context() as patch:
+        patch.setattr(on.driver.cnrt, "call", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            on.driver.copy_in(device.address, pinned.ctypes.data, X.nbytes)
+    pinned[...] = 0  # were it under way still, zeros would arrive
+    assert (on.get(device) == X).all()
+
+
+def test_pinned_memory_of_a_device_that_was_closed(on: OnDevice) -> None:
+    address = on.driver.allocate_host(64)
+    on.driver.free_host(address)
+    on.driver.close()
+    for late in (lambda: on.driver.allocate_host(64), lambda: on.driver.free_host(address), lambda: on.driver.copy_in(64, address, 8)):
+        with pytest.raises(DeviceError, match="the device was closed before this call"):
+            late()
 
 
 # ---- refusals
@@ -264,6 +453,17 @@ def test_a_failed_run_is_told_and_the_next_one_works(on: OnDevice, function: str
         call()
     call()
     assert (on.get(y) == np.maximum(X, 0)).all()
+    model.close()
+
+
+def test_what_a_failed_run_put_into_the_queue_is_done_when_it_is_told(on: OnDevice) -> None:
+    """So that everything may be freed at once; the simulator says when something that waits is."""
+    model = on.driver.load(FIXED, SIGNATURE, {})
+    call = model.prepare([on.put(X)], [on.empty("float16", X.shape)])
+    Simulator().fault("cnrtSyncQueue")
+    with pytest.raises(DeviceError, match="cnrtSyncQueue failed"):
+        call()
+    on.free()
     model.close()
 
 
