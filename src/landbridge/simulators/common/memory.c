@@ -184,7 +184,7 @@ int memory_allocate(int device, size_t size, size_t charged, void **pointer) {
     if (code != 0) return code;
     size_t index;
     uintptr_t address = find_gap(device, size, &index);
-    unsigned char *bytes = malloc(size);
+    unsigned char *bytes = aligned_alloc(64, ROUND_UP(size, 64));
     if (address == 0 || bytes == NULL || !grow(device) || !handle_register(K_BUFFER, (void *)address)) {
         free(bytes);
         memory_release(device, charged);
