@@ -74,18 +74,20 @@ def test_the_cut_out_model_is_valid_and_its_own_signature() -> None:
 def test_neighbours_join_and_shapes_that_only_the_data_tells_take_what_follows_along() -> None:
     nodes = [
         node("Abs", "x", "a"),
-        node("Unique", "a", "nz", axis=1),
-        node("Cast", "nz", "f", to=11),
+        node("OneHot", "a depth values", "hot"),
+        node("Cast", "hot", "f", to=11),
         node("ReduceSum", "f axis", "s", keepdims=0),
         node("Neg", "s", "y"),
     ]
-    model = small_model(nodes, {"x": ("float32", (2, 3))}, {"y": ("float64", (2,)), "nz": ("float32", (2, None))}, {"axis": np.array([1])})
+    constants = {"axis": np.array([1]), "values": np.array([0.5, 2], np.float32)}
+    inputs = {"x": ("int64", (2,)), "depth": ("int64", ())}
+    model = small_model(nodes, inputs, {"y": ("float64", (2,)), "hot": ("float32", (2, None))}, constants)
     program = from_onnx(model)
-    assert regions(program) == [("unique_nz (Unique)", "cast_f (Cast)", "reducesum_s (ReduceSum)")]
+    assert regions(program) == [("onehot_hot (OneHot)", "cast_f (Cast)", "reducesum_s (ReduceSum)")]
     outputs = Body.of(program.module).outputs
     assert [render_type(output.ty) for output in outputs] == ["float64 [2]", "float32 of 2 dimensions"]
     assert program.fallbacks["fallback_0"].reason == "its output's shape is known only when it runs"
-    feeds = {"x": np.array([[1, 0, 2], [0, 0, 3]], np.float32)}
+    feeds = {"x": np.array([1, -2]), "depth": np.array(4)}
     assert_same(run_program(program, feeds), reference(model, feeds))
 
 
@@ -226,8 +228,9 @@ def test_another_name_of_a_value_inside_a_region_is_known_there() -> None:
 
 
 def test_a_shape_read_inside_a_region_is_given_as_a_tensor() -> None:
-    nodes = [node("Shape", "x", "s"), node("Unique", "s", "y")]
-    model = small_model(nodes, {"x": ("float32", ("n", 3))}, {"y": ("int64", (None,))})
+    grams = {"mode": "TF", "min_gram_length": 1, "max_gram_length": 1, "max_skip_count": 0, "ngram_counts": [0], "ngram_indexes": [0, 1]}
+    nodes = [node("Shape", "x", "s"), node("TfIdfVectorizer", "s", "y", **grams, pool_int64s=[3, 5])]
+    model = small_model(nodes, {"x": ("float32", ("n", 3))}, {"y": ("float32", (2,))})
     program = from_onnx(model)
     assert [port.name for port in program.externs["fallback_0"].signature.inputs] == ["s"]
     feeds = {"x": floats(5, 3)}

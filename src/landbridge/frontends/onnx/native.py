@@ -122,6 +122,8 @@ class Converter:
             raise
         except Exception as error:  # TVM raises anything; whatever it is becomes the reason
             raise Declined(f"TVM's importer refuses it: {first_line(error)}") from error
+        if sum(isinstance(value, Trimmed) for value in made) > 1:  # a unit of a program has one step that cuts an output out
+            raise Declined("more than one of its outputs is as large as the data say")
         pattern: list[Any] = []
         for value in made:
             if not isinstance(value, Trimmed) and _tensors(value):
