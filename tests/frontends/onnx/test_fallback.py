@@ -228,8 +228,9 @@ def test_another_name_of_a_value_inside_a_region_is_known_there() -> None:
 
 
 def test_a_shape_read_inside_a_region_is_given_as_a_tensor() -> None:
-    nodes = [node("Shape", "x", "s"), node("Unique", "s", "y")]
-    model = small_model(nodes, {"x": ("float32", ("n", 3))}, {"y": ("int64", (None,))})
+    grams = {"mode": "TF", "min_gram_length": 1, "max_gram_length": 1, "max_skip_count": 0, "ngram_counts": [0], "ngram_indexes": [0, 1]}
+    nodes = [node("Shape", "x", "s"), node("TfIdfVectorizer", "s", "y", **grams, pool_int64s=[3, 5])]
+    model = small_model(nodes, {"x": ("float32", ("n", 3))}, {"y": ("float32", (2,))})
     program = from_onnx(model)
     assert [port.name for port in program.externs["fallback_0"].signature.inputs] == ["s"]
     feeds = {"x": floats(5, 3)}

@@ -267,14 +267,14 @@ def test_every_operator_that_cannot_run_is_named_at_once() -> None:
 
 
 def test_without_fallback_every_operator_that_is_not_native_is_named_with_its_reason() -> None:
-    nodes = [never_native("x", "v"), node("Relu", "v", "r"), node("Unique", "r", "y")]
-    model = small_model(nodes, {"x": ("float32", (4,))}, {"y": ("float32", (None,))})
+    nodes = [never_native("x", "v"), node("Cast", "v", "r", to=7), node("ConstantOfShape", "r", "y")]
+    model = small_model(nodes, {"x": ("float32", (2,))}, {"y": ("float32", (None, None))})
     with pytest.raises(UnsupportedError) as caught:
         from_onnx(model, fallback=False)
     assert str(caught.value) == (
         "small: 2 operators cannot be native:\n"
         "  quickgelu_v (com.microsoft::QuickGelu): an operator of the domain com.microsoft\n"
-        "  unique_y (Unique): its output's shape is known only when it runs\n"
+        "  constantofshape_y (ConstantOfShape): its output's shape is known only when it runs\n"
         "  hint: allow the fallback to ONNX Runtime"
     )
 

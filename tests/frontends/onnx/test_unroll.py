@@ -107,6 +107,17 @@ def test_a_condition_on_a_named_dimension_chooses() -> None:
         assert_native(model, shapes={"x": [rows, 2]})
 
 
+def test_a_condition_chooses_between_constants() -> None:
+    sides = [[helper.make_node("Constant", [], ["r"], value=numpy_helper.from_array(np.full((3, 2), side, np.float32)))] for side in (1, 2)]
+    model = choice(*sides, shape=(3, 2))
+    assert operators(model).count("Where") == 1
+    program = lb.from_onnx(model)
+    assert not program.fallbacks
+    for way in (True, False):
+        feeds = {"c": np.array(way), "x": np.zeros((3, 2), np.float32)}
+        assert_same(run_program(program, feeds), reference(model, feeds))
+
+
 GATHER = [helper.make_node("Constant", [], ["i"], value=numpy_helper.from_array(np.array([9]))), node("Gather", "x i", "r")]
 """May fail, where the branch is not taken."""
 

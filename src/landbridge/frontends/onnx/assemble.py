@@ -76,7 +76,7 @@ class Assembly:
         self._raise_problems(fallback)
         grouped = {number for group in groups for number in group}
         units = [unit for number, unit in enumerate(self._units) if number not in grouped]
-        offline = [unit.offline for unit in units if unit.offline is not None]
+        offline = [found for unit in units for found in unit.offline]
         externs: dict[str, ExternModel] = {found.symbol: found.model for found in offline}
         entries = {found.symbol: found.entry for found in offline}
         fallbacks: dict[str, Fallback] = {}
@@ -131,7 +131,7 @@ class Assembly:
         for members in together:
             for number in members:
                 unit = units[number]
-                if not unit.reason and unit.node is not None and unit.offline is None:
+                if not unit.reason and unit.node is not None and not unit.offline:
                     unit.reason, unit.bindings = "it is between operators that must be together", []
         outside = [number for number, unit in enumerate(units) if unit.reason]
         nodes = {number: (unit.node.index, unit.late) for number, unit in enumerate(units) if unit.node is not None}

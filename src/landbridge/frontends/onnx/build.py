@@ -82,7 +82,7 @@ class Unit:
         reason: why it is not native, or "".
         cause: the input that the reason is about, or "".
         late: only sizes that the data tell keep it from being native: once they are known, it may be.
-        offline: the offline model that it calls, where it is an EPContext node.
+        offline: the offline models that it calls: that of an EPContext node, or one for each output that is cut out.
     """
 
     rank: int
@@ -93,7 +93,7 @@ class Unit:
     reason: str = ""
     cause: str = ""
     late: bool = False
-    offline: Offline | None = None
+    offline: tuple[Offline, ...] = ()
 
 
 class Build:
@@ -202,11 +202,12 @@ class Build:
         values = self.values
         inner = {binding.var for binding in converted.bindings}
         renamed: dict[Any, Any] = {}
-        offline: Offline | None = None
+        offline: list[Offline] = []
         trimming: list[Binding] = []
         for name, output in outputs.items():
             if isinstance(output, Trimmed):
-                offline, binding = self._trim(name, output)
+                step, binding = self._trim(name, output)
+                offline.append(step)
                 trimming.append(binding)
             elif isinstance(output, relax.Var) and output in inner and output not in renamed:
                 renamed[output] = values.variable(name, output.ty)
@@ -225,7 +226,7 @@ class Build:
                 renamed[binding.var] = values.part(node.makes[0], binding.var.ty)
         body = Body((), (*self.functions.adopt(converted), *trimming), ()).renamed(renamed)
         makes = tuple(name for name in outputs if name in values.variables and name not in values.alias)
-        self.units.append(Unit(node.index, node.reads, makes, list(body.bindings), node, offline=offline))
+        self.units.append(Unit(node.index, node.reads, makes, list(body.bindings), node, offline=tuple(offline)))
         for extent in values.shape(makes[0]) or () if node.type in _NEVER_EMPTY else ():
             values.facts.learn(extent)
 
@@ -335,7 +336,7 @@ class Build:
             if binding.var not in renamed:
                 renamed[binding.var] = values.part(node.name, binding.var.ty)
         bindings = [*Body((), call.bindings, ()).renamed(renamed).bindings, *casts]
-        self.units.append(Unit(node.index, node.reads, node.makes, bindings, node, offline=Offline(symbol, model, device, call.entry)))
+        self.units.append(Unit(node.index, node.reads, node.makes, bindings, node, offline=(Offline(symbol, model, device, call.entry),)))
 
 
 class Functions:

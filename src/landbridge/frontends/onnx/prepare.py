@@ -1,8 +1,9 @@
 """Bring an ONNX model into the form that the front end works on.
 
 Model-local functions are inlined, ``Constant`` nodes and sparse weights become initialisers, inputs that are only defaults for
-initialisers disappear, control flow whose way is known becomes the operators on it, symbolic dimensions get identifiers for names and
-the shapes that the caller fixes, and shape inference has run. Names of values and nodes stay the user's.
+initialisers disappear, and so do outputs of some operators that nobody reads, control flow whose way is known becomes the operators on
+it, symbolic dimensions get identifiers for names and the shapes that the caller fixes, and shape inference has run. Names of values and
+nodes stay the user's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from onnx import numpy_helper
 
 from landbridge.frontends.onnx.differentiate import differentiate
 from landbridge.frontends.onnx.expand import expand
-from landbridge.frontends.onnx.graph import OnnxGraph, unknown_name, value_type
+from landbridge.frontends.onnx.graph import DOMAINS, OnnxGraph, captured_by, unknown_name, value_type
 from landbridge.frontends.onnx.infer_backward import infer_backward
 from landbridge.frontends.onnx.unroll import unroll
 from landbridge.frontends.onnx.validate import check_types
@@ -29,6 +30,9 @@ Shapes = Mapping[str, Sequence[int | str]]
 
 _ROUNDS = 8
 """How deep control flow may be nested, or functions in it, for all of it to be replaced."""
+
+_OPTIONAL_OUTPUTS = ("Unique",)
+"""Operators whose outputs but the first cost something, and which exporters write with all of them."""
 
 
 def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
@@ -54,6 +58,7 @@ def prepare(proto: Any, title: str, shapes: Shapes | None = None) -> OnnxGraph:
             break
         _constants_to_initializers(simpler.graph)
         proto = infer_shapes(simpler, title)
+    _drop_unread_outputs(proto.graph)
     infer_backward(proto)
     graph = OnnxGraph(proto, title, dims)
     _check_interface(graph)
@@ -128,6 +133,19 @@ def _drop_default_inputs(graph: Any) -> None:
         copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in inputs]
         del graph.input[:]
         graph.input.extend(copies)
+
+
+def _drop_unread_outputs(graph: Any) -> None:
+    """Leave out what `_OPTIONAL_OUTPUTS` have for nobody."""
+    candidates = [node for node in graph.node if node.domain in DOMAINS and node.op_type in _OPTIONAL_OUTPUTS]
+    if not candidates:
+        return
+    read = {name for node in graph.node for name in (*node.input, *captured_by(node))} | {value.name for value in graph.output}
+    for node in candidates:
+        outputs = [name if index == 0 or name in read else "" for index, name in enumerate(node.output)]
+        while len(outputs) > 1 and not outputs[-1]:
+            outputs.pop()
+        node.output[:] = outputs
 
 
 def _name_dims(graph: Any, shapes: Shapes, title: str) -> tuple[str, ...]:

@@ -171,7 +171,7 @@ class _Writer:
         at = _label(node)
         sides = {f"{at}/{side}": _attribute(node, f"{side}_branch").g for side in ("then", "else")}
         inner = [operator for side in sides.values() for operator in side.node]
-        harmless = all(operator.op_type in _HARMLESS and operator.domain in DOMAINS for operator in inner)
+        harmless = all(_is_harmless(operator) for operator in inner)
         if self.opset < _WHERE_OPSET or not harmless or len(inner) > _MOST_NODES_OF_BOTH or not _give_the_same(*sides.values()):
             raise _Stays
         if not self._fit(sides.values()):
@@ -310,6 +310,10 @@ class _Writer:
 
 
 _FLATTEN = {"If": _Writer.branch, "Loop": _Writer.loop, "Scan": _Writer.scan}
+
+
+def _is_harmless(node: Any) -> bool:
+    return (node.op_type in _HARMLESS and node.domain in DOMAINS) or _constant_of(node) is not None
 
 
 def _give_the_same(*bodies: Any) -> bool:

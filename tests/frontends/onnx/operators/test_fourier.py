@@ -44,6 +44,28 @@ def test_transforms_along_every_axis() -> None:
     check(cases, rtol=1e-5, atol=1e-5)
 
 
+def _to_real(name: str, axis: int, length: int | None = None) -> One:
+    """Return a transform of bins back to real numbers; the imaginary parts of the first and the middle one do not count."""
+    data = RNG.standard_normal((2, 7, 6, 2)).astype("float32")
+    expected = np.fft.irfft((data[..., 0] + 1j * data[..., 1]).astype("complex128"), length, axis % 4)[..., None].astype("float32")
+    inputs = [data, None if length is None else np.int64(length), np.int64(axis)]
+    constants = [n for n in (1, 2) if inputs[n] is not None]
+    return One(name, "DFT", inputs, [expected], constants=constants, attributes={"inverse": 1, "onesided": 1})
+
+
+def test_transforms_back_to_real_numbers() -> None:
+    cases = [
+        _to_real("as many", 1),
+        _to_real("along another axis", -2),
+        _to_real("odd", 1, 13),
+        _to_real("shorter", 2, 8),
+        _to_real("shorter and odd", 1, 5),
+        _to_real("longer", 1, 20),
+        _to_real("one", 2, 1),
+    ]
+    check(cases, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("onesided", [0, 1])
 @pytest.mark.parametrize("windowed", [False, True])
 def test_frames_of_signals_of_any_length(onesided: int, windowed: bool) -> None:

@@ -61,3 +61,21 @@ def test_rows_of_any_length(k: int) -> None:
             found = session.run({"x": x})
             np.testing.assert_array_equal(found["i"], np.argsort(-x, -1, kind="stable")[:, :k])
             np.testing.assert_array_equal(found["v"], -np.sort(-x, -1)[:, :k])
+
+
+def test_the_few_best_of_rows_of_any_numbers() -> None:
+    """Rows as long as the tournament is wide and longer, with and without a rest; equal numbers, infinities, zeros of both signs, NaN."""
+    odd = np.array([np.inf, -np.inf, 0.0, -0.0, 1.5, np.nan])
+    cases = []
+    for extent, k, dtype in ((64, 1, "float32"), (65, 8, "float32"), (95, 5, "float64"), (200, 3, "float64"), (1000, 5, "float32")):
+        rows = RNG.integers(-4, 5, (6, extent)).astype(dtype)
+        rows[1] = RNG.standard_normal(extent)
+        rows[2], rows[3] = RNG.choice(odd[:5], extent), RNG.choice(odd, extent)
+        rows[4] = -np.inf
+        rows[5, RNG.permutation(extent)[: k - 1]] = np.inf
+        rows[5, :1] = np.nan
+        for largest in (0, 1):
+            inputs, attributes = [rows, np.array([k])], {"axis": -1, "largest": largest}
+            expected = _sorted(rows, k, -1, largest)
+            cases.append(One(f"few_{extent}_{largest}", "TopK", inputs, expected, constants=[1], attributes=attributes))
+    check(cases)

@@ -21,6 +21,7 @@ from landbridge.frontends.onnx.operators import (
     slices,
     sliding,
     top_k,
+    unique,
 )
 from landbridge.frontends.onnx.operators.call import Rule
 
@@ -40,6 +41,7 @@ FAMILIES = (
     slices,
     sliding,
     top_k,
+    unique,
 )
 """Every family; no two have a rule for the same operator."""
 

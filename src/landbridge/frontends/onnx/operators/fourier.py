@@ -36,6 +36,23 @@ def _matrix(length: int, given: int, bins: int, parts: int, dtype: str, *, inver
     return constant(np.stack([rows.real, rows.imag], axis=-1).reshape(given * parts, bins * 2), dtype)
 
 
+def _real_matrix(length: int, given: int, dtype: str) -> Any:
+    """Return the constant matrix from bins, as real and imaginary parts next to each other, to the real numbers that have them.
+
+    They are half of the bins: the other half has the opposite imaginary parts.
+
+    Args:
+        length: how many numbers come out; bins that they have not are cut off, those that are not given are zero.
+        given: how many bins there are.
+    """
+    if given * 2 * length * np.dtype(dtype).itemsize > _MOST_NBYTES:
+        raise Declined(f"a transform of {length} numbers")
+    bins = np.arange(given)
+    weights = np.where((bins == 0) | (2 * bins == length), 1, 2) * (2 * bins <= length)  # one that has a twin counts for it too
+    waves = np.exp(2j * np.pi * (np.outer(bins, np.arange(length)) % length) / length) * weights[:, None] / length
+    return constant(np.stack([waves.real, -waves.imag], axis=1).reshape(given * 2, length), dtype)
+
+
 def _known(call: Call, index: int, what: str) -> int | None:
     if not call.has(index):
         return None
@@ -80,17 +97,21 @@ def _dft(call: Call) -> Any:
     axis = call.number("axis", 1) if call.opset < 20 else _known(call, 2, "an axis")
     axis = (-2 if axis is None else axis) % rank
     inverse, onesided, given, parts = bool(call.number("inverse", 0)), bool(call.number("onesided", 0)), shape[axis], shape[-1]
-    if (inverse and onesided) or axis == rank - 1 or not isinstance(given, int) or parts not in (1, 2):
-        raise Declined("a real result, or an axis whose extent is not known")
+    to_real = inverse and onesided
+    if axis == rank - 1 or not isinstance(given, int) or parts not in ((2,) if to_real else (1, 2)):
+        raise Declined("an axis whose extent is not known, or that of the parts")
     length = _known(call, 1, "a length")
-    length = given if length is None else length
-    bins = length // 2 + 1 if onesided else length
+    length = (2 * (given - 1) if to_real else given) if length is None else length
+    if length < 1:
+        raise Declined(f"a transform of {length} numbers")
     order = [*(a for a in range(rank - 1) if a != axis), axis, rank - 1]
     outer = [shape[a] for a in order[:-2]]
     data = call.emit(relax.op.permute_dims(call.tensor(0), order))
     rows = call.emit(relax.op.reshape(data, [product(outer), given * parts]))
-    result = call.emit(relax.op.matmul(rows, _matrix(length, given, bins, parts, dtype, inverse=inverse)))
-    result = call.emit(relax.op.reshape(result, [*outer, bins, 2]))
+    bins = length // 2 + 1 if onesided and not inverse else length
+    matrix = _real_matrix(length, given, dtype) if to_real else _matrix(length, given, bins, parts, dtype, inverse=inverse)
+    result = call.emit(relax.op.matmul(rows, matrix))
+    result = call.emit(relax.op.reshape(result, [*outer, bins, 1 if to_real else 2]))
     return relax.op.permute_dims(result, [order.index(a) for a in range(rank)])
 
 

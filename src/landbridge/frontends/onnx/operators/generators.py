@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import relax, te, tirx
+from tvm.script.ir_builder import tirx as ib
 
 from landbridge.frontends.onnx.graph import DTYPES
 from landbridge.frontends.onnx.operators.call import Call, Declined, Rule, constant
+from landbridge.frontends.onnx.operators.loops import check, loops, variable
 from landbridge.frontends.onnx.operators.shaping import confirmed, known
 
 
@@ -124,6 +126,57 @@ def _with_size(call: Call, theta: Any, shape: list[Any]) -> Any:
     return confirmed(replace(call, arguments=arguments), theta, 1, shape[1:-1], "the size")
 
 
+def _mel_weight_matrix(call: Call) -> Any:
+    """``MelWeightMatrix`` of which something is known only when it runs; the model then declares the shape of the result.
+
+    Source: https://onnx.ai/onnx/operators/onnx__MelWeightMatrix.html
+    """
+    dtype, (bands, length) = DTYPES.get(call.number("output_datatype", 1), ""), (call.integers(index) for index in (0, 1))
+    shape = call.declared() if bands is None or length is None else [length[0] // 2 + 1, bands[0]]
+    if not dtype.startswith(("float", "int", "uint")) or not all(isinstance(extent, int) and extent > 0 for extent in shape):
+        raise Declined("a matrix of no numbers, or of unknown size")
+    rate = call.tensor(2) if bands is not None else confirmed(call, call.tensor(2), 0, shape[1:], "how many bands there are")
+
+    def kernel(*inputs: Any) -> Any:
+        def body(length: Any, rate: Any, low: Any, high: Any, result: Any, bins: Any) -> None:
+            check(length[0] // 2 + 1 == shape[0], "the length: not what the model declares")
+            _mel_bins(bins, shape[1] + 2, tirx.Cast("float64", length[0] + 1) / tirx.Cast("float64", rate[0]), (low[0], high[0]))
+            with ib.serial(0, shape[0]) as place, ib.serial(0, shape[1]) as band:
+                weight = _triangle(tirx.Cast("int64", place), *(bins[band + corner] for corner in range(3)))
+                result[place * shape[1] + band] = tirx.Cast(dtype, weight)
+
+        return loops("mel_weights", list(inputs), [(shape, dtype), ([shape[1] + 2], "int64")], body)
+
+    made = call.compute(kernel, call.tensor(1), rate, call.tensor(3), call.tensor(4), name="mel_weight_matrix")
+    return relax.TupleGetItem(made, 0)
+
+
+def _mel_bins(bins: Any, count: int, per_hertz: Any, edges: tuple[Any, Any]) -> None:
+    """Emit what writes the bins of frequencies that are equally far apart in mel.
+
+    Args:
+        per_hertz: how many bins a hertz has.
+        edges: the first frequency, and that behind the last, in hertz.
+    """
+    per_mel = math.log(10) / 2595
+    low, high = (variable("float64", tirx.log(1.0 + tirx.Cast("float64", edge) / 700.0) / per_mel) for edge in edges)
+    with ib.serial(0, count) as number:
+        mel = low[0] + tirx.Cast("float64", number) * ((high[0] - low[0]) / float(count))
+        bins[number] = tirx.Cast("int64", tirx.floor(700.0 * (tirx.exp(mel * per_mel) - 1.0) * per_hertz))
+
+
+def _triangle(at: Any, left: Any, centre: Any, right: Any) -> Any:
+    """Return the height at a bin of a triangle that is 1 at its centre."""
+
+    def share(part: Any, whole: Any) -> Any:
+        return tirx.Cast("float64", part) / tirx.Cast("float64", tirx.max(whole, 1))
+
+    zero, one = tirx.const(0.0, "float64"), tirx.const(1.0, "float64")
+    falling = tirx.Select(tirx.all(at > centre, at < right), share(right - at, right - centre), zero)
+    rising = tirx.Select(tirx.all(at >= left, at < centre), share(at - left, centre - left), falling)
+    return tirx.Select(at == centre, one, rising)
+
+
 _WINDOWS: dict[str, Callable[[Call], Any]] = {
     "BlackmanWindow": _window(0.42, 0.5, 0.08),
     "HammingWindow": _window(25 / 46, 21 / 46),
@@ -133,6 +186,7 @@ OPERATORS: dict[str, Rule] = {
     **_WINDOWS,
     "AffineGrid": _affine_grid,
     "EyeLike": _eye_like,
+    "MelWeightMatrix": _mel_weight_matrix,
     "OneHot": _one_hot,
     "Range": _range,
 }

@@ -1,6 +1,7 @@
 """The largest or smallest elements of each row, in order.
 
 A heap keeps the best so far, the worst of them on top: most elements are compared with that one and go. Nothing but the best is sorted.
+Where only a few are wanted there is a tournament (`few_best`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 from tvm import relax, tirx
 from tvm.script.ir_builder import tirx as ib
 
-from landbridge.frontends.onnx.operators.call import Call, Rule, product
+from landbridge.frontends.onnx.operators.call import Call, Rule, as_int, product
+from landbridge.frontends.onnx.operators.few_best import FewBest, is_few
 from landbridge.frontends.onnx.operators.loops import check, loops, variable, when
 from landbridge.frontends.onnx.operators.shaping import confirmed
 
@@ -40,9 +42,21 @@ def _top_k(call: Call) -> Any:
                 def slot(rank: Any) -> Any:
                     return (outer * count + rank) * inner + i
 
-                with ib.If(count > 0), ib.Then():
-                    heap = Heap(values, indices, slot, partial(behind, largest=largest))
-                    _best(element, tirx.Cast("int64", extent), heap, count, largest=largest)
+                def search() -> None:
+                    with ib.If(count > 0), ib.Then():
+                        heap = Heap(values, indices, slot, partial(behind, largest=largest))
+                        _best(element, tirx.Cast("int64", extent), heap, count, largest=largest)
+
+                def put(rank: Any, value: Any, place: Any) -> None:
+                    values[slot(rank)] = value
+                    indices[slot(rank)] = tirx.Cast("int64", place)
+
+                few, many = as_int(k), as_int(extent)
+                if isinstance(inner, int) and inner == 1 and is_few(few, many, dtype):
+                    tournament = FewBest(source, outer * extent, many, largest=largest)
+                    when(tournament.is_sound(), lambda: tournament.write(few, put), search)
+                else:
+                    search()
 
         return loops("top", [data], [(result, dtype), (result, "int64")], body)
 
