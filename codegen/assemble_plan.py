@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from landbridge.codegen.check_contents import Access
+from landbridge.codegen.find_lifetimes import Lives, find_lifetimes, memory_of
 from landbridge.codegen.graph import Node
 from landbridge.codegen.kernel_calls import KernelCall, Scalar
 from landbridge.codegen.lower import Lowered, LoweredStage
-from landbridge.codegen.plan_memory import ALIGNMENT, Lifetime, plan_arena
+from landbridge.codegen.plan_memory import ALIGNMENT, plan_arena
 from landbridge.ir.sizes import dense_nbytes
 from landbridge.runtime import dims, gears
 from landbridge.runtime.dims import Size
@@ -39,7 +38,8 @@ class Assembled:
         calls: for each step its kernels, empty for other steps.
         buffer_of: for each value that has one, its buffer.
         constants: the bytes of the section `CONSTANTS`.
-        lifetimes: for each buffer in an arena the first and the last moment at which it is used.
+        lifetimes: for each buffer in an arena the first and the last moment at which it is used; for those that stand for one whose
+            parts live at other times, such as tensors that are computed where they will be joined, in the place of it.
         segments: for each stage that was lowered its segment, by the number of the step, or -1 where no kernel is left of it.
         step_of: the step of each copy and each offline model; a copy in memory that both sides share has none.
     """
@@ -140,10 +140,11 @@ class _Assembler:
         outputs = tuple(Interface(name, self.buffer(index)) for name, index in self.graph.outputs)
         steps = self.with_dependences(steps, accesses)
         self.settle_sizes()
-        lifetimes = self.lifetimes(steps, accesses, {interface.buffer for interface in outputs})
-        arenas = self.place(steps, accesses, lifetimes)
+        lives = find_lifetimes(self.buffers, steps, accesses, {interface.buffer for interface in outputs})
+        arenas = self.place(lives)
         plan = Plan(self.graph.dims, tuple(self.buffers), tuple(steps), inputs, outputs, arenas)
         known = tuple(accesses), tuple(calls), self.buffer_of, self.constants.data()
+        lifetimes = {part: (life.first, life.last) for parts in lives.values() for part, life in parts.items()}
         return Assembled(plan, *known, lifetimes, tuple(segments), step_of)
 
     def externs(self) -> Iterable[Node]:
@@ -238,19 +239,13 @@ class _Assembler:
         once = self.buffers[inputs[0]].storage == "constant"
         return Copy(inputs[0], outputs[0], (), once)
 
-    def memory_of(self, buffer: int) -> int:
-        """Return the buffer whose memory ``buffer`` shows."""
-        while self.buffers[buffer].base >= 0:
-            buffer = self.buffers[buffer].base
-        return buffer
-
     def with_dependences(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]]) -> list[Step]:
         """Return the steps, each with those that make what it reads. Memory is used again in the order of the steps."""
         writer: dict[int, int] = {}
         result = []
         for number, (step, moments) in enumerate(zip(steps, accesses, strict=True)):
-            needs = {writer[memory] for moment in moments for b in moment.reads if (memory := self.memory_of(b)) in writer}
-            writer.update({self.memory_of(b): number for moment in moments for b in moment.writes})
+            needs = {writer[memory] for moment in moments for b in moment.reads if (memory := memory_of(self.buffers, b)) in writer}
+            writer.update({memory_of(self.buffers, b): number for moment in moments for b in moment.writes})
             result.append(replace(step, after=tuple(sorted(needs - {number}))))
         return result
 
@@ -262,63 +257,15 @@ class _Assembler:
                 nbytes = dims.largest([self.buffers[base].nbytes, self.buffers[index].nbytes])
                 self.buffers[base] = replace(self.buffers[base], nbytes=nbytes)
 
-    def place(
-        self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], lifetimes: Mapping[int, tuple[int, int]]
-    ) -> dict[str, Size]:
+    def place(self, lives: Lives) -> dict[str, Size]:
         """Give arena buffers their offsets; return the size of each arena."""
-        users: dict[int, list[int]] = {}
-        for number, moments in enumerate(accesses):
-            for buffer in {buffer for access in moments for buffer in (*access.reads, *access.writes)}:
-                users.setdefault(self.memory_of(buffer), []).append(number)
-        ended = self.ended(steps)
         arenas: dict[str, Size] = {}
-        for device in sorted({self.buffers[index].device for index in lifetimes}):
-            here = [index for index in sorted(lifetimes) if self.buffers[index].device == device]
-            offsets, arenas[device] = plan_arena(
-                [
-                    Lifetime(self.buffers[index].nbytes, *lifetimes[index], sum(1 << step for step in set(at)), ended[at[0]])
-                    for index in here
-                    for at in (users[index],)
-                ]
-            )
-            for index, offset in zip(here, offsets, strict=True):
-                self.buffers[index] = replace(self.buffers[index], offset=offset)
+        for device in sorted({self.buffers[memory].device for memory in lives}):
+            here = [memory for memory in lives if self.buffers[memory].device == device]
+            offsets, arenas[device] = plan_arena([tuple(lives[memory].values()) for memory in here])
+            for memory, offset in zip(here, offsets, strict=True):
+                self.buffers[memory] = replace(self.buffers[memory], offset=offset)
         return arenas
-
-    def ended(self, steps: Sequence[Step]) -> list[int]:
-        """Return for each step those that have certainly ended when it begins, and itself, a bit each.
-
-        A session lets steps run at the same time where they do not wait for each other (`landbridge.runtime.overlap`); memory that
-        such steps shared would make them wait.
-        """
-        last: dict[tuple[str, ...], int] = {}
-        result: list[int] = []
-        for number, step in enumerate(steps):
-            waits = set(step.after)
-            if not isinstance(step, Extern):
-                ends = ("cpu",) if isinstance(step, Segment) else (self.buffers[step.source].device, self.buffers[step.destination].device)
-                waits |= {last[ends]} if ends in last else set()
-                last[ends] = number
-            result.append(functools.reduce(operator.or_, (result[earlier] for earlier in waits), 1 << number))
-        return result
-
-    def lifetimes(self, steps: Sequence[Step], accesses: Sequence[Sequence[Access]], outputs: set[int]) -> dict[int, tuple[int, int]]:
-        """Return the first and the last moment of each arena buffer. Copies that are made once live for ever."""
-        found: dict[int, tuple[int, int]] = {}
-        moment = 0
-        for moments in accesses:
-            for access in moments:
-                for buffer in (*access.reads, *access.writes):
-                    memory = self.memory_of(buffer)
-                    found[memory] = (found.get(memory, (moment, 0))[0], moment)
-                moment += 1
-        for buffer in outputs:
-            memory = self.memory_of(buffer)
-            found[memory] = (found.get(memory, (0, 0))[0], moment)
-        for step in steps:
-            if isinstance(step, Copy) and step.once:
-                found[self.memory_of(step.destination)] = (0, moment)
-        return {index: span for index, span in found.items() if self.buffers[index].storage == "arena"}
 
 
 class _Constants:

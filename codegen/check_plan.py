@@ -1,7 +1,7 @@
 """Prove that a plan's buffers do not get in each other's way, from the definition and without the planner's code.
 
-Every pair of buffers on a device is compared: if there is a moment at which both hold something that is still needed, their
-bytes must not overlap. Where buffers are parts of another one, or written in the place of it, every byte that is read must be the one
+Every pair of buffers on a device is compared: if there is a moment at which both hold something that is still needed, the bytes that
+hold it must not overlap. Where buffers are parts of another one, or written in the place of it, every byte that is read must be the one
 that the buffer's own writer left there. What depends on named dimensions is evaluated at several values of them.
 """
 
@@ -41,11 +41,12 @@ def check_plan(
         PlanError: everything that is wrong, each on a line.
     """
     problems = [*_order_problems(plan, accesses), *_step_problems(plan, accesses)]
+    uses = _uses(plan, accesses)
     for dims in _samples(plan.dims, plan.ranges):
         if not _possible(plan, dims):
             continue
         problems += _size_problems(plan, signatures, padding, dims)
-        problems += _overlaps(plan, _lives(plan, accesses), dims)
+        problems += _overlaps(plan, uses, dims)
         problems += content_problems(plan, accesses, [_span(plan, buffer, dims) for buffer in range(len(plan.buffers))])
         if problems:
             break
@@ -198,38 +199,60 @@ def _tensor_nbytes(plan: Plan, index: int, more_rows: int, dims: Mapping[str, in
     return -(-count * bits_of(buffer.dtype) // 8)
 
 
-def _lives(plan: Plan, accesses: Sequence[Sequence[Access]]) -> dict[int, tuple[int, int]]:
-    """Return for each arena buffer the first moment something is in it and the last at which it is needed."""
-    lives: dict[int, tuple[int, int]] = {}
+_NEVER = 2**62
+
+Times = tuple[int, int]
+"""A first and a last moment."""
+
+
+def _uses(plan: Plan, accesses: Sequence[Sequence[Access]]) -> dict[int, dict[int, Times]]:
+    """Return for each buffer with memory in an arena the buffers that show its memory, and from when to when each is used."""
     moments = [access for step in accesses for access in step]
     end = len(moments)
-    for moment, access in enumerate(moments):
-        for buffer in (*access.reads, *access.writes):
-            memory = _memory(plan, buffer)
-            lives[memory] = (min(moment, lives.get(memory, (moment, 0))[0]), moment)
-    for output in plan.outputs:
-        memory = _memory(plan, output.buffer)
-        lives[memory] = (lives.get(memory, (0, 0))[0], end)
-    for step in plan.steps:
-        if isinstance(step, Copy) and step.once:
-            lives[_memory(plan, step.destination)] = (-1, end)
-    return {memory: life for memory, life in lives.items() if plan.buffers[memory].storage == "arena"}
+    times = [(buffer, moment) for moment, access in enumerate(moments) for buffer in (*access.reads, *access.writes)]
+    times += [(output.buffer, end) for output in plan.outputs]
+    times += [(step.destination, moment) for step in plan.steps if isinstance(step, Copy) and step.once for moment in (-1, end)]
+    uses: dict[int, dict[int, Times]] = {}
+    for buffer, moment in times:
+        memory = _memory(plan, buffer)
+        if plan.buffers[memory].storage == "arena":
+            known = uses.setdefault(memory, {}).get(buffer, (moment, moment))
+            uses[memory][buffer] = min(known[0], moment), max(known[1], moment)
+    return uses
 
 
-def _overlaps(plan: Plan, lives: Mapping[int, tuple[int, int]], dims: Mapping[str, int]) -> Iterator[str]:
-    """Yield each pair of buffers that live at the same moment and share a byte."""
-    for device in dict.fromkeys(plan.buffers[index].device for index in lives):
-        indices = [index for index in lives if plan.buffers[index].device == device]
-        start = np.array([evaluate(plan.buffers[index].offset, dims) for index in indices], dtype=np.int64)
-        end = start + np.array([evaluate(plan.buffers[index].nbytes, dims) for index in indices], dtype=np.int64)
-        life: np.ndarray[Any, np.dtype[np.int64]] = np.array([lives[index] for index in indices], dtype=np.int64)
-        for row in range(0, len(indices), _ROWS):
+def _lives(plan: Plan, memory: int, uses: Mapping[int, Times], dims: Mapping[str, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the bytes of a buffer, cut wherever what shows them begins or ends: when they are needed first and last, and where they are."""
+    offset = evaluate(plan.buffers[memory].offset, dims)
+    shown: list[tuple[int, int, Times]] = []
+    for buffer, times in uses.items():
+        start = offset + _span(plan, buffer, dims)[0]
+        shown.append((start, start + evaluate(plan.buffers[buffer].nbytes, dims), times))
+    cuts = sorted({cut for start, end, _ in shown for cut in (start, end)})
+    column = {cut: number for number, cut in enumerate(cuts)}
+    first, last = np.full(len(cuts) - 1, _NEVER), np.full(len(cuts) - 1, -_NEVER)
+    for start, end, times in shown:
+        piece = slice(column[start], column[end])
+        first[piece] = np.minimum(first[piece], times[0])
+        last[piece] = np.maximum(last[piece], times[1])
+    for number in np.flatnonzero(first < _NEVER).tolist():
+        yield int(first[number]), int(last[number]), cuts[number], cuts[number + 1]
+
+
+def _overlaps(plan: Plan, uses: Mapping[int, Mapping[int, Times]], dims: Mapping[str, int]) -> Iterator[str]:
+    """Yield each pair of buffers that share a byte at a moment at which both need it."""
+    for device in dict.fromkeys(plan.buffers[index].device for index in uses):
+        here = [index for index in uses if plan.buffers[index].device == device]
+        found = [(index, *life) for index in here for life in _lives(plan, index, uses[index], dims)]
+        table: np.ndarray[Any, np.dtype[np.int64]] = np.array(found, dtype=np.int64).reshape(-1, 5)
+        owner, first, last, start, end = table.T
+        for row in range(0, len(found), _ROWS):
             part = slice(row, row + _ROWS)
-            together = (life[part, 0, None] <= life[None, :, 1]) & (life[None, :, 0] <= life[part, 1, None])
+            together = (first[part, None] <= last[None, :]) & (first[None, :] <= last[part, None])
             touching = (start[part, None] < end[None, :]) & (start[None, :] < end[part, None])
-            for left, right in zip(*np.nonzero(together & touching), strict=True):
+            for left, right in zip(*np.nonzero(together & touching & (owner[part, None] != owner[None, :])), strict=True):
                 if left + row < right:
-                    pair = f"{_name(plan, indices[left + row])} and {_name(plan, indices[right])}"
+                    pair = f"{_name(plan, int(owner[left + row]))} and {_name(plan, int(owner[right]))}"
                     yield f"{pair} share memory on {device} while both are needed"
 
 

@@ -102,9 +102,9 @@ class Binding:
         """Return the memory of a buffer as the plan has it: the name of what it is in, and the first byte and the one after the last."""
         root = self.roots[buffer]
         described = self.plan.buffers[root]
-        if described.storage == "arena":
-            offset = self._sizes[root][2]
-            return described.device, offset, offset + self.reserved(root)
+        if described.storage == "arena":  # the part that it shows: what else lies in the root's memory at other times is not its concern
+            offset = self._sizes[root][2] + self._shifts[buffer]
+            return described.device, offset, offset + self.reserved(buffer)
         return f"{described.storage} {root}", 0, max(self.reserved(root), 1)
 
     def device(self, buffer: int) -> OpenDevice | None:

@@ -83,7 +83,7 @@ class Description:
         values: all of them; operators refer to them by index.
         operators: in the order in which they run.
         moments: for each step of the plan, of how many moments it consists.
-        lifetimes: of the buffers in arenas.
+        lifetimes: of the buffers in arenas; of one whose parts live at different times those of buffers that are its parts.
         inputs: the value of each input of the plan.
         outputs: the value of each output of the plan.
     """

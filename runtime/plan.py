@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar, Literal, cast, get_args
 
+from landbridge.runtime import dims
 from landbridge.runtime.dims import Size
 from landbridge.runtime.fields import Field
 from landbridge.runtime.opaque import is_opaque
@@ -176,6 +177,14 @@ class Plan:
     def has_opaque(self) -> bool:
         """Whether it has values that are no tensors of numbers."""
         return any(is_opaque(buffer.dtype) for buffer in self.buffers)
+
+    def place(self, buffer: int) -> tuple[str, Size]:
+        """Return the device of the memory that a buffer shows, and where in its arena, its section or the input the buffer begins."""
+        offsets = [self.buffers[buffer].offset]
+        while self.buffers[buffer].storage == "alias":
+            buffer = self.buffers[buffer].base
+            offsets.append(self.buffers[buffer].offset)
+        return self.buffers[buffer].device, dims.total(offsets)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data that `from_json` reads back to an equal one."""

@@ -19,6 +19,7 @@ from typing import Any
 import landbridge as lb
 from host import measure, page, roofline, summary
 from host.entries import Entry, entries
+from host.memory import MOST, memory_of
 from host.results import Results, Row, describe_machine
 from host.work import work_of
 from landbridge.runtime.cache_folder import CACHE
@@ -30,7 +31,7 @@ _MOST_S = 120
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print, write; return 1 where Landbridge did not run a case."""
+    """Measure, print, write; return 1 where Landbridge did not run a case, or planned too much memory for one."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", default="", help="keep what has this in its name or group")
     parser.add_argument("--threads", type=int, nargs="*", help="keep these numbers of threads")
@@ -54,7 +55,9 @@ def main(arguments: list[str]) -> int:
         summary.put(given.summary, text)
     print(text)
     tell(f"written: {given.output / 'bench.html'}, {given.output / 'bench.json'}{f', {given.summary}' if given.summary else ''}")
-    return 1 if results.refused else 0
+    if results.wasteful:
+        tell(f"more memory than {MOST} times what lives: {', '.join(results.wasteful)}")
+    return 1 if results.refused or results.wasteful else 0
 
 
 def tell(line: str) -> None:
@@ -100,12 +103,13 @@ def _rows(entry: Entry, threads: list[int], rounds: int, machines: dict[int, roo
     artifact = folder / "case.lbr"
     compiled.save(artifact)
     work = work_of(case.model, case.feeds)
+    memory = memory_of(compiled.artifact, case.feeds)
     rows = []
     for count in threads:
         found = _measured(entry.name, artifact, count, rounds)
         machine = machines[count]
         figures = (work.flops, work.nbytes, machine.least_ms(work), machine.bound(work))
-        rows.append(Row(entry.name, entry.group, count, found["times"], found["missing"], found["difference"], elapsed, *figures))
+        rows.append(Row(entry.name, entry.group, count, found["times"], found["missing"], found["difference"], elapsed, *figures, memory))
     return rows
 
 

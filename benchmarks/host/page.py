@@ -119,7 +119,21 @@ def _mark(who: str, x: float, y: float) -> str:
 
 def _table(results: Results) -> str:
     times = [f"{name} ms" for name in NAMES.values()]
-    heads = ["", "threads", *times, "to the faster peer", "at best ms", "reached", "bound by", "GFLOP", "MB", "difference", "compile s"]
+    heads = [
+        "",
+        "threads",
+        *times,
+        "to the faster peer",
+        "at best ms",
+        "reached",
+        "bound by",
+        "GFLOP",
+        "MB",
+        "difference",
+        "compile s",
+        "planned MB",
+        "of live",
+    ]
     lines = ["<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"]
     for group in results.groups:
         lines.append(f'<tr class="group"><td colspan="{len(heads)}">{escape(group)}</td></tr>')
@@ -144,3 +158,5 @@ def _cells(row: Row) -> Iterator[str]:
     yield f"{row.nbytes / 1e6:.3g}"
     yield "" if row.difference is None else f"{row.difference:.0e}"
     yield f"{row.compile_s:.1f}"
+    yield f"{row.memory.planned / 1e6:.3g}"
+    yield f"{row.memory.times:.3f}"

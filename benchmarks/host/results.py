@@ -17,6 +17,8 @@ import onnxruntime
 import openvino
 import tvm
 
+from host.memory import MOST, Memory
+
 NAMES = {"landbridge": "Landbridge", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "numpy": "NumPy", "hand": "C by hand"}
 """Who runs, and what tables call it."""
 
@@ -37,6 +39,7 @@ class Row:
         nbytes: bytes that it reads and writes at least.
         least_ms: below which nothing gets on this machine.
         bound: what holds it there, "arithmetic" or "memory".
+        memory: the host memory that was planned, and what lives in it.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Row:
     nbytes: int
     least_ms: float
     bound: str
+    memory: Memory
 
     def ms(self, who: str) -> float | None:
         """Return the median of who ran it, or None."""
@@ -103,6 +107,11 @@ class Results:
     def of(self, group: str, threads: int | None = None) -> list[Row]:
         """Return the rows of a group."""
         return [row for row in self.rows if row.group == group and threads in (None, row.threads)]
+
+    @property
+    def wasteful(self) -> list[str]:
+        """The cases for which more memory was planned than `host.memory.MOST` times what lives."""
+        return list(dict.fromkeys(row.name for row in self.rows if row.memory.times > MOST))
 
     def to_json(self) -> str:
         """Return all as text."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from host.memory import MOST
 from host.results import NAMES, Results, Row, geometric_mean
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
@@ -30,6 +31,7 @@ def markdown(results: Results) -> str:
     parts += ["", "Landbridge's time to that of the faster of ONNX Runtime and OpenVINO, geometric means:", "", *_means(results)]
     for group in results.groups:
         parts += ["", f"### {group.capitalize()}", "", *_table(results.of(group))]
+    parts += ["", "### Planned memory", "", *_memory(results)]
     missing = {f"{NAMES[who]}, {row.name}": why for row in results.rows for who, why in row.missing.items()}
     if missing or results.refused:
         parts += ["", "Not run:", ""]
@@ -87,6 +89,15 @@ def _table(rows: Sequence[Row]) -> list[str]:
         cells = [row.name, str(row.threads), *times, ratio, number(row.least_ms), reached, difference, f"{row.compile_s:.1f}"]
         lines.append(_line(cells))
     return lines
+
+
+def _memory(results: Results) -> list[str]:
+    """Return what was planned and what lives, a line a case: it is the same for all threads."""
+    lines = [_line(["", "planned bytes", "live bytes", "times"]), _rule(1, 3)]
+    cases = {row.name: row.memory for row in results.rows}
+    lines += [_line([name, f"{memory.planned:,}", f"{memory.live:,}", f"{memory.times:.3f}"]) for name, memory in cases.items()]
+    above = ", ".join(results.wasteful)
+    return [*lines, "", f"More than {MOST} times what lives: {above}." if above else f"None is above {MOST} times what lives."]
 
 
 def number(value: float) -> str:

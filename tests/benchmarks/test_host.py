@@ -16,6 +16,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from landbridge.runtime.artifact import Artifact, Target
+from landbridge.runtime.description import SECTION, Description, Lifetime
+from landbridge.runtime.plan import Buffer, Interface, Plan
+from landbridge.runtime.report import Report
 from support import browser
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -84,6 +88,7 @@ def test_all_take_turns_and_one_run_of_each_turn_is_not_counted(monkeypatch: pyt
 
 def _results() -> Any:
     module = _module("results")
+    small, large = _module("memory").Memory(1000, 1000), _module("memory").Memory(2120, 2000)
     once = {"median": 2.0, "low": 1.9, "high": 2.2}
     faster = {"median": 1.0, "low": 0.9, "high": 1.1}
     rows = (
@@ -99,6 +104,7 @@ def _results() -> Any:
             100,
             0.5,
             "memory",
+            small,
         ),
         module.Row(
             "c",
@@ -112,8 +118,9 @@ def _results() -> Any:
             100,
             0.5,
             "memory",
+            large,
         ),
-        module.Row("c", "light models", 2, {"landbridge": faster, "onnxruntime": faster}, {}, 0.0, 0.5, 1e6, 100, 0.5, "memory"),
+        module.Row("c", "light models", 2, {"landbridge": faster, "onnxruntime": faster}, {}, 0.0, 0.5, 1e6, 100, 0.5, "memory", large),
     )
     speeds = {
         1: {"flops": 1e11, "copies": ((1 << 16, 5e10), (1 << 22, 1e10))},
@@ -129,6 +136,36 @@ def test_the_summary_has_ratios_to_the_faster_peer_and_their_geometric_means() -
     assert "- OpenVINO, a <b>: no   such operator" in text
     assert "- d: no native code" in text
     assert "| 2 | 200 | 90.0 | 20.0 |" in text
+
+
+def test_the_summary_has_the_memory_of_each_case_once_and_names_those_that_plan_too_much() -> None:
+    results = _results()
+    text = _module("summary").markdown(results)
+    assert "| a <b> | 1,000 | 1,000 | 1.000 |" in text
+    assert text.count("| c | 2,120 | 2,000 | 1.060 |") == 1
+    assert "More than 1.05 times what lives: c." in text
+    assert results.wasteful == ["c"]
+
+
+def test_the_memory_of_a_run_is_put_against_what_lives_in_it() -> None:
+    plan = Plan(
+        ("n",),
+        (
+            Buffer("x", "cpu", "float32", ("n", 16), "input", ["*", "n", 64]),
+            Buffer("whole", "cpu", "float32", ("n", 32), "arena", ["*", "n", 128]),
+            Buffer("left", "cpu", "float32", ("n", 16), "alias", ["*", "n", 64], base=1),
+            Buffer("right", "cpu", "float32", ("n", 16), "alias", ["*", "n", 64], ["*", "n", 64], base=1),
+            Buffer("there", "atlas0", "float32", ("n", 16), "arena", ["*", "n", 64]),
+        ),
+        (),
+        (Interface("x", 0),),
+        (),
+        {"cpu": ["*", "n", 192], "atlas0": ["*", "n", 64]},
+    )
+    lifetimes = (Lifetime(2, 0, 1), Lifetime(3, 1, 1), Lifetime(4, 0, 9))
+    artifact = Artifact("m", {}, Target(), plan, (), Report(), {SECTION: Description(lifetimes=lifetimes).to_bytes()})
+    memory = _module("memory").memory_of(artifact, {"x": np.zeros((5, 16), "float32")})
+    assert (memory.planned, memory.live, memory.times) == (5 * 192, 5 * 128, 1.5)
 
 
 def test_the_summary_replaces_what_is_between_the_marks(tmp_path: Path) -> None:

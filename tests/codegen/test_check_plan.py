@@ -97,6 +97,31 @@ def test_an_alias_keeps_its_memory_alive() -> None:
     assert "buffer 1 ('a') and buffer 5 ('c') share memory" in _problem(plan)
 
 
+def _parts(between: int) -> tuple[Plan, Any]:
+    """Return a plan in which a tensor is written at byte ``between`` before the left part of a whole, and after its right one."""
+    buffers = (
+        _buffer("whole", 0, rows=2, nbytes=2 * ROW),
+        _buffer("left", 0, rows=1, nbytes=ROW, storage="alias", base=0),
+        _buffer("right", ROW, rows=1, nbytes=ROW, storage="alias", base=0),
+        _buffer("between", between, rows=1, nbytes=ROW),
+    )
+    segment = Segment("lb_segment_0", (2, 3, 1), (), (2, 3, 1), ("a",), ())
+    plan = Plan((), buffers, (segment,), (), (Interface("y", 0),), {"cpu": 3 * ROW})
+    return plan, ((Access((), (2,)), Access((), (3,)), Access((3,), (1,))),)
+
+
+def test_a_part_that_is_not_written_yet_leaves_its_memory_to_others() -> None:
+    plan, accesses = _parts(2 * ROW)
+    check_plan(plan, accesses, {})
+    accesses = ((*accesses[0][:2], Access((3,), ()), Access((), (1,))),)
+    check_plan(_parts(0)[0], accesses, {})
+
+
+def test_a_part_that_is_written_already_shares_its_memory_with_nobody() -> None:
+    for between in (0, ROW):  # read while the left part is written; over the right part
+        assert "buffer 0 ('whole') and buffer 3 ('between') share memory on cpu while both are needed" in _problem(*_parts(between))
+
+
 def test_a_copy_made_once_keeps_its_memory_for_ever() -> None:
     plan = replace(
         PLAN,

@@ -84,8 +84,9 @@ def _check_lifetimes(found: Description, artifact: Artifact) -> None:
     places = []
     for life in found.lifetimes:
         buffer = plan.buffers[life.buffer]
-        start = evaluate(buffer.offset, extents)
-        places.append((buffer.device, life, start, start + evaluate(buffer.nbytes, extents)))
+        device, offset = plan.place(life.buffer)
+        start = evaluate(offset, extents)
+        places.append((device, life, start, start + evaluate(buffer.nbytes, extents)))
     for (one, a, start, end), (other, b, first, last) in combinations(places, 2):
         together = one == other and a.first <= b.last and b.first <= a.last
         assert not (together and start < last and first < end)

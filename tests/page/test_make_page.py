@@ -13,8 +13,9 @@ import pytest
 import landbridge as lb
 from landbridge.page import make_page
 from landbridge.runtime import artifact as artifacts
-from landbridge.runtime.description import SECTION, Description
+from landbridge.runtime.description import SECTION, Description, Lifetime
 from landbridge.runtime.errors import ArtifactCorrupt, UsageError
+from support.plans import artifact, plan, tensor
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,18 +54,26 @@ def test_crossings_and_conversions_lead_to_their_operators(compiled: lb.Compiled
 
 @pytest.mark.parametrize("name", ["atlas", "host", "onnxruntime"])
 def test_an_artifact_without_a_description_is_shown_by_its_plan(name: str) -> None:
-    artifact = artifacts.read(ROOT / f"tests/golden/1.0/{name}.lbr")
-    data = data_of(make_page(artifact, title=name))
-    assert [kind for kind, *_ in data["operators"]] == [{"segment": "host"}.get(step.kind, step.kind) for step in artifact.plan.steps]
+    kept = artifacts.read(ROOT / f"tests/golden/1.0/{name}.lbr")
+    data = data_of(make_page(kept, title=name))
+    assert [kind for kind, *_ in data["operators"]] == [{"segment": "host"}.get(step.kind, step.kind) for step in kept.plan.steps]
     assert [entry[0] for entry in data["inputs"]] == ["image"]
 
 
 def test_a_description_of_another_plan_is_refused(compiled: lb.Compiled) -> None:
     found = Description.of(compiled.artifact.sections)
     wrong = replace(found, operators=(replace(found.operators[0], step=99), *found.operators[1:]))
-    artifact = replace(compiled.artifact, sections={**compiled.artifact.sections, SECTION: wrong.to_bytes()})
+    other = replace(compiled.artifact, sections={**compiled.artifact.sections, SECTION: wrong.to_bytes()})
     with pytest.raises(ArtifactCorrupt, match="'<b>clean</b>' is of step 99, the plan has 5"):
-        make_page(artifact, title="x")
+        make_page(other, title="x")
+
+
+def test_a_part_of_a_buffer_is_shown_where_it_lies_in_the_arena() -> None:
+    buffers = [tensor("whole", "arena", offset=128), tensor("right", "alias", base=0, offset=["*", "n", 64])]
+    found = Description(lifetimes=(Lifetime(1, 2, 5),))
+    made = replace(artifact(plan(buffers, [], {}, {})), sections={SECTION: found.to_bytes()})
+    (shown,) = data_of(make_page(made, title="x"))["buffers"]
+    assert shown == ["right", "cpu", "float32", ["n", 3], ["+", ["*", "n", 64], 128], buffers[1].nbytes, 2, 5]
 
 
 @pytest.mark.parametrize(

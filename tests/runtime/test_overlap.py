@@ -116,6 +116,25 @@ def test_steps_wait_for_the_memory_that_they_share(toys: Toys) -> None:
         assert found.later == ((1,), (3,), (3,), ()), "the segments wait for each other anyway, and share nothing with the models"
 
 
+def test_parts_of_one_tensor_are_no_memory_that_steps_share(toys: Toys) -> None:
+    def joined(offset: Any) -> bytes:
+        buffers = [tensor("x", "input"), tensor("whole", "arena", nbytes=["*", N3_ALIGNED, 2])]
+        for index, place in enumerate((0, offset)):
+            device = f"toyhost{index}"
+            buffers += [tensor("t", "alias", device, base=0), tensor("u", "alias", device, base=1, offset=place)]
+        buffers += [tensor("left", "alias", base=1), tensor("right", "alias", base=1, offset=N3_ALIGNED)]
+        steps = [Extern(f"m{index}", f"toyhost{index}", (2 + 2 * index,), (3 + 2 * index,), ()) for index in range(2)]
+        records = [extern(f"m{index}", f"toyhost{index}", function="double") for index in range(2)]
+        return to_bytes(artifact(plan(buffers, steps, {"x": 0}, {"left": 6, "right": 7}), records))
+
+    with load(joined(N3_ALIGNED)) as apart, load(joined(0)) as over:
+        for session in (apart, over):
+            session(image(2))
+        np.testing.assert_array_equal(apart(image(2))["right"], 2 * image(2))
+        assert binding_of(apart).overlap is not None
+        assert binding_of(over).overlap is None
+
+
 def test_a_model_that_takes_one_call_at_a_time_has_them_in_the_plans_order(toys: Toys) -> None:
     def twice(symbols: tuple[str, str]) -> Any:
         buffers = [

@@ -55,6 +55,17 @@ def test_what_is_written_is_read_back(made: Plan) -> None:
     made.validate()
 
 
+def test_a_part_of_a_part_has_its_place_in_the_arena() -> None:
+    buffers = [tensor("a", "arena", "toy0", offset=["*", "n", 64])]
+    buffers += [tensor("b", "alias", "toyhost0", base=0, offset=128), tensor("c", "alias", base=1, offset=["*", "n", 192])]
+    made = plan(buffers, [], {}, {})
+    assert [made.place(buffer) for buffer in range(3)] == [
+        ("toy0", ["*", "n", 64]),
+        ("toy0", ["+", ["*", "n", 64], 128]),
+        ("toy0", ["+", ["*", "n", 256], 128]),
+    ]
+
+
 def test_ranges_of_dimensions_are_kept() -> None:
     made = replace(rich(), ranges={"n": (1, 8)})
     assert Plan.from_json(made.to_json()) == made

@@ -50,10 +50,10 @@ def page_data(
         "moments": found.moments,
         "arenas": plan.arenas,
         "buffers": [
-            [b.name, b.device, b.dtype, b.shape, b.offset, b.nbytes, life.first, life.last]
+            [b.name, device, b.dtype, b.shape, offset, b.nbytes, life.first, life.last]
             for life in found.lifetimes
             if life.buffer < len(plan.buffers)
-            for b in (plan.buffers[life.buffer],)
+            for b, (device, offset) in ((plan.buffers[life.buffer], plan.place(life.buffer)),)
         ],
         "totals": {
             "crossings": len(report.copies),
