@@ -235,7 +235,8 @@ class Acl:
         Raises:
             DeviceError: the code is not success.
         """
-        code = self.function(name)(*arguments)
+        found = self._functions.get(name)
+        code = (self.function(name) if found is None else found)(*arguments)
         if code != SUCCESS:
             raise self.failure(name, code)
 

@@ -67,7 +67,7 @@ class Copies:
         if not nbytes:
             return  # the vendor calls this a wrong parameter
         kind = self._kinds[direction]
-        if any(start <= host < start + room for start, room in list(self._pinned.items())):
+        if self._pinned and any(start <= host < start + room for start, room in list(self._pinned.items())):
             self._acl.call("aclrtMemcpyAsync", destination, nbytes, source, nbytes, kind, self._streams[direction])
             self._acl.call("aclrtSynchronizeStream", self._streams[direction])
         else:
