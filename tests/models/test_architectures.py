@@ -17,13 +17,6 @@ from models.export import arrays, export
 
 pytestmark = pytest.mark.long
 
-_SUPPRESSION = {"NonMaxSuppression", "Gather", "Unsqueeze", "Concat", "GatherND"}
-FALLBACKS: dict[tuple[str, bool], set[str]] = {
-    ("yolo", False): _SUPPRESSION,
-    ("yolo", True): _SUPPRESSION,
-}
-"""By architecture and whether dimensions are open, the operators that may run in a fallback region; all others must be native."""
-
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("architecture", CATALOGUE, ids=lambda found: found.name)
@@ -40,5 +33,4 @@ def test_an_exported_architecture_is_right(architecture: Architecture, dynamic: 
             assert (found[name].dtype, found[name].shape) == (wanted.dtype, wanted.shape), (name, sizes)
             atol = architecture.atol * float(np.abs(wanted).max(initial=0))
             np.testing.assert_allclose(found[name], wanted, architecture.rtol, atol, err_msg=f"{name} at {sizes}")
-    outside = {label.rpartition("(")[2].rstrip(")") for fallback in compiled.report.fallbacks for label in fallback.nodes}
-    assert outside <= FALLBACKS.get((architecture.name, dynamic), set())
+    assert not compiled.report.fallbacks
