@@ -17,7 +17,7 @@ from landbridge.ir.one_at_a_time import one_at_a_time
 from landbridge.ir.program import MODEL, TOPOLOGY, Program, attribute
 from landbridge.ir.topology import Topology
 from landbridge.ir.verify import verify
-from landbridge.late_parts import LateParts
+from landbridge.parts import Parts
 from landbridge.reporting import make_report
 from landbridge.runtime.artifact import Artifact, to_bytes, write
 from landbridge.runtime.errors import BugError, UnsupportedError, UsageError
@@ -141,9 +141,9 @@ def compile(
 
 def _compiled(model: Program, target: str | None, mode: Mode, title: str, check: Level, observers: tuple[Any, ...]) -> Compiled:
     """Compile the program as often as it takes until nothing in it is known not to compile or to be wrong."""
-    late = LateParts(lambda part, name: _compiled(part, target, "auto", name, check, ()).artifact)
+    parts = Parts(lambda part, name: _compiled(part, target, "auto", name, check, ()).artifact)
     while True:
-        placed = late.compiled(passes.place_program(model, mode=mode, observers=observers))
+        placed = parts.compiled(passes.place_program(model, mode=mode, observers=observers))
         verify(placed, phase="placed")
         artifact, refused = build_apart(placed, target, title)
         if artifact is not None:

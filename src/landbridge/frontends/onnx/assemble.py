@@ -37,8 +37,8 @@ ALIASES = "landbridge.aliases"
 REFUSED = "landbridge.refused"
 """Module attribute: by an output the operators that must not be native, with the reason, beside those that cannot be."""
 
-LATE_PARTS = "landbridge.late_parts"
-"""Module attribute: the symbols of fallback regions that only sizes which the data tell keep from being native."""
+PARTS = "landbridge.parts"
+"""Module attribute: the symbols of fallback regions that only what the data will tell keeps from being native (`landbridge.parts`)."""
 
 NATIVE_ONLY = "landbridge.native_only"
 """Module attribute: whether fallback regions are not allowed."""
@@ -80,12 +80,13 @@ class Assembly:
         externs: dict[str, ExternModel] = {found.symbol: found.model for found in offline}
         entries = {found.symbol: found.entry for found in offline}
         fallbacks: dict[str, Fallback] = {}
-        late = []
+        parts = []
         for group in groups:
             unit, symbol, externs_entry, report = self._region(group, len(fallbacks))
             units.append(unit)
             externs[symbol], entries[symbol], fallbacks[symbol] = externs_entry, extern_entry(externs_entry, CPU), report
-            late += [symbol] if all(self._units[number].late for number in group) else []
+            members = [self._units[number] for number in group]
+            parts += [symbol] if all(unit.late for unit in members) or (len(members) == 1 and members[0].control) else []
         order = in_order(self._reads(units), [unit.makes for unit in units], [unit.rank for unit in units])
         bindings = tuple(binding for number in order for binding in units[number].bindings)
         start = tvm.IRModule(self._build.functions.used(bindings))
@@ -102,7 +103,7 @@ class Assembly:
             MODEL: self._graph.title,
             REFUSED: dict(self._build.refused),
             NATIVE_ONLY: not fallback,
-            LATE_PARTS: late,
+            PARTS: parts,
             RANGES: {dim: [least, UNLIMITED] for dim, least in self._values.facts.taken.items()},
         }
         module = module.with_attrs(attributes)
@@ -134,9 +135,13 @@ class Assembly:
                 if not unit.reason and unit.node is not None and not unit.offline:
                     unit.reason, unit.bindings = "it is between operators that must be together", []
         outside = [number for number, unit in enumerate(units) if unit.reason]
-        nodes = {number: (unit.node.index, unit.late) for number, unit in enumerate(units) if unit.node is not None}
-        colours = {number: 2 * self._colours.get(index, 0) + late for number, (index, late) in nodes.items()}
+        colours = {number: self._colour(unit.node.index, unit) for number, unit in enumerate(units) if unit.node is not None}
         return merge(edges, outside, together, colours)
+
+    def _colour(self, index: int, unit: Unit) -> int:
+        """Return what a unit has in common with those that it may be in one region with."""
+        kind = 2 + index if unit.control and not unit.late else int(unit.late)
+        return self._colours.get(index, 0) * (2 + len(self._graph.nodes)) + kind
 
     def _inseparable(self, edges: Edges) -> list[list[int]]:
         """Return the groups of units that hand on values that cannot leave ONNX Runtime."""
@@ -156,7 +161,7 @@ class Assembly:
         return [[self._values.canonical(name) for name in unit.reads] for unit in units]
 
     def _raise_problems(self, fallback: bool) -> None:
-        outside = [] if fallback else [unit for unit in self._units if unit.reason and not unit.late]
+        outside = [] if fallback else [unit for unit in self._units if unit.reason and not unit.late and not unit.control]
         left = [(unit.node, unit.reason) for unit in outside if unit.node is not None]
         named = {node.index for node, _ in left}
         problems: list[tuple[Node, str]] = left + [(node, reason) for node, reason in self._build.problems if node.index not in named]

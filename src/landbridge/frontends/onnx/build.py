@@ -18,12 +18,12 @@ from landbridge.frontends.names import NameTable
 from landbridge.frontends.offline_call import Place, call_offline
 from landbridge.frontends.onnx.extents import facts
 from landbridge.frontends.onnx.fallback import is_defined, operator_types, value_problem
-from landbridge.frontends.onnx.graph import NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph
+from landbridge.frontends.onnx.graph import DOMAINS, NARROW_DTYPES, NATIVE_DTYPES, Node, OnnxGraph
 from landbridge.frontends.onnx.native import Converted, Converter
 from landbridge.frontends.onnx.operators.call import Declined, Result, Trimmed
 from landbridge.frontends.onnx.scout import Scout
 from landbridge.frontends.onnx.shapes import FOLLOWED, constant_of, is_static, reshaped, shape_extents
-from landbridge.frontends.onnx.support import importer_refusal, refusal
+from landbridge.frontends.onnx.support import CONTROL_FLOW, importer_refusal, refusal
 from landbridge.frontends.onnx.values import DimNames, Values, contradiction
 from landbridge.ir.body import Binding, Body, extern_call
 from landbridge.ir.dtypes import convertible
@@ -82,6 +82,7 @@ class Unit:
         reason: why it is not native, or "".
         cause: the input that the reason is about, or "".
         late: only sizes that the data tell keep it from being native: once they are known, it may be.
+        control: it is control flow whose way the data tell, on tensors of numbers.
         offline: the offline models that it calls: that of an EPContext node, or one for each output that is cut out.
     """
 
@@ -93,6 +94,7 @@ class Unit:
     reason: str = ""
     cause: str = ""
     late: bool = False
+    control: bool = False
     offline: tuple[Offline, ...] = ()
 
 
@@ -120,6 +122,7 @@ class Build:
         self._position = 0
         self._late: set[str] = set()
         self._sizes: set[str] = set()
+        self._read = {*graph.outputs, *(name for node in graph.nodes for name in node.reads)}
         needed = _needed(graph)
         self._way = _sizes_late(graph, [node for node in graph.nodes if node.index in needed])
 
@@ -295,19 +298,24 @@ class Build:
                 values.declare(name, found[name], names)
             else:
                 values.set_missing(name)
-        late = self._is_late(node)
+        plain = self._is_plain(node)
+        late = plain and self._is_late(node)
+        control = plain and node.proto.op_type in CONTROL_FLOW and node.proto.domain in DOMAINS
         self._late.update(node.makes if late else ())
         self._sizes.update(node.makes if late and (node.type in ("Shape", "Size") or cause in self._sizes) else ())
-        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason, cause=cause, late=late))
+        self.units.append(Unit(node.index, node.reads, node.makes, node=node, reason=reason, cause=cause, late=late, control=control))
+
+    def _is_plain(self, node: Node) -> bool:
+        """Return whether a node takes and gives tensors of numbers, of known rank."""
+        values, border = self.values, [*node.reads, *(name for name in node.makes if name in self._read)]
+        if any(values.is_missing(name) or name in values.opaque for name in border):
+            return False
+        found = [values.variables[name].ty for name in border if name in values.variables]
+        return all(known.ndim >= 0 and dtype_of(known) in NATIVE_DTYPES | NARROW_DTYPES for known in found)
 
     def _is_late(self, node: Node) -> bool:
-        """Return whether a node that is left takes and gives tensors of numbers, the size of one of which only the data tell."""
+        """Return whether a node that is left reads something whose size only the data tell."""
         values = self.values
-        found = [values.variables[name] for name in (*node.reads, *node.makes) if name in values.variables]
-        if any(values.is_missing(name) or name in values.opaque for name in (*node.reads, *node.makes)):
-            return False
-        if any(variable.ty.ndim < 0 or dtype_of(variable.ty) not in NATIVE_DTYPES | NARROW_DTYPES for variable in found):
-            return False
         open_ended = (name for name in node.reads if name in values.variables and values.shape(name) is None)
         return any(name in self._late for name in node.reads) or any(open_ended)
 

@@ -254,11 +254,12 @@ def captured_by(proto: Any) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for attribute in proto.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            found.update(dict.fromkeys(_free_values(graph)))
+            found.update(dict.fromkeys(free_values(graph)))
     return tuple(found)
 
 
-def _free_values(graph: Any) -> list[str]:
+def free_values(graph: Any) -> list[str]:
+    """Return the values that a subgraph (`GraphProto`) reads and does not make."""
     bound = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     bound |= {sparse.values.name for sparse in graph.sparse_initializer}
     free: list[str] = []

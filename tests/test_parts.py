@@ -1,4 +1,4 @@
-"""What a program computes of values whose size only the data tell: native, in artifacts inside the artifact."""
+"""What a program computes of values whose size only the data tell, and on ways that they choose: native, in artifacts in the artifact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from landbridge.runtime.sign import keygen, sign
 from landbridge.runtime.signature import Port, Signature
 from landbridge.runtime.trust import TRUST
 from landbridge.runtime.vendors import registry
-from landbridge.runtime.vendors.own import OWN
+from landbridge.runtime.vendors.own import OWN, STEP
+from landbridge.runtime.vendors.own.control import CHOICE, OPTIONS, pack, unpack
+from landbridge.runtime.vendors.own.part import Part
 from support.run_onnx import assert_same, reference
 from support.small_onnx import node, small_model
 
@@ -175,8 +177,8 @@ def test_it_computes_on_as_many_threads_as_the_session() -> None:
     model = picked(node("Add", "v half", "y"), outputs={"y": ("float32", (None, 3))})
     with lb.load(lb.compile(lb.from_onnx(model)).to_bytes(), threads=1) as session:
         opened = session._life.opened
-        parts = [one for one in opened.models.values() if hasattr(one, "_session")]
-        assert [one._session._life.opened.threads for one in parts] == [1]
+        parts = [one for one in opened.models.values() if isinstance(one, Part)]
+        assert [one._body.session._life.opened.threads for one in parts] == [1]
 
 
 def test_a_part_that_is_none_or_another_is_refused() -> None:
@@ -190,6 +192,146 @@ def test_a_part_that_is_none_or_another_is_refused() -> None:
         driver.load(part, signature, {})
     model = driver.load(part, Signature(signature.inputs, (Port("y", "float32", ("n",)),)), {})
     np.testing.assert_array_equal(model.run_late([np.arange(3, dtype="float32")])[0], [0, -1, -2])
-    with pytest.raises(UnsupportedError):
-        model.prepare([], [])
     model.close()
+
+
+# ---- control flow ----------------------------------------------------------------------------------------------------------------
+
+
+def graph(nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], constants: dict[str, Any] | None = None) -> Any:
+    """Return a branch or a body; a type is a dtype and a shape, None where that is not declared."""
+
+    def declared(name: str, dtype: str, shape: Any) -> Any:
+        return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+
+    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
+    ends = [[declared(name, *found) for name, found in values.items()] for values in (inputs, outputs)]
+    return onnx.helper.make_graph(nodes, "body", *ends, initializer=tensors)
+
+
+def assert_native_and_right(model: Any, *feeds: dict[str, Any]) -> None:
+    compiled = lb.compile(lb.from_onnx(model))
+    assert not compiled.report.fallbacks
+    with compiled.load() as session:
+        for one in feeds:
+            assert_same(session.run(one), reference(model, one))
+
+
+def test_branches_of_other_sizes() -> None:
+    then = graph([node("Concat", "x y", "a", axis=0)], {}, {"a": ("float32", None)})
+    other = graph([node("MatMul", "x w", "b"), node("Relu", "b", "c")], {}, {"c": ("float32", None)}, {"w": CONSTANTS["w"]})
+    nodes = [
+        node("ReduceSum", "x", "total", keepdims=0),
+        node("Greater", "total half", "g"),
+        node("If", "g", "r", then_branch=then, else_branch=other),
+        node("Mul", "r half", "z"),
+    ]
+    inputs = {"x": ("float32", ("n", 3)), "y": ("float32", ("m", 3))}
+    model = small_model(nodes, inputs, {"z": ("float32", (None, None))}, {"half": CONSTANTS["half"]})
+    for number in (1, -1):
+        feeds = [{"x": np.full((n, 3), number, "float32"), "y": np.ones((2, 3), "float32")} for n in (1, 4)]
+        assert_native_and_right(model, *feeds)
+
+
+LOOPS = {
+    "fixed": ("float32", (3,)),
+    "open": ("float32", None),
+}
+
+
+@pytest.mark.parametrize("declared", LOOPS)
+def test_a_loop_as_often_as_the_data_say(declared: str) -> None:
+    body = graph(
+        [
+            node("Mul", "state factor", "next"),
+            node("ReduceMax", "next", "most", keepdims=0),
+            node("Less", "most limit", "on"),
+            node("Cast", "i", "turn", to=1),
+            node("Add", "next turn", "seen"),
+        ],
+        {"i": ("int64", ()), "c": ("bool", ()), "state": LOOPS[declared]},
+        {"on": ("bool", ()), "next": LOOPS[declared], "seen": LOOPS[declared]},
+        {"limit": np.array(100, "float32")},
+    )
+    model = small_model(
+        [node("Loop", "turns go x", "y all", body=body), node("Neg", "all", "z")],
+        {"turns": ("int64", ()), "go": ("bool", ()), "x": ("float32", (3,)), "factor": ("float32", ())},
+        {"y": ("float32", (3,)), "z": ("float32", (None, 3))},
+    )
+    x, factor = np.array([1, -2, 0.5], "float32"), np.array(3, "float32")
+    cases = [(1, True), (3, True), (50, True)]
+    if LOOPS[declared][1] is not None:  # without turns nobody but ONNX Runtime knows of no shape
+        cases += [(0, True), (5, False)]
+    feeds = [{"turns": np.array(n), "go": np.array(go), "x": x, "factor": factor} for n, go in cases]
+    assert_native_and_right(model, *feeds)
+
+
+def test_a_state_may_grow() -> None:
+    body = graph(
+        [node("Concat", "state x", "next", axis=0), node("Identity", "c", "on")],
+        {"i": ("int64", ()), "c": ("bool", ()), "state": ("float32", None)},
+        {"on": ("bool", ()), "next": ("float32", None)},
+    )
+    model = small_model(
+        [node("Loop", "turns _ x", "y", body=body)], {"turns": ("int64", ()), "x": ("float32", (2, 3))}, {"y": ("float32", (None, 3))}
+    )
+    x = RNG.standard_normal((2, 3)).astype("float32")
+    assert_native_and_right(model, *({"turns": np.array(n), "x": x} for n in (0, 1, 4)))
+
+
+def test_a_loop_in_a_branch_of_what_only_the_data_size() -> None:
+    body = graph(
+        [node("Add", "state v", "next"), node("Identity", "c", "on")],
+        {"i": ("int64", ()), "c": ("bool", ()), "state": ("float32", None)},
+        {"on": ("bool", ()), "next": ("float32", None)},
+    )
+    then = graph([node("Loop", "turns _ v", "a", body=body)], {}, {"a": ("float32", None)})
+    other = graph([node("Neg", "v", "b")], {}, {"b": ("float32", None)})
+    model = picked(
+        node("If", "go", "y", then_branch=then, else_branch=other),
+        outputs={"y": ("float32", (None, 3))},
+        turns=("int64", ()),
+        go=("bool", ()),
+    )
+    feeds = [{**rows(count), "turns": np.array(2), "go": np.array(go)} for count in (0, 2, 5) for go in (True, False)]
+    assert_native_and_right(model, *feeds)
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_a_scan_along_an_open_dimension(back: int) -> None:
+    body = graph(
+        [node("MatMul", "e w", "m"), node("Add", "m h", "a"), node("Tanh", "a", "next"), node("Mul", "next half", "out")],
+        {"h": ("float32", (2, 5)), "e": ("float32", (2, 3))},
+        {"next": ("float32", (2, 5)), "out": ("float32", (2, 5))},
+    )
+    attributes = {"scan_input_axes": [1], "scan_input_directions": [back], "scan_output_axes": [1], "scan_output_directions": [back]}
+    model = small_model(
+        [node("Scan", "h0 x", "last all", body=body, num_scan_inputs=1, **attributes)],
+        {"h0": ("float32", (2, 5)), "x": ("float32", (2, "t", 3))},
+        {"last": ("float32", (2, 5)), "all": ("float32", (2, "t", 5))},
+        {"w": CONSTANTS["w"], "half": CONSTANTS["half"]},
+    )
+    feeds = [{"h0": np.ones((2, 5), "float32"), "x": RNG.standard_normal((2, t, 3)).astype("float32")} for t in (1, 6)]
+    assert_native_and_right(model, *feeds)
+
+
+def test_damaged_steps_are_refused() -> None:
+    body = lb.compile(lb.from_onnx(small_model([node("Neg", "x", "y")], {"x": ("float32", (3,))}, {"y": ("float32", (3,))}))).to_bytes()
+    driver, ports = registry.vendor(OWN).open(0), (Port("x", "float32", (3,)),)
+    blob = pack([body, body])
+    assert unpack(blob) == [body, body]
+    right = {STEP: CHOICE, OPTIONS: '{"condition": "x", "results": [0]}'}
+    driver.load(blob, Signature(ports, ports), right).close()
+    wrong = [
+        (blob[:-1], right),
+        (blob[:40], right),
+        (pack([body]), right),
+        (b"landbridge: other\n" + blob, right),
+        (blob, {**right, STEP: "jump"}),
+        (blob, {**right, OPTIONS: "{"}),
+        (blob, {**right, OPTIONS: '{"condition": "z", "results": [0]}'}),
+        (blob, {**right, OPTIONS: '{"condition": "x", "results": []}'}),
+    ]
+    for data, options in wrong:
+        with pytest.raises(DeviceError, match="that this version does not know"):
+            driver.load(data, Signature(ports, ports), options)
