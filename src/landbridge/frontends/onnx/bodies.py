@@ -36,9 +36,7 @@ def bodies(region: Any) -> Bodies | None:
     found = _RULES[region.graph.node[0].op_type](_Region(region))
     if found is None:
         return None
-    models = tuple(
-        shape_inference.infer_shapes(model) for model in found.models
-    )  # the outputs of a model have a rank, those of a body may not
+    models = tuple(shape_inference.infer_shapes(model) for model in found.models)
     if not all(_has_shape(output) for model in models for output in model.graph.output):
         return None
     outputs = list(region.graph.node[0].output)
