@@ -331,6 +331,12 @@ def test_damaged_steps_are_refused() -> None:
         (blob, {**right, OPTIONS: "{"}),
         (blob, {**right, OPTIONS: '{"condition": "z", "results": [0]}'}),
         (blob, {**right, OPTIONS: '{"condition": "x", "results": []}'}),
+        (blob, {**right, OPTIONS: '{"condition": "x", "results": [1]}'}),
+        (blob, {**right, OPTIONS: '["condition", "results"]'}),
+        (blob, {STEP: "loop", OPTIONS: '{"states": 0, "limit": true, "condition": false, "results": [0]}'}),
+        (blob, {STEP: "loop", OPTIONS: '{"states": 2, "limit": false, "condition": false, "results": [0]}'}),
+        (blob, {STEP: "scan", OPTIONS: '{"states": 1, "inputs": [], "outputs": [], "results": [0]}'}),
+        (blob, {STEP: "scan", OPTIONS: '{"states": 0, "inputs": [[1, false]], "outputs": [[0, false]], "results": [0]}'}),
     ]
     for data, options in wrong:
         with pytest.raises(DeviceError, match="that this version does not know"):

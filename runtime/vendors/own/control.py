@@ -84,14 +84,30 @@ class _Control(HostModel):
         self._wanted = [int(number) for number in about["results"]]
         if len(self._wanted) != len(signature.outputs):
             raise ValueError(f"{len(self._wanted)} results, expected {len(signature.outputs)}")
-        self.check()
+        places, gives = self.read()
+        for body, count in zip(self._bodies, places, strict=True):
+            unknown = [name for name in body.inputs[count:] if name not in self._inputs]
+            if unknown or len(body.inputs) < count:
+                raise ValueError(f"an artifact takes {body.inputs}, of which {count} have their places, and the call {self._inputs}")
+        if not all(0 <= number < gives for number in self._wanted):
+            raise ValueError(f"results {self._wanted} of {gives}")
 
-    def check(self) -> None:
-        """Check that the options are there and fit the artifacts.
+    def read(self) -> tuple[tuple[int, int], int]:
+        """Read the options; return how many inputs of each artifact are not found by their names, and how many outputs the node has.
 
         Raises:
-            KeyError, ValueError, TypeError: they are not.
+            KeyError, ValueError, TypeError: they are not there, or do not fit the artifacts.
         """
+        raise NotImplementedError
+
+    def expect(self, gives: int, takes: int) -> None:
+        """Check that what comes first gives as many values as the body takes at the start, and that these are not negative.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if gives != len(self._bodies[0].outputs) or takes < 0:
+            raise ValueError(f"{gives} values at the start, of which {takes} are handed on, of {self._bodies[0].outputs}")
 
     def run_late(self, inputs: Sequence[Any]) -> list[Any]:
         """Run on host arrays."""
@@ -129,9 +145,13 @@ class _Control(HostModel):
 
 
 class _Choice(_Control):
-    def check(self) -> None:
+    def read(self) -> tuple[tuple[int, int], int]:
         self._condition = str(self._about["condition"])
         self._inputs.index(self._condition)
+        first, second = (len(branch.outputs) for branch in self._bodies)
+        if first != second:
+            raise ValueError(f"branches of {first} and {second} outputs")
+        return (0, 0), first
 
     def run(self, values: Mapping[str, Any]) -> list[Any]:
         branch = self._bodies[0 if _truth(values[self._condition]) else 1]
@@ -139,9 +159,11 @@ class _Choice(_Control):
 
 
 class _Loop(_Control):
-    def check(self) -> None:
+    def read(self) -> tuple[tuple[int, int], int]:
         self._states = int(self._about["states"])
         self._limited, self._conditional = bool(self._about["limit"]), bool(self._about["condition"])
+        self.expect(self._limited + self._conditional + self._states, self._states)
+        return (0, 2 + self._states), len(self._bodies[1].outputs) - 1
 
     def run(self, values: Mapping[str, Any]) -> list[Any]:
         start, body = self._bodies
@@ -160,9 +182,18 @@ class _Loop(_Control):
 
 
 class _Scan(_Control):
-    def check(self) -> None:
+    def read(self) -> tuple[tuple[int, int], int]:
         self._states = int(self._about["states"])
         self._taken, self._given = ([(int(axis), bool(back)) for axis, back in self._about[ends]] for ends in ("inputs", "outputs"))
+        self.expect(self._states + len(self._taken), self._states)
+        start, body = self._bodies
+        ranks = [len(one.shape) for one in start.session.outputs[self._states :]], [len(one.shape) + 1 for one in body.session.outputs]
+        for axes, known in ((self._taken, ranks[0]), (self._given, ranks[1][self._states :])):
+            if not all(-rank <= axis < rank for (axis, _), rank in zip(axes, known, strict=True)):
+                raise ValueError(f"axes {axes} of tensors of {known} dimensions")
+        if not self._taken:
+            raise ValueError("nothing to scan")
+        return (0, len(start.outputs)), len(body.outputs)
 
     def run(self, values: Mapping[str, Any]) -> list[Any]:
         start, body = self._bodies
