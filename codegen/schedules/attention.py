@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import tvm
 from tvm import s_tir, tirx
 
 from landbridge.codegen.schedules.base import Rule
@@ -227,7 +228,7 @@ class _Writer:
         wide = min(4 if self.vectors.registers >= 32 else 2, block.lanes // self.vectors.lanes)
         if isinstance(block.padded, int):
             wide = min(wide, block.padded // self.vectors.lanes)
-        high, count = min(_HIGHEST, self.vectors.accumulators // wide), extent_of(key)
+        high, count = min(_HIGHEST, (24 if self.vectors.registers >= 32 else 12) // wide), extent_of(key)
         high = -(-count // -(-count // high)) if isinstance(count, int) else high
         axes = (TileAxis(block.padded, wide * self.vectors.lanes, "lane"), TileAxis(count, high, "row"))
 
@@ -284,35 +285,48 @@ class _Writer:
 
     def mixed(self, block: _Block, scores: Any, inverses: Any) -> Any:
         """Return the products of exponentials and values, as register tiles, divided by the sums."""
-        steps, query = self.steps, tirx.Var("query", "int64")
-        sums = tirx.decl_buffer((1,), "float32", "mixed")
-        width = steps.place[-1]
+        steps, width = self.steps, self.steps.place[-1]
+        query = tirx.IterVar(tvm.ir.Range(tirx.const(0, "int64"), tirx.const(block.lanes, "int64")), tirx.Var("query", "int64"), tirx.IterVar.DataPar)
+        keys, columns = extent_of(steps.over), extent_of(width)
+        part = max(_FEWEST_KEYS, _NEAR // (4 * columns + _LINE) // 16 * 16)
+        is_long = isinstance(keys, int) and keys >= 2 * part
+        sums = tirx.decl_buffer((block.lanes, columns), "float32", "mixed")
         contraction = Contraction(
             None,
             "",
             "",
-            steps.place,
+            (query, width),
             (steps.over,),
-            tirx.BufferLoad(scores, [steps.over.var, query]),
+            tirx.BufferLoad(scores, [steps.over.var, query.var]),
             steps.value,
             sums,
             steps.output,
             tuple(it.var for it in steps.place),
-            tirx.BufferLoad(sums, [0]) * tirx.BufferLoad(inverses, [query]),
+            tirx.BufferLoad(sums, [query.var, width.var]) * tirx.BufferLoad(inverses, [query.var]),
             {},
         )
-        high, wide = tile_of(block.count, extent_of(width), self.vectors)
-        axes = (TileAxis(extent_of(width), wide, "lane"), TileAxis(block.count, high, "row"))
+        high, wide = tile_of(block.count, columns, self.vectors)
+        axes = (TileAxis(columns, wide, "lane"), TileAxis(block.count, high, "row"))
 
         def placement(at: Sequence[Any]) -> dict[Any, Any]:
             where: dict[Any, Any] = {it.var: tirx.const(0, "int64") for it in steps.place}
             for axis, position in zip(steps.axes, (*block.batch, block.start + at[1]), strict=True):
                 if axis is not None:
                     where[steps.place[axis].var] = position
-            return {**where, width.var: at[0], query: at[1]}
+            return {**where, width.var: at[0], query.var: at[1]}
 
-        return write_tiles(contraction, axes, placement, self.vectors.lanes, spread=False)
+        tiles = write_tiles(contraction, axes, placement, self.vectors.lanes, part if is_long else None, spread=False)
+        return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "values", tiles, None, [sums])) if is_long else tiles
 
+
+_NEAR = 20 << 10
+"""Bytes of first-level cache for the values, and exponentials, of some keys: all queries of a block take these before the next."""
+
+_LINE = 64
+"""Bytes that come into cache with an exponential."""
+
+_FEWEST_KEYS = 32
+"""Keys that are taken at a time: adding them up takes so much longer than to fetch the sums so far."""
 
 _HIGHEST = 14
 """Keys of a tile: more gain nothing, and are long code."""
