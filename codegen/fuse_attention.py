@@ -110,7 +110,11 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
 
     def made_once(self, value: Any) -> Any:
         """Return what makes a variable that is read once; None for any other value."""
-        return self.lookup_binding(value) if isinstance(value, relax.Var) and self.uses[str(value.name)] == 1 else None
+        return self.made(value) if isinstance(value, relax.Var) and self.uses[str(value.name)] == 1 else None
+
+    def made(self, value: Any) -> Any:
+        """Return what makes a variable; None for any other value."""
+        return self.lookup_binding(value) if isinstance(value, relax.Var) else None
 
     def attention(self, product: Any, order: Sequence[int]) -> Any:
         """Return the kernel that ends in a product with values, with its axes in another order; None where it is none, or does not pay."""
@@ -120,7 +124,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         scores = self.scores(softmax.args[0])
         if scores is None or not _pays(scores.product, product) or order[-1] != len(order) - 1:
             return None
-        query, key, value = *scores.product.args, product.args[1]
+        (query, key), value = scores.product.args, product.args[1]
         views = self.view(query, scaled=True), self.view(key, scaled=True), self.view(value, scaled=False)
         if not _is_dense(views[2], value):
             views = (*views[:2], _View(value, list))
@@ -141,7 +145,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
 
     def view(self, value: Any, *, scaled: bool) -> _View:
         """Return a tensor as a view of what it comes from."""
-        call = self.lookup_binding(value) if isinstance(value, relax.Var) else None
+        call = self.made(value)
         made = _VIEWS.get(_name(call))
         index = made(call) if made is not None else None
         if index is not None:
@@ -163,7 +167,7 @@ def _name(call: Any) -> str:
 
 def _unless_never(mutator: Any, value: Any) -> Any:
     """Return ``value``; what a choice gives by a condition that is false everywhere, as ONNX's Attention has it for rows without keys."""
-    call = mutator.lookup_binding(value) if isinstance(value, relax.Var) and mutator.uses[str(value.name)] == 1 else None
+    call = mutator.made_once(value)
     never = _name(call) == "relax.where" and ir_body.is_constant(call.args[0]) and not call.args[0].value.numpy().any()
     return call.args[2] if never and _same(call.args[2].ty.shape, call.ty.shape) else value
 
@@ -174,7 +178,7 @@ def _same(first: Any, second: Any) -> bool:
 
 def _pays(scores: Any, product: Any) -> bool:
     """Return whether two products of float32 tensors are what the kernel is for."""
-    query, key, value = *scores.args, product.args[1]
+    (query, key), value = scores.args, product.args[1]
     rank = len(product.ty.shape)
     tensors = (query, key, value, scores, product)
     if rank < 2 or any(len(tensor.ty.shape) != rank or str(tensor.ty.dtype) != "float32" for tensor in tensors):
@@ -231,7 +235,9 @@ def _broadcast(call: Any) -> Index | None:
     extents = list(call.args[0].ty.shape)
 
     def index(at: Sequence[Any]) -> list[Any]:
-        return [tirx.const(0, "int64") if _is_one(extent) else one for one, extent in zip(at[len(at) - len(extents) :], extents, strict=True)]
+        return [
+            tirx.const(0, "int64") if _is_one(extent) else one for one, extent in zip(at[len(at) - len(extents) :], extents, strict=True)
+        ]
 
     return index
 
@@ -239,30 +245,40 @@ def _broadcast(call: Any) -> Index | None:
 def _reshaped(call: Any) -> Index | None:
     """Return the indices of a reshape: groups of axes become groups of as many elements; a size only the run tells stays an axis."""
     source, result = (list(tensor.ty.shape) for tensor in (call.args[0], call))
-    groups: list[tuple[list[int], list[int]]] = []
+    groups = _groups(source, result)
+    return None if groups is None else lambda at: [one for group in groups for one in _within(group, source, result, at)]
+
+
+Group = tuple[list[int], list[int]]
+"""Axes of the source of a reshape, and those of its result that have the same elements."""
+
+
+def _groups(source: Sequence[Any], result: Sequence[Any]) -> list[Group] | None:
+    """Return the smallest groups of axes that go into each other, or None where that depends on sizes only the run tells."""
+    groups: list[Group] = []
     i = j = 0
     while i < len(source) or j < len(result):
-        group = ([i] if i < len(source) else [], [j] if j < len(result) else [])
-        i, j = i + len(group[0]), j + len(group[1])
-        sizes = [_size([shape[axis] for axis in axes]) for shape, axes in zip((source, result), group, strict=True)]
-        if None in sizes:
-            if not (group[0] and group[1] and _same(source[group[0][0]], result[group[1][0]])):
+        if i < len(source) and j < len(result) and _same(source[i], result[j]):
+            groups.append(([i], [j]))
+            i, j = i + 1, j + 1
+            continue
+        first, second, sizes = i, j, [1, 1]
+        while first == i or second == j or sizes[0] != sizes[1]:
+            of_source = j == len(result) or (i < len(source) and (first == i or (second < j and sizes[0] < sizes[1])))
+            extent = source[i] if of_source else result[j] if j < len(result) else None
+            if not isinstance(extent, tirx.IntImm):
                 return None
-            sizes = [1, 1]
-        while sizes[0] != sizes[1]:
-            side = 0 if sizes[0] < sizes[1] else 1
-            shape, axis = (source, i) if side == 0 else (result, j)
-            more = _size(shape[axis : axis + 1]) if axis < len(shape) else None
-            if more is None:
-                return None
-            sizes[side] *= more
-            group[side].append(axis)
-            i, j = (i + 1, j) if side == 0 else (i, j + 1)
-        groups.append(group)
-    return lambda at: [one for group in groups for one in _within(group, source, result, at)]
+            sizes[0 if of_source else 1] *= int(extent)
+            i, j = (i + 1, j) if of_source else (i, j + 1)
+            if i == len(source) and j == len(result):
+                break
+        if sizes[0] != sizes[1]:
+            return None
+        groups.append((list(range(first, i)), list(range(second, j))))
+    return groups
 
 
-def _within(group: tuple[list[int], list[int]], source: Sequence[Any], result: Sequence[Any], at: Sequence[Any]) -> list[Any]:
+def _within(group: Group, source: Sequence[Any], result: Sequence[Any], at: Sequence[Any]) -> list[Any]:
     if len(group[0]) == len(group[1]) == 1:
         return [at[group[1][0]]]
     position: Any = tirx.const(0, "int64")
@@ -273,15 +289,6 @@ def _within(group: tuple[list[int], list[int]], source: Sequence[Any], result: S
         found.insert(0, tirx.floormod(position, source[axis]) if axis != group[0][0] else position)
         position = tirx.floordiv(position, source[axis])
     return found
-
-
-def _size(extents: Sequence[Any]) -> int | None:
-    size = 1
-    for extent in extents:
-        if not isinstance(extent, tirx.IntImm):
-            return None
-        size *= int(extent)
-    return size
 
 
 _VIEWS: dict[str, Callable[[Any], Index | None]] = {

@@ -4,8 +4,8 @@ A block of queries is turned first, so that the lanes of vectors are queries: sc
 queries, to which keys come as single numbers, as they lie in memory. Maxima and sums over keys are then of whole vectors, and a score
 in the product with values is a single number again. The softmax is exact: all scores of the block are there before it is taken.
 
-Source: the order of steps after T. Dao et al., FlashAttention (https://arxiv.org/abs/2205.14135), without its running maxima: the second-level
-cache of a processor holds the scores of a block for some thousand keys.
+Source: the order of steps after T. Dao et al., FlashAttention (https://arxiv.org/abs/2205.14135), without its running maxima: second-level
+cache holds the scores of a block for some thousand keys.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tvm
@@ -148,7 +149,8 @@ class _Writer:
         room = self.room(queries, keys)
         number = tirx.Var("block", "int64")
         blocks = -(-queries // room) if isinstance(queries, int) else tirx.floordiv(queries + (room - 1), room)
-        positions, rest = [], tirx.floordiv(number, blocks)
+        positions: list[Any] = []
+        rest = tirx.floordiv(number, blocks)
         for extent in reversed(batch):
             positions.insert(0, tirx.floormod(rest, extent))
             rest = tirx.floordiv(rest, extent)
@@ -203,7 +205,9 @@ class _Writer:
         """Return the copy of the queries, a lane each; lanes to spare repeat the last one."""
         lane, at = tirx.Var("query", "int64"), tirx.Var("at", "int64")
         is_full = isinstance(block.count, int) and block.count == block.padded
-        query = lane if is_full else tirx.min(lane, tirx.const(block.count, "int64") - 1 if isinstance(block.count, int) else block.count - 1)
+        query = (
+            lane if is_full else tirx.min(lane, tirx.const(block.count, "int64") - 1 if isinstance(block.count, int) else block.count - 1)
+        )
         number = replaced(self.steps.query, {**self.where(block, query), self.steps.along.var: at})
         return loop(lane, block.padded, loop(at, self.steps.along.dom.extent, tirx.BufferStore(turned, number, [at, lane])))
 
@@ -254,11 +258,14 @@ class _Writer:
         loops = []
 
         def each(body: Any) -> Any:
-            return in_order([over_lanes(lanes, lambda lane, i=i, piece=piece: body(i, first + piece + lane, lane)) for i, piece in enumerate(pieces)])
+            def one(i: int, lane: Any) -> Any:
+                return body(i, first + i * lanes + lane, lane)
+
+            return in_order([over_lanes(lanes, partial(one, i)) for i in range(len(pieces))])
 
         def over_keys(body: Any) -> Any:
             key = tirx.Var("key", "int64")
-            return loop(key, keys, in_order([each(lambda i, query, lane, one=one: one(key, i, query, lane)) for one in body]))
+            return loop(key, keys, in_order([each(partial(one, key)) for one in body]))
 
         def score(key: Any, query: Any) -> Any:
             return tirx.BufferLoad(scores, [key, query])
@@ -278,7 +285,10 @@ class _Writer:
         loops += [over_keys([take_largest]), over_keys([take_exponential, add])]
 
         def invert(i: int, query: Any, lane: Any) -> Any:
-            return tirx.BufferStore(inverses, tirx.const(1.0, "float32") / tirx.BufferLoad(sums[i], [lane]), [query])
+            inverse = tirx.const(1.0, "float32") / tirx.BufferLoad(sums[i], [lane])
+            if not isinstance(keys, tirx.IntImm):  # a sum over no keys is 0, and not the NaN of a row whose keys are all hidden
+                inverse = tirx.Select(keys > 0, inverse, tirx.const(0.0, "float32"))
+            return tirx.BufferStore(inverses, inverse, [query])
 
         loops.append(each(invert))
         return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "columns", in_order(loops), None, [*largest, *sums]))
@@ -286,7 +296,9 @@ class _Writer:
     def mixed(self, block: _Block, scores: Any, inverses: Any) -> Any:
         """Return the products of exponentials and values, as register tiles, divided by the sums."""
         steps, width = self.steps, self.steps.place[-1]
-        query = tirx.IterVar(tvm.ir.Range(tirx.const(0, "int64"), tirx.const(block.lanes, "int64")), tirx.Var("query", "int64"), tirx.IterVar.DataPar)
+        query = tirx.IterVar(
+            tvm.ir.Range(tirx.const(0, "int64"), tirx.const(block.lanes, "int64")), tirx.Var("query", "int64"), tirx.IterVar.DataPar
+        )
         keys, columns = extent_of(steps.over), extent_of(width)
         part = max(_FEWEST_KEYS, _NEAR // (4 * columns + _LINE) // 16 * 16)
         is_long = isinstance(keys, int) and keys >= 2 * part
