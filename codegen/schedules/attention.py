@@ -91,7 +91,7 @@ def _read(kernel: Any) -> _Steps | None:
         return None
     schedule = s_tir.Schedule(kernel, error_render_level="none")
     blocks = [schedule.get(block) for block in schedule.get_child_blocks(schedule.get_sblock(str(kernel.body.block.name_hint)))]
-    if ATTENTION not in blocks[-1].annotations:
+    if not blocks or ATTENTION not in blocks[-1].annotations:
         return None
     scores, stepped, largest, *_, mixed = blocks
     *spatial, along = scores.iter_vars
