@@ -20,6 +20,7 @@ from landbridge.codegen.block_channels import block_channels
 from landbridge.codegen.bound_indices import legalize_ops
 from landbridge.codegen.clean_up import clean_up
 from landbridge.codegen.fold_constants import fold_constants
+from landbridge.codegen.fuse_attention import fuse_attention
 from landbridge.codegen.gather_first import gather_first
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.join_views import JOIN, join_views
@@ -162,7 +163,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
-        module = block_channels(module)
+        module = fuse_attention(block_channels(module))
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = slice_parts(pack_weights(module, target))
         module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))

@@ -6,6 +6,7 @@ from typing import Any
 
 import tvm
 
+from landbridge.codegen.schedules.attention import Attention
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.blocked import BlockedConvolution
 from landbridge.codegen.schedules.blocked_pool import BlockedPool
@@ -17,7 +18,7 @@ from landbridge.codegen.schedules.reduction import Reduction
 from landbridge.codegen.schedules.resample import Resample
 from landbridge.codegen.schedules.vector_math import expand_math
 
-RULES: tuple[Rule, ...] = (BlockedConvolution(), BlockedPool(), Conv2d(), Matmul(), Resample(), Reduction(), Default())
+RULES: tuple[Rule, ...] = (Attention(), BlockedConvolution(), BlockedPool(), Conv2d(), Matmul(), Resample(), Reduction(), Default())
 """From the most special to the most general. A rule that declines leaves the kernel to the next; without any it stays as it is."""
 
 

@@ -317,7 +317,14 @@ def over_lanes(count: int, body: Callable[[Any], Any]) -> Any:
 
 
 def write_tiles(
-    contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int, part: int | None = None, inner: int | None = None
+    contraction: Contraction,
+    axes: Sequence[TileAxis],
+    placement: Placement,
+    lanes: int,
+    part: int | None = None,
+    inner: int | None = None,
+    *,
+    spread: bool = True,
 ) -> Any:
     """Return the statement that computes a contraction in tiles.
 
@@ -327,6 +334,7 @@ def write_tiles(
         lanes: of a vector register.
         part: add up so many positions of the sum for all tiles, then the next, and keep the sums in the product's buffer.
         inner: the axis with rows of which all positions are done before the next position on another; the last one where None.
+        spread: over threads, where there is enough work.
     """
     counts = [_ceil_div(axis.extent, axis.tile) for axis in axes]
     number = tirx.Var("tile", "int64")
@@ -340,7 +348,7 @@ def write_tiles(
         inside = counts[i] * inside
     parts = None if part is None else Part(part, tirx.Var("part", "int64"), _ceil_div(extent_of(contraction.reduced[0]), part))
     body = _Writer(contraction, tuple(axes), placement, lanes, parts, inner).choose(tiles)
-    spread = products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
+    spread = spread and products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
     written = loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
     return written if parts is None else in_order([_begin_sums(contraction.product, inside), loop(parts.number, parts.count, written)])
 
