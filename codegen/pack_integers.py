@@ -5,8 +5,8 @@ the instruction wants the other sign, and ``a`` and ``b`` what is to be taken fr
 
     sum (x - a) (w - b)  =  sum x w  -  a sum w  -  b (sum x  -  count a)
 
-where sums of ``w`` are computed here, and sums of ``x`` only where there is a ``b``. All of it is exact: in arithmetic modulo 2 ** 32, as is
-that of the operators.
+where sums of ``w`` are computed here, and sums of ``x`` only where there is a ``b``. All of it is exact, in arithmetic modulo 2 ** 32 as that
+of the operators.
 
 Source: "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", B. Jacob et al., 2018, section 2.3.
 """
@@ -23,7 +23,7 @@ from tvm import relax, te, tirx
 
 from landbridge.codegen.rewriting import producer, rewrite
 from landbridge.codegen.schedules.dots import DOTS, Dots, dot, dots_of, word
-from landbridge.codegen.schedules.integer_product import WORDS
+from landbridge.codegen.schedules.integer_product import WORDS, panel_of
 from landbridge.codegen.schedules.matmul import tile_of
 from landbridge.ir import body as ir_body
 
@@ -82,11 +82,12 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
     def weight(self, expr: Any) -> Array | None:
         """Return a constant factor as int32, or None."""
         if ir_body.is_constant(expr):
-            return np.asarray(expr.value.numpy()) if str(expr.ty.dtype) == "int32" else None
+            constant: Array = expr.value.numpy()
+            return constant if str(expr.ty.dtype) == "int32" else None
         factor = self.factor(expr)
         if factor is None or not ir_body.is_constant(factor.data) or not (factor.point is None or ir_body.is_constant(factor.point)):
             return None
-        array = factor.data.value.numpy().astype("int32")
+        array: Array = factor.data.value.numpy().astype("int32")
         return array if factor.point is None else array - factor.point.value.numpy()
 
     def matmul(self, call: Any, data: _Factor, weight: Array) -> Any | None:
@@ -129,13 +130,16 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         if split is None:
             return None
         numbers, points = split
+        width = int(call.ty.shape[3])
         strides, padding, dilation = (tuple(int(n) for n in values) for values in (attrs.strides, attrs.padding, attrs.dilation))
         point = self.point(data)
         around = _constant(np.zeros((), "int32")) if point is None else self.builder_.emit(relax.op.reshape(point, []))
 
         def product(filters: Array) -> Any:
-            kernel = _conv2d(strides, padding, dilation, self.dots, str(data.data.ty.dtype))
-            packed = relax.const(_in_words(filters, self.dots))
+            kernel = _conv2d(filters.shape[0], strides, padding, dilation, self.dots, str(data.data.ty.dtype))
+            words = _in_words(filters, self.dots)
+            panel = panel_of(words.shape[0], words.shape[1:], width, self.dots)
+            packed = relax.const(words if panel is None else _filters_in_panels(words, panel))
             return self.builder_.emit(self.builder_.call_te(kernel, data.data, packed, around, primfunc_name_hint="integer_conv2d"))
 
         sums = product(numbers)
@@ -183,7 +187,7 @@ def _split(weight: Array, axes: int | tuple[int, ...], dots: Dots) -> tuple[Arra
     Args:
         axes: of a sum.
     """
-    low, high = weight.min(axes, keepdims=True), weight.max(axes, keepdims=True)
+    low, high = (found(weight.astype("int64"), axes, keepdims=True) for found in (np.min, np.max))
     if dots.weight != "int8":
         limit = 256
         return (weight, np.zeros(low.size, "int32")) if -limit < low.min() and high.max() < limit else None
@@ -225,6 +229,14 @@ def _in_words(weight: Array, dots: Dots) -> Array:
     return np.ascontiguousarray(_words_of(filled.reshape(outputs, words, dots.group, height, width).transpose(0, 1, 3, 4, 2), dots))
 
 
+def _filters_in_panels(words: Array, panel: int) -> Array:
+    """Return [outputs, ...] weights as [panels, ..., panel]."""
+    panels = -(-words.shape[0] // panel)
+    filled = np.zeros((panels * panel, *words.shape[1:]), "int32")
+    filled[: words.shape[0]] = words
+    return np.ascontiguousarray(np.moveaxis(filled.reshape(panels, panel, *words.shape[1:]), 1, -1))
+
+
 def _matmul(columns: int, panel: int, dots: Dots) -> Any:
     def integer_matmul(data: Any, weight: Any) -> Any:
         count, group = int(data.shape[-1]), dots.group
@@ -264,22 +276,23 @@ def _as_read(dtype: str, dots: Dots) -> Any:
     return element
 
 
-def _conv2d(strides: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], dots: Dots, dtype: str) -> Any:
+def _conv2d(outputs: int, strides: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], dots: Dots, dtype: str) -> Any:
     (down, across), (top, left, bottom, right) = strides, padding
     group, lanes = dots.group, dots.vectors.lanes
     element = _as_read(dtype, dots)
 
     def integer_conv2d(data: Any, weight: Any, point: Any) -> Any:
+        panel = int(weight.shape[4]) if len(weight.shape) > 4 else 0
         batch, inputs, height, width = data.shape[0], *(int(extent) for extent in list(data.shape)[1:])
-        outputs, blocks, high, wide = (int(extent) for extent in weight.shape)
+        blocks, high, wide = (int(extent) for extent in list(weight.shape)[1:4])
         out_rows = (height + top + bottom - (high - 1) * dilation[0] - 1) // down + 1
         out_columns = (width + left + right - (wide - 1) * dilation[1] - 1) // across + 1
-        flat, by_row = (high, wide) == (1, 1), high == 1
+        flat, by_row = (high, wide) == (1, 1) and not panel, high == 1
         step = down if by_row else 1
         rows = out_rows if by_row else (out_rows - 1) * down + (high - 1) * dilation[0] + 1
         phases = 1 if wide == 1 else across
         columns = out_columns + (wide - 1) * dilation[1] // across
-        slack = lanes - 1
+        slack = 0 if panel else lanes - 1
 
         def gathered(n: Any, block: Any, phase: Any, y: Any, x: Any) -> Any:
             row, column = y * step - top, x * across + phase - left
@@ -310,9 +323,12 @@ def _conv2d(strides: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[
             offset = rx * dilation[1]
             return words[n, rc, offset % phases, (y if by_row else y * down + ry * dilation[0]), x + offset // across]
 
+        def filters(weight: Any, c: Any) -> Any:
+            return weight[c // panel, rc, ry, rx, c % panel] if panel else weight[c, rc, ry, rx]
+
         return te.compute(
             [batch, _long(outputs), _long(out_rows), _long(out_columns)],
-            lambda n, c, y, x: te.sum(dot(factor(n, y, x), weight[c, rc, ry, rx], dots.data), axis=[rc, ry, rx]),
+            lambda n, c, y, x: te.sum(dot(factor(n, y, x), filters(weight, c), dots.data), axis=[rc, ry, rx]),
             name="integer_conv2d",
             attrs={DOTS: dots.data},
         )

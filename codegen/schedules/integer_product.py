@@ -1,8 +1,8 @@
-"""Products and convolutions of small integers, by instructions that add up several products in each lane (`landbridge.codegen.schedules.dots`).
+"""Products and convolutions of small integers, by instructions that add up several in a lane (`landbridge.codegen.schedules.dots`).
 
 `landbridge.codegen.pack_integers` writes these kernels. The first step of each gathers data into words: the numbers that one lane takes
-at a time. Products have vectors along the columns of a packed weight; convolutions along a row of pixels, or along all of them where
-the window is one pixel. Where the data lies in memory as words do, a product reads it in place.
+at a time. Products have vectors along the columns of a packed weight; convolutions along a row of pixels, along all of them where
+the window is one pixel, or along output channels where rows are short. Data that lies in memory as words do is read in place.
 
 Source of the layout, words of neighbouring numbers of the sum: "Lower Numerical Precision Deep Learning Inference and Training",
 Intel, 2018, and oneDNN's ``OIhw4i16o4i``.
@@ -10,6 +10,7 @@ Intel, 2018, and oneDNN's ``OIhw4i16o4i``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from tvm import s_tir, tirx
 
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.contraction import Contraction, added_to_sums, extent_of, loads_in, read_contraction, replaced, with_tiles
+from landbridge.codegen.schedules.conv2d import pixel_tile
 from landbridge.codegen.schedules.dots import DOTS, Dots, dots_of
 from landbridge.codegen.schedules.matmul import tile_of
 from landbridge.codegen.schedules.register_tiles import (
@@ -38,6 +40,19 @@ flipped. Of a convolution: the padding above and to the left, the strides, and t
 
 _MOST_SUMS = 24
 """Vectors of sums in a tile of a convolution with 32 registers; with 16, half of it."""
+
+
+_PACKED = 5
+"""Axes of the weight of a convolution whose vectors run along channels; otherwise there are four."""
+
+_LONG = 256
+"""Words in a sum from which on it pays to turn tiles."""
+
+_MOST_IDLE = 1.1
+"""Lanes that there are for each that has a pixel, up to which vectors run along pixels."""
+
+_CACHE_NBYTES = 1 << 19
+"""Weights up to this size stay in the second-level cache while all pixels pass."""
 
 
 class IntegerProduct(Rule):
@@ -172,7 +187,53 @@ def _nest(variables: Sequence[Any], extents: Sequence[Any], body: Any, inside: i
 # ---- convolutions ------------------------------------------------------------------------------------------------------------
 
 
+def panel_of(channels: int, kernel: tuple[int, int, int], width: int, dots: Dots) -> int | None:
+    """Return how many output channels vectors of a convolution run along at a time, or None where they run along pixels.
+
+    Along pixels, what is written lies as the result does; along channels, no lane is idle where rows are short, but tiles are turned.
+
+    Args:
+        channels: of the result.
+        kernel: words of a pixel, and the height and width of the window.
+        width: of the result.
+    """
+    lanes = dots.vectors.lanes
+    idle = -(-width // lanes) * lanes / width
+    is_long = kernel[0] * kernel[1] * kernel[2] >= _LONG
+    if not is_long or channels < lanes or idle < _MOST_IDLE or kernel[1:] == (1, 1):
+        return None
+    return lanes * min(2 if dots.vectors.registers >= 32 else 1, channels // lanes)
+
+
 def _convolution(contraction: Contraction, gather: Any, dots: Dots) -> Any:
+    """Return a convolution in tiles."""
+    if len(contraction.right.source.ty.shape) == _PACKED:
+        tiles = _along_channels(contraction, dots)
+        return _with_gathering(with_tiles(contraction, tiles), gather, _pixels_in_words(gather, False, dots))
+    return _along_pixels(contraction, gather, dots)
+
+
+def _along_channels(contraction: Contraction, dots: Dots) -> Any:
+    """Return the tiles of a convolution whose vectors run along output channels."""
+    batch, channels, height, width = (extent_of(iterator) for iterator in contraction.spatial)
+    shape = [int(extent) for extent in contraction.right.source.ty.shape]
+    panel, in_panel = shape[-1], 4 * math.prod(shape[1:])
+    wide = panel // dots.vectors.lanes
+    high, across = pixel_tile(height, width, (_MOST_SUMS if dots.vectors.registers >= 32 else _MOST_SUMS // 2) // wide)
+    pixels, lane = [TileAxis(height, high, "row"), TileAxis(width, across, "row")], TileAxis(channels, panel, "lane")
+    stays = in_panel * shape[0] <= _CACHE_NBYTES
+    axes = [TileAxis(batch), *pixels, lane] if stays else [TileAxis(batch), lane, *pixels]
+    n, c, y, x = (iterator.var for iterator in contraction.spatial)
+
+    def placement(positions: Sequence[Any]) -> Placed:
+        image, *rest = positions
+        row, column, channel = rest if stays else (*rest[1:], rest[0])
+        return {n: image, c: channel, y: row, x: column}
+
+    return write_tiles(contraction, axes, placement, dots.vectors.lanes, arithmetic=Arithmetic("int32", dots.add, "right"))
+
+
+def _along_pixels(contraction: Contraction, gather: Any, dots: Dots) -> Any:
     """Return a convolution whose vectors run along pixels."""
     batch, channels, height, width = (extent_of(iterator) for iterator in contraction.spatial)
     lanes, most = dots.vectors.lanes, 4 if dots.vectors.registers >= 32 else 2
@@ -202,7 +263,9 @@ def _convolution(contraction: Contraction, gather: Any, dots: Dots) -> Any:
         left = tirx.BufferLoad(left.source, [*left.indices[:2], y * width + x])
         assert analyzer.can_prove_equal(replaced(left.indices[2], where), pixel)
     contraction = replace(contraction, left=left)
-    tiles = write_tiles(contraction, axes, placement, lanes, arithmetic=Arithmetic("int32", dots.add, "left"))
+    # Rows of the image innermost: then one word of a weight at a time is in a register, not one for each channel of the tile.
+    inner = None if flat else 1
+    tiles = write_tiles(contraction, axes, placement, lanes, inner=inner, arithmetic=Arithmetic("int32", dots.add, "left"))
     return _with_gathering(with_tiles(contraction, tiles), gather, _pixels_in_words(gather, flat, dots))
 
 
@@ -218,29 +281,29 @@ def _pixels_in_words(gather: Any, flat: bool, dots: Dots) -> Any:
     phases = 1 if flat else extent_of(iterators[2])
     of_rows = _inside(rows, top, down, height)
 
-    def of_block(at: Any, last: bool) -> Any:
+    def of_block(at: Any) -> Any:
         statements = []
         for phase in range(phases):
             of_columns = _inside(columns, left - phase, across, width)
             for row in of_rows:
                 for column in of_columns:
-                    statements += region(at, last, phase, row, column)
+                    statements += region(at, phase, row, column)
         return in_order(statements)
 
-    def region(at: Any, last: bool, phase: int, row: tuple[int, int], column: tuple[int, int]) -> list[Any]:
+    def region(at: Any, phase: int, row: tuple[int, int], column: tuple[int, int]) -> list[Any]:
         if row[0] == row[1] or column[0] == column[1]:
             return []
         if flat and not any((top, left)) and (down, across) == (1, 1) and (row, column) == ((0, height), (0, width)):
-            return [_along(0, height * width, dots.vectors.lanes, lambda pixel, bounds: store(at, last, [pixel], bounds))]
+            return [_along(0, height * width, dots.vectors.lanes, lambda pixel, bounds: store(at, [pixel], bounds))]
         y = tirx.Var("y", "int64")
         position: Callable[[Any], list[Any]] = (
             (lambda x: [(y + row[0]) * columns + x]) if flat else (lambda x: [tirx.const(phase, "int64"), y + row[0], x])
         )
         bounds = [(y, 0, row[1] - row[0])]
-        inner = _along(*column, dots.vectors.lanes, lambda x, more: store(at, last, position(x), [*bounds, *more]))
+        inner = _along(*column, dots.vectors.lanes, lambda x, more: store(at, position(x), [*bounds, *more]))
         return [loop(y, row[1] - row[0], inner)]
 
-    def store(at: Any, last: bool, position: Sequence[Any], bounds: Sequence[tuple[Any, int, int]]) -> Any:
+    def store(at: Any, position: Sequence[Any], bounds: Sequence[tuple[Any, int, int]]) -> Any:
         analyzer = tvm.sym.Analyzer()
         for variable, first, count in bounds:
             analyzer.bind(variable, tvm.ir.Range(first, count))
@@ -256,17 +319,12 @@ def _pixels_in_words(gather: Any, flat: bool, dots: Dots) -> Any:
     statements = []
     work = rows * columns * phases
     if whole:
-        statements.append(_nest([image, block], [iterators[0].dom.extent, tirx.const(whole, "int64")], of_block(block, False), work))
+        statements.append(_nest([image, block], [iterators[0].dom.extent, tirx.const(whole, "int64")], of_block(block), work))
     if ragged:
         other = tirx.Var("image", "int64")
-        body = replaced_in(of_block(tirx.const(blocks - 1, "int64"), True), image, other)
+        body = replaced(of_block(tirx.const(blocks - 1, "int64")), {image: other})
         statements.append(_nest([other], [iterators[0].dom.extent], body, work))
     return in_order(statements)
-
-
-def replaced_in(statement: Any, variable: Any, other: Any) -> Any:
-    """Return a statement with another variable in the place of one."""
-    return replaced(statement, {variable: other})
 
 
 def _inside(count: int, before: int, stride: int, extent: int) -> list[tuple[int, int]]:
