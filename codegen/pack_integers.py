@@ -5,8 +5,8 @@ the instruction wants the other sign, and ``a`` and ``b`` what is to be taken fr
 
     sum (x - a) (w - b)  =  sum x w  -  a sum w  -  b (sum x  -  count a)
 
-where sums of ``w`` are computed here, and sums of ``x`` only where there is a ``b``. All of it is exact, in arithmetic modulo 2 ** 32 as that
-of the operators.
+where sums of ``w`` are computed here, and sums of ``x`` only where there is a ``b``. All of it is exact, as arithmetic modulo
+2 ** 32 is, which is that of the operators.
 
 Source: "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", B. Jacob et al., 2018, section 2.3.
 """
