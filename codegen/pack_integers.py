@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax, te, tirx
 
 from landbridge.codegen.rewriting import producer, rewrite
@@ -67,7 +68,13 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         if pack is None or str(call.ty.dtype) != "int32":
             return call
         data, weight = self.factor(call.args[0]), self.weight(call.args[1])
-        packed = None if data is None or weight is None else pack(call, data, weight)
+        if data is None:
+            return call
+        if weight is None:
+            other = self.factor(call.args[1]) if pack == self.matmul else None
+            packed = None if other is None else self.matmul_of_two(data, other)
+        else:
+            packed = pack(call, data, weight)
         return call if packed is None else packed
 
     def factor(self, expr: Any) -> _Factor | None:
@@ -118,6 +125,41 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
             points = _wrapped(numbers.sum(0, "int64"))
         return sums if point is None else self.less(sums, point, points)
 
+    def matmul_of_two(self, data: _Factor, other: _Factor) -> Any | None:
+        """Return what a product becomes whose second factor is no constant: that is put into panels first."""
+        left, right = list(data.data.ty.shape), list(other.data.ty.shape)
+        known = all(isinstance(extent, tirx.IntImm) and int(extent) > 0 for extent in (*right[-2:], left[-1]))
+        batches = len(right) == 2 or (len(left) == len(right) and tvm_ffi.structural_equal(left[:-2], right[:-2]))
+        if len(left) < 2 or len(right) < 2 or not known or not batches:
+            return None
+        if not _is_along_rows(data.point, len(left)) or not _is_along_columns(other.point, len(right)):
+            return None
+        inner, columns = int(right[-2]), int(right[-1])
+        _, panel = tile_of(int(left[-2]) if isinstance(left[-2], tirx.IntImm) else left[-2], columns, self.dots.vectors)
+        panels = self.builder_.emit(self.builder_.call_te(_panels(panel, self.dots), other.data, primfunc_name_hint="integer_panels"))
+        kernel = _matmul(columns, panel, self.dots)
+        sums = self.builder_.emit(self.builder_.call_te(kernel, data.data, panels, primfunc_name_hint="integer_matmul"))
+        point, taken = self.point(data), self.point(other, self.dots.weight)
+        if point is not None:
+            sums = self.less_product(sums, point, self.totals(other, -2, self.dots.weight))
+        if taken is None:
+            return sums
+        rows = self.totals(data, -1, self.dots.data)
+        if point is not None:
+            rows = self.builder_.emit(relax.op.subtract(rows, self.builder_.emit(relax.op.multiply(point, _constant(inner)))))
+        return self.less_product(sums, taken, rows)
+
+    def totals(self, factor: _Factor, axis: int, as_read: str) -> Any:
+        """Return the sums along an axis of a factor's numbers as the instruction reads them."""
+        wide = self.builder_.emit(relax.op.astype(factor.data, "int32"))
+        totals = self.builder_.emit(relax.op.sum(wide, axis=[axis], keepdims=True))
+        shift = _shift(str(factor.data.ty.dtype), as_read) * int(factor.data.ty.shape[axis])
+        return self.builder_.emit(relax.op.add(totals, _constant(shift))) if shift else totals
+
+    def less_product(self, sums: Any, left: Any, right: Any) -> Any:
+        """Return the sums less a product of two tensors."""
+        return self.builder_.emit(relax.op.subtract(sums, self.builder_.emit(relax.op.multiply(left, right))))
+
     def conv2d(self, call: Any, data: _Factor, weight: Array) -> Any | None:
         """Return what a two-dimensional convolution becomes."""
         attrs, shape = call.attrs, list(data.data.ty.shape)
@@ -150,9 +192,13 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
             totals = totals - points.astype("int64").reshape(-1) * math.prod(weight.shape[1:])
         return sums if point is None else self.less(sums, around, _wrapped(totals).reshape(-1, 1, 1))
 
-    def point(self, data: _Factor) -> Any | None:
-        """Return what is to be taken from data as the instruction reads it, int32, or None where it is nothing."""
-        shift = _shift(str(data.data.ty.dtype), self.dots)
+    def point(self, data: _Factor, as_read: str | None = None) -> Any | None:
+        """Return what is to be taken from data as the instruction reads it, int32, or None where it is nothing.
+
+        Args:
+            as_read: the type as which it is read; that of the first factor where None.
+        """
+        shift = _shift(str(data.data.ty.dtype), as_read or self.dots.data)
         if data.point is None:
             return _constant(np.int32(shift)) if shift else None
         if ir_body.is_constant(data.point):
@@ -176,9 +222,17 @@ def _is_along_rows(point: Any, rank: int) -> bool:
     return len(shape) <= rank and isinstance(shape[-1], tirx.IntImm) and int(shape[-1]) == 1
 
 
-def _shift(dtype: str, dots: Dots) -> int:
-    """Return what is added to data as the instruction reads it."""
-    return {("int8", "uint8"): 128, ("uint8", "int8"): -128}.get((dtype, dots.data), 0)
+def _is_along_columns(point: Any, rank: int) -> bool:
+    """Return whether a zero point is one number, or one of each column."""
+    if point is None or len(point.ty.shape) < 2:
+        return True
+    shape = list(point.ty.shape)
+    return len(shape) <= rank and isinstance(shape[-2], tirx.IntImm) and int(shape[-2]) == 1
+
+
+def _shift(dtype: str, as_read: str) -> int:
+    """Return what is added to numbers of a type that an instruction reads as another."""
+    return {("int8", "uint8"): 128, ("uint8", "int8"): -128}.get((dtype, as_read), 0)
 
 
 def _split(weight: Array, axes: int | tuple[int, ...], dots: Dots) -> tuple[Array, Array] | None:
@@ -240,8 +294,8 @@ def _filters_in_panels(words: Array, panel: int) -> Array:
 def _matmul(columns: int, panel: int, dots: Dots) -> Any:
     def integer_matmul(data: Any, weight: Any) -> Any:
         count, group = int(data.shape[-1]), dots.group
-        flip = -0x7F7F7F80 if _shift(str(data.dtype), dots) else 0
-        element = _as_read(str(data.dtype), dots)
+        flip = -0x7F7F7F80 if _shift(str(data.dtype), dots.data) else 0
+        element = _as_read(str(data.dtype), dots.data)
 
         def gathered(*at: Any) -> Any:
             *row, place = at
@@ -254,11 +308,12 @@ def _matmul(columns: int, panel: int, dots: Dots) -> Any:
                 numbers.append(number if count % group == 0 else tirx.if_then_else(inside, number, tirx.const(0, dots.data)))
             return word(numbers, dots.data)
 
-        words = te.compute([*data.shape[:-1], weight.shape[1]], gathered, name="words", attrs={WORDS: [count, flip]})
-        k = te.reduce_axis((0, weight.shape[1]), name="k")
+        batch = len(weight.shape) - 3
+        words = te.compute([*data.shape[:-1], weight.shape[-2]], gathered, name="words", attrs={WORDS: [count, flip]})
+        k = te.reduce_axis((0, weight.shape[-2]), name="k")
         return te.compute(
             [*data.shape[:-1], tirx.const(columns, "int64")],
-            lambda *at: te.sum(dot(words(*at[:-1], k), weight[at[-1] // panel, k, at[-1] % panel], dots.data), axis=[k]),
+            lambda *at: te.sum(dot(words(*at[:-1], k), weight(*at[:batch], at[-1] // panel, k, at[-1] % panel), dots.data), axis=[k]),
             name="integer_matmul",
             attrs={DOTS: dots.data},
         )
@@ -266,12 +321,36 @@ def _matmul(columns: int, panel: int, dots: Dots) -> Any:
     return integer_matmul
 
 
-def _as_read(dtype: str, dots: Dots) -> Any:
-    """Return the function from a number of the data to that number as the instruction reads it."""
-    shift = _shift(dtype, dots)
+def _panels(panel: int, dots: Dots) -> Any:
+    def integer_panels(data: Any) -> Any:
+        *batch, inner, columns = data.shape
+        count, across, group = int(inner), int(columns), dots.group
+        element = _as_read(str(data.dtype), dots.weight)
+
+        def gathered(*at: Any) -> Any:
+            *outer, number, place, lane = at
+            # What stands in the columns behind the last is not looked at.
+            column = number * panel + lane
+            column = column if across % panel == 0 else tirx.min(column, _long(across - 1))
+            numbers = []
+            for index in range(group):
+                row = place * group + index
+                found = element(data(*outer, row if count % group == 0 else tirx.min(row, _long(count - 1)), column))
+                numbers.append(found if count % group == 0 else tirx.if_then_else(row < count, found, tirx.const(0, dots.weight)))
+            return word(numbers, dots.weight)
+
+        shape = [*batch, _long(-(-across // panel)), _long(-(-count // group)), _long(panel)]
+        return te.compute(shape, gathered, name="integer_panels")
+
+    return integer_panels
+
+
+def _as_read(dtype: str, as_read: str) -> Any:
+    """Return the function from a number of a type to that number as an instruction reads it."""
+    shift = _shift(dtype, as_read)
 
     def element(number: Any) -> Any:
-        return (number.astype("int32") + tirx.const(shift, "int32")).astype(dots.data) if shift else number.astype(dots.data)
+        return (number.astype("int32") + tirx.const(shift, "int32")).astype(as_read) if shift else number.astype(as_read)
 
     return element
 
@@ -279,7 +358,7 @@ def _as_read(dtype: str, dots: Dots) -> Any:
 def _conv2d(outputs: int, strides: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], dots: Dots, dtype: str) -> Any:
     (down, across), (top, left, bottom, right) = strides, padding
     group, lanes = dots.group, dots.vectors.lanes
-    element = _as_read(dtype, dots)
+    element = _as_read(dtype, dots.data)
 
     def integer_conv2d(data: Any, weight: Any, point: Any) -> Any:
         panel = int(weight.shape[4]) if len(weight.shape) > 4 else 0

@@ -55,6 +55,19 @@ def _product(
     return case(name, [x, a] if dynamic and a is not None else [x], make, expected, named)
 
 
+def _product_of_two(name: str, x: Array, w: Array, a: Array | None = None, b: Array | None = None, named: Any = None) -> Case:
+    """Return the case of ``(x - a) @ (w - b)`` of four parameters."""
+    points = [point for point in (a, b) if point is not None]
+    zero = np.int32(0)
+    expected = (_wide(x) - (zero if a is None else _wide(a))) @ (_wide(w) - (zero if b is None else _wide(b)))
+
+    def make(emit: Any, x: Any, w: Any, *points: Any) -> Any:
+        left = _less(emit, x, points[0] if a is not None else None)
+        return op.matmul(left, _less(emit, w, points[-1] if b is not None else None), out_dtype="int32")
+
+    return case(name, [x, w, *points], make, expected, named)
+
+
 def _products() -> list[Case]:
     found = []
     for left in ("int8", "uint8"):
@@ -70,6 +83,13 @@ def _products() -> list[Case]:
             found.append(_product(f"{both}_dynamic_point", x, w, point, _numbers(right), dynamic=True))
             found.append(_product(f"{both}_dynamic_rows", x, w, _numbers(left, 9, 1), dynamic=True))
             found.append(_product(f"{both}_named_rows", x, w, point, _numbers(right), {(0, 0): f"rows_{both}"}))
+            x, w = _numbers(left, 9, 41), _numbers(right, 41, 21)
+            found.append(_product_of_two(f"{both}_two", x, w))
+            found.append(_product_of_two(f"{both}_two_points", x, w, _numbers(left), _numbers(right)))
+            found.append(
+                _product_of_two(f"{both}_two_left", x, w, a=_numbers(left, 9, 1), named={(0, 0): f"two_{both}", (2, 0): f"two_{both}"})
+            )
+            found.append(_product_of_two(f"{both}_two_right", x[:, :40], w[:40], b=_numbers(right, 21)))
             for high in (False, True):
                 for higher in (False, True):
                     x, w = _extremes(left, 5, 1030, highest=high), _extremes(right, 1030, 17, highest=higher)
@@ -80,6 +100,9 @@ def _products() -> list[Case]:
     found.append(_product("parallel", x, w))
     x, w = _numbers("int8", 2, 3, 5, 12), _numbers("int8", 12, 18)
     found.append(_product("batch", x, w, named={(0, 0): "batch"}))
+    x, w = _numbers("int8", 2, 3, 5, 12), _numbers("uint8", 2, 3, 12, 18)
+    found.append(_product_of_two("two_batches", x, w, _numbers("int8"), _numbers("uint8"), {(0, 0): "two", (1, 0): "two"}))
+    found.append(_product_of_two("batch_and_matrix", x, w[0, 0], _numbers("int8"), _numbers("uint8")))
     return found
 
 
