@@ -172,7 +172,8 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         if split is None:
             return None
         numbers, points = split
-        width = int(call.ty.shape[3])
+        height, width = (int(extent) for extent in list(call.ty.shape)[2:])
+        width = height * width if weight.shape[2:] == (1, 1) else width
         strides, padding, dilation = (tuple(int(n) for n in values) for values in (attrs.strides, attrs.padding, attrs.dilation))
         point = self.point(data)
         around = _constant(np.zeros((), "int32")) if point is None else self.builder_.emit(relax.op.reshape(point, []))

@@ -45,7 +45,7 @@ _MOST_SUMS = 24
 _PACKED = 5
 """Axes of the weight of a convolution whose vectors run along channels; otherwise there are four."""
 
-_LONG = 256
+_LONG = 96
 """Words in a sum from which on it pays to turn tiles."""
 
 _MOST_IDLE = 1.1
@@ -195,12 +195,12 @@ def panel_of(channels: int, kernel: tuple[int, int, int], width: int, dots: Dots
     Args:
         channels: of the result.
         kernel: words of a pixel, and the height and width of the window.
-        width: of the result.
+        width: of a row of pixels of the result, which is all of them where the window is one pixel.
     """
     lanes = dots.vectors.lanes
     idle = -(-width // lanes) * lanes / width
     is_long = kernel[0] * kernel[1] * kernel[2] >= _LONG
-    if not is_long or channels < lanes or idle < _MOST_IDLE or kernel[1:] == (1, 1):
+    if not is_long or channels < lanes or idle < _MOST_IDLE:
         return None
     return lanes * min(2 if dots.vectors.registers >= 32 else 1, channels // lanes)
 
@@ -300,7 +300,8 @@ def _pixels_in_words(gather: Any, flat: bool, dots: Dots) -> Any:
             (lambda x: [(y + row[0]) * columns + x]) if flat else (lambda x: [tirx.const(phase, "int64"), y + row[0], x])
         )
         bounds = [(y, 0, row[1] - row[0])]
-        inner = _along(*column, dots.vectors.lanes, lambda x, more: store(at, position(x), [*bounds, *more]))
+        lanes = dots.vectors.lanes if across == 1 else 1  # lanes that are not neighbours in memory cost more than one by one
+        inner = _along(*column, lanes, lambda x, more: store(at, position(x), [*bounds, *more]))
         return [loop(y, row[1] - row[0], inner)]
 
     def store(at: Any, position: Sequence[Any], bounds: Sequence[tuple[Any, int, int]]) -> Any:
@@ -338,7 +339,10 @@ def _along(first: int, last: int, lanes: int, body: Callable[[Any, list[tuple[An
     """Return ``body`` of each place from ``first`` to ``last``, by vectors; it gets the place and the ranges of variables in it."""
     statements = []
     count = (last - first) // lanes
-    if count:
+    if count and lanes == 1:
+        place = tirx.Var("place", "int64")
+        statements.append(loop(place, count, body(first + place, [(place, 0, count)])))
+    elif count:
         vector, lane = tirx.Var("vector", "int64"), tirx.Var("lane", "int64")
         inner = body(first + vector * lanes + lane, [(vector, 0, count), (lane, 0, lanes)])
         statements.append(loop(vector, count, loop(lane, lanes, inner, tirx.ForKind.VECTORIZED)))
