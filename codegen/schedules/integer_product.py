@@ -45,11 +45,8 @@ _MOST_SUMS = 24
 _PACKED = 5
 """Axes of the weight of a convolution whose vectors run along channels; otherwise there are four."""
 
-_LONG = 96
-"""Words in a sum from which on it pays to turn tiles."""
-
-_MOST_IDLE = 1.1
-"""Lanes that there are for each that has a pixel, up to which vectors run along pixels."""
+_TURNING = 30
+"""What it costs to turn a tile, in the time that a word of a sum takes."""
 
 _CACHE_NBYTES = 1 << 19
 """Weights up to this size stay in the second-level cache while all pixels pass."""
@@ -199,8 +196,7 @@ def panel_of(channels: int, kernel: tuple[int, int, int], width: int, dots: Dots
     """
     lanes = dots.vectors.lanes
     idle = -(-width // lanes) * lanes / width
-    is_long = kernel[0] * kernel[1] * kernel[2] >= _LONG
-    if not is_long or channels < lanes or idle < _MOST_IDLE:
+    if channels < lanes or math.prod(kernel) * (idle - 1) <= _TURNING:
         return None
     return lanes * min(2 if dots.vectors.registers >= 32 else 1, channels // lanes)
 
