@@ -1,7 +1,7 @@
 """What is compared.
 
 The light models of the ``onnx`` package, the architectures that ``make test-models`` has exported, transformer layers, what stands before
-and after a model, and small graphs.
+and after a model, small graphs, and quantised operators.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ import numpy as np
 import onnx
 import onnx.backend.test
 import processing_graphs
+import quantised_graphs
 import transformer_graphs
 from onnx import TensorProto, helper, numpy_helper
 
 EXPORTED = Path(__file__).parents[2] / "build/models"
 """Where ``make test-models`` keeps what PyTorch exported: of each architecture a model and a file of inputs."""
 
-LIGHT, EXPORTS, LAYERS, PROCESSING, FORMS, SMALL = (
+LIGHT, EXPORTS, LAYERS, PROCESSING, FORMS, SMALL, QUANTISED = (
     "light models",
     "exported architectures",
     "a transformer layer",
     "before and after a model",
     "the same picture in other graphs",
     "small graphs",
+    "quantised operators",
 )
 
 
@@ -79,6 +81,7 @@ def entries() -> list[Entry]:
         *(Entry(name, PROCESSING, partial(_processing, make)) for name, make in processing_graphs.graphs().items()),
         *(Entry(form + ", scaled" * scaled, FORMS, partial(_picture, form, scaled=scaled), (1,)) for form, scaled in forms),
         *(Entry(name, SMALL, partial(_small, make)) for name, make in _SMALL.items()),
+        *(Entry(name, QUANTISED, partial(_small, make)) for name, make in quantised_graphs.graphs().items()),
     ]
 
 

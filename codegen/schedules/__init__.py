@@ -13,12 +13,23 @@ from landbridge.codegen.schedules.blocked_pool import BlockedPool
 from landbridge.codegen.schedules.conv2d import Conv2d
 from landbridge.codegen.schedules.default import Default
 from landbridge.codegen.schedules.empty_sums import start_sums
+from landbridge.codegen.schedules.integer_product import IntegerProduct
 from landbridge.codegen.schedules.matmul import Matmul
 from landbridge.codegen.schedules.reduction import Reduction
 from landbridge.codegen.schedules.resample import Resample
 from landbridge.codegen.schedules.vector_math import expand_math
 
-RULES: tuple[Rule, ...] = (Attention(), BlockedConvolution(), BlockedPool(), Conv2d(), Matmul(), Resample(), Reduction(), Default())
+RULES: tuple[Rule, ...] = (
+    Attention(),
+    BlockedConvolution(),
+    BlockedPool(),
+    Conv2d(),
+    IntegerProduct(),
+    Matmul(),
+    Resample(),
+    Reduction(),
+    Default(),
+)
 """From the most special to the most general. A rule that declines leaves the kernel to the next; without any it stays as it is."""
 
 

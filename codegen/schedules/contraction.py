@@ -5,7 +5,7 @@ Matrix products and convolutions have this form. What reads a kernel here only d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,37 +103,53 @@ def offset_of(load_or_store: Any) -> Any:
     return offset
 
 
-def read_contraction(kernel: Any) -> Contraction | None:
-    """Return the contraction that ``kernel`` is, or None where it has another form."""
+Factors = Callable[[Any], "tuple[Any, Any] | None"]
+"""From a block to the two factors of what it adds to a sum, or None where it is no sum of such."""
+
+
+def read_contraction(kernel: Any, factors: Factors | None = None) -> Contraction | None:
+    """Return the contraction that ``kernel`` is, or None where it has another form.
+
+    Args:
+        factors: of which sums there is to be one; products of float32 numbers where None.
+    """
+    factors = products if factors is None else factors
     if not isinstance(kernel.body, s_tir.SBlockRealize):
         return None
     schedule = s_tir.Schedule(kernel, error_render_level="none")
     blocks = list(schedule.get_child_blocks(schedule.get_sblock(str(kernel.body.block.name_hint))))
-    sums = [block for block in blocks if _is_sum_of_products(schedule.get(block))]
+    sums = [block for block in blocks if factors(schedule.get(block)) is not None]
     reductions = [block for block in blocks if schedule.get(block).init is not None]
     if len(sums) != 1 or len(reductions) != 1:
         return None
     block = sums[0]
     last = make_one_step(schedule, block)
-    return None if last is None else _describe(schedule, block, last)
+    return None if last is None else _describe(schedule, block, last, factors)
 
 
-def _is_sum_of_products(block: Any) -> bool:
-    """Return whether a block adds float32 products to a sum that starts at zero."""
+def products(block: Any) -> tuple[Any, Any] | None:
+    """Return the factors of the float32 products that a block adds to a sum, or None where it is no such sum."""
+    added = added_to_sums(block)
+    is_float = isinstance(added, tirx.Mul) and str(block.body.buffer.ty.dtype) == "float32"
+    return (added.a, added.b) if is_float else None
+
+
+def added_to_sums(block: Any) -> Any:
+    """Return what a block adds to sums that start at zero, or None where it is no such block."""
     if block.init is None or not isinstance(block.body, tirx.BufferStore) or not isinstance(block.init, tirx.BufferStore):
-        return False
-    if str(block.body.buffer.ty.dtype) != "float32" or {int(it.iter_type) for it in block.iter_vars} - {_SPATIAL, _SUM}:
-        return False
+        return None
+    if {int(it.iter_type) for it in block.iter_vars} - {_SPATIAL, _SUM}:
+        return None
     start, step = block.init.value, block.body.value
-    if not isinstance(start, tirx.FloatImm) or float(start.value) != 0 or not isinstance(step, tirx.Add):
-        return False
+    if not isinstance(start, tirx.FloatImm | tirx.IntImm) or float(start.value) != 0 or not isinstance(step, tirx.Add):
+        return None
     if not isinstance(step.a, tvm.ir.TensorLoad) or not step.a.source.same_as(block.body.buffer):
-        return False
+        return None
     iterators = [it.var for it in block.iter_vars if int(it.iter_type) == _SPATIAL]
     stored = block.body.indices
     if len(stored) != len(iterators) or not all(index.same_as(var) for index, var in zip(stored, iterators, strict=True)):
-        return False
-    return isinstance(step.b, tirx.Mul) and all(int(it.dom.min) == 0 for it in block.iter_vars if isinstance(it.dom.min, tirx.IntImm))
+        return None
+    return step.b if all(int(it.dom.min) == 0 for it in block.iter_vars if isinstance(it.dom.min, tirx.IntImm)) else None
 
 
 def make_one_step(schedule: Any, block: Any) -> Any:
@@ -157,17 +173,18 @@ def make_one_step(schedule: Any, block: Any) -> Any:
             return None
 
 
-def _describe(schedule: Any, block: Any, last: Any) -> Contraction | None:
+def _describe(schedule: Any, block: Any, last: Any, factors: Factors) -> Contraction | None:
     body = schedule.get(block)
+    left, right = factors(body)  # type: ignore[misc]  # it has some
     spatial = tuple(it for it in body.iter_vars if int(it.iter_type) == _SPATIAL)
     reduced = tuple(it for it in body.iter_vars if int(it.iter_type) == _SUM)
-    product, step = body.body.buffer, body.body.value.b
+    product = body.body.buffer
     names = str(body.name_hint), str(schedule.get(last).name_hint)
     annotations = {str(key): value for key, value in body.annotations.items()}
     if names[0] == names[1]:
         indices = tuple(it.var for it in spatial)
         value = tirx.BufferLoad(product, list(indices))
-        return Contraction(schedule, *names, spatial, reduced, step.a, step.b, product, product, indices, value, annotations)
+        return Contraction(schedule, *names, spatial, reduced, left, right, product, product, indices, value, annotations)
     end = schedule.get(last)
     if not isinstance(end.body, tirx.BufferStore) or any(int(it.iter_type) != _SPATIAL for it in end.iter_vars):
         return None
@@ -176,7 +193,7 @@ def _describe(schedule: Any, block: Any, last: Any) -> Contraction | None:
         return None
     indices = tuple(replaced(index, mapping) for index in end.body.indices)
     value = replaced(end.body.value, mapping)
-    return Contraction(schedule, *names, spatial, reduced, step.a, step.b, product, end.body.buffer, indices, value, annotations)
+    return Contraction(schedule, *names, spatial, reduced, left, right, product, end.body.buffer, indices, value, annotations)
 
 
 def iterators_of_product(end: Any, product: Any, spatial: Sequence[Any]) -> dict[Any, Any] | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -135,6 +135,26 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Arithmetic:
+    """How products are added up.
+
+    Attributes:
+        dtype: of the sums.
+        add: from a vector of sums, and the left and the right factor, to the new sums; where None, each lane is ``sum + left * right``.
+        wide: the factor, "left" or "right", whose last index moves along the lanes, where there is ``add``. It can be read, and its
+            products be added up, a whole vector at a time beyond the end of a tile.
+    """
+
+    dtype: str = "float32"
+    add: Callable[[Any, Any, Any], Any] | None = None
+    wide: str = ""
+
+
+FLOATS = Arithmetic()
+"""Products of float32 numbers."""
+
+
+@dataclass(frozen=True)
 class _Writer:
     """Writes the tiles of one contraction.
 
@@ -150,6 +170,7 @@ class _Writer:
     lanes: int
     part: Part | None
     inner: int | None = None
+    arithmetic: Arithmetic = FLOATS
 
     def choose(self, tiles: Sequence[Any], chosen: Sequence[tuple[Any, int]] = ()) -> Any:
         """Return the code of the tile with these numbers: on each axis a full one or the last one, whichever it is at run time.
@@ -189,15 +210,18 @@ class _Writer:
         lane = next(i for i, axis in enumerate(self.axes) if axis.role == "lane")
         rows = self.rows([1 if i == lane else size for i, size in enumerate(sizes)])
         tile = _Tile(starts, sizes, lane, rows, lane_pieces(sizes[lane], self.lanes))
-        sums = [tirx.decl_buffer((tile.width,), "float32", f"sums{row}") for row in range(len(rows))]
-        zero = tirx.const(0.0, "float32")
-        clear = _over_vectors(tile, lambda row, lane: tirx.BufferStore(sums[row], zero, [lane]))
+        whole = replace(tile, pieces=tuple((first, self.lanes) for first in range(0, tile.width, self.lanes)))
+        summed = tile if self.arithmetic.add is None else whole
+        size = sum(count for _, count in summed.pieces)
+        sums = [tirx.decl_buffer((size,), self.arithmetic.dtype, f"sums{row}") for row in range(len(rows))]
+        zero = tirx.const(0, self.arithmetic.dtype)
+        clear = _over_vectors(summed, lambda row, lane: tirx.BufferStore(sums[row], zero, [lane]))
         writing = self.write if writes_along_lanes(self.contraction, self.axes, self.placement) else self.write_turned
         begin, end = clear, writing(tile, sums)
         if self.part is not None:
             begin = tirx.IfThenElse(self.part.number == 0, clear, _over_vectors(tile, partial(self.so_far, tile, sums)))
             end = tirx.IfThenElse(self.part.number == self.part.count - 1, end, _over_vectors(tile, partial(self.keep, tile, sums)))
-        body = [begin, self.summation(tile, sums), end]
+        body = [begin, self.summation(summed, sums), end]
         return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "tile", in_order(body), None, sums))
 
     def so_far(self, tile: _Tile, sums: Sequence[Any], row: int, lane: Any) -> Any:
@@ -235,10 +259,26 @@ class _Writer:
             added = tirx.BufferLoad(sums[row], [lane]) + replaced(c.left, where) * replaced(c.right, where)
             return tirx.BufferStore(sums[row], added, [lane])
 
-        body = _over_vectors(tile, add)
+        def add_vector(row: int, first: int) -> Any:
+            where = {**self.placement(tile.at(row, tirx.const(first, "int64"))), **fresh}
+            at = tirx.Ramp(tirx.const(first, "int64"), tirx.const(1, "int64"), self.lanes)
+            factors = [self.vector(replaced(f, where), name) for f, name in ((c.left, "left"), (c.right, "right"))]
+            return tirx.BufferStore(sums[row], self.arithmetic.add(tirx.BufferLoad(sums[row], [at]), *factors), [at])  # type: ignore[misc]  # it is there
+
+        if self.arithmetic.add is None:
+            body = _over_vectors(tile, add)
+        else:
+            body = in_order([add_vector(row, first) for row, first, _ in tile.vectors])
         for iterator in reversed(c.reduced):
             body = loop(fresh[iterator.var], extents[iterator.var], body)
         return body
+
+    def vector(self, factor: Any, name: str) -> Any:
+        """Return what all lanes have of a factor, given what the first has."""
+        if name != self.arithmetic.wide:
+            return tirx.Broadcast(factor, self.lanes)
+        *outer, last = factor.indices
+        return tirx.BufferLoad(factor.source, [*outer, tirx.Ramp(last, tirx.const(1, "int64"), self.lanes)])
 
     def store(self, where: Placed, source: Any, index: Any) -> Any:
         """Return the store of the result whose sum is ``source[index]``."""
@@ -254,7 +294,7 @@ class _Writer:
         """Return the stores of a tile whose output runs along the last axis of the rows: it is turned in first-level cache."""
         inner = max(i for i, axis in enumerate(self.axes) if axis.role == "row")
         run = tile.sizes[inner]
-        turned = tirx.decl_buffer((len(tile.rows) * tile.width,), "float32", "turned", scope="local")
+        turned = tirx.decl_buffer((len(tile.rows) * tile.width,), self.arithmetic.dtype, "turned", scope="local")
 
         def copy(row: int, lane: Any) -> Any:
             return tirx.BufferStore(turned, tirx.BufferLoad(sums[row], [lane]), [row * tile.width + lane])
@@ -323,6 +363,7 @@ def write_tiles(
     lanes: int,
     part: int | None = None,
     inner: int | None = None,
+    arithmetic: Arithmetic = FLOATS,
     *,
     spread: bool = True,
 ) -> Any:
@@ -334,6 +375,7 @@ def write_tiles(
         lanes: of a vector register.
         part: add up so many positions of the sum for all tiles, then the next, and keep the sums in the product's buffer.
         inner: the axis with rows of which all positions are done before the next position on another; the last one where None.
+        arithmetic: how products are added up.
         spread: over threads, where there is enough work.
     """
     counts = [_ceil_div(axis.extent, axis.tile) for axis in axes]
@@ -347,7 +389,7 @@ def write_tiles(
         tiles[i] = quotient if all(_is_one(count) for count in counts[:i]) else tirx.floormod(quotient, counts[i])
         inside = counts[i] * inside
     parts = None if part is None else Part(part, tirx.Var("part", "int64"), _ceil_div(extent_of(contraction.reduced[0]), part))
-    body = _Writer(contraction, tuple(axes), placement, lanes, parts, inner).choose(tiles)
+    body = _Writer(contraction, tuple(axes), placement, lanes, parts, inner, arithmetic).choose(tiles)
     spread = spread and products_of(contraction) >= PARALLEL_PRODUCTS and not _is_one(inside)
     written = loop(number, inside, body, tirx.ForKind.PARALLEL if spread else tirx.ForKind.SERIAL)
     return written if parts is None else in_order([_begin_sums(contraction.product, inside), loop(parts.number, parts.count, written)])

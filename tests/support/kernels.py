@@ -58,9 +58,9 @@ def compute(cases: Sequence[Case], target: str | None = None) -> dict[str, Array
     return run_on(target, build(program, target, name="cases"))(**arrays)
 
 
-def kernels_of(make: Make, shapes: Sequence[Sequence[Any]], target: Any) -> dict[str, Any]:
-    """Return the kernels of a program by name, as they are before schedules."""
-    inputs = {f"x{i}": (list(shape), "float32") for i, shape in enumerate(shapes)}
+def kernels_of(make: Make, shapes: Sequence[Sequence[Any]], target: Any, dtype: str = "float32") -> dict[str, Any]:
+    """Return the kernels of a program of inputs of one type by name, as they are before schedules."""
+    inputs = {f"x{i}": (list(shape), dtype) for i, shape in enumerate(shapes)}
     graph = read_graph(placed(build_main(inputs, lambda emit, *params: [emit(make(emit, *params))])))
     return {str(name.name_hint): kernel for name, kernel in lower(graph, schedule_steps(graph), target).kernels.functions.items()}
 

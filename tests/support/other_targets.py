@@ -23,6 +23,12 @@ from support.host_library import HostRun, Memory
 AARCH64 = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon"
 """Executed under emulation."""
 
+AARCH64_DOTPROD = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon,+dotprod"
+"""The same with sums of products of bytes."""
+
+AVX512_WITHOUT_VNNI = "llvm -mtriple=x86_64-linux-gnu -mcpu=skylake-avx512"
+"""Executed as it is, where this machine has AVX-512."""
+
 X86_64_V3 = "llvm -mtriple=x86_64-linux-gnu -mcpu=x86-64-v3"
 """Without AVX-512; executed as it is, where this machine has AVX2."""
 
@@ -34,21 +40,28 @@ _EMULATOR = "qemu-aarch64"
 
 _RUNNERS = {
     AARCH64: (f"{_TRIPLE}-gcc", (_EMULATOR, "-L", f"/usr/{_TRIPLE}")),
+    AARCH64_DOTPROD: (f"{_TRIPLE}-gcc", (_EMULATOR, "-cpu", "max", "-L", f"/usr/{_TRIPLE}")),
     HASWELL: ("cc", tuple(HASWELL.split())),
 }
 """By target or machine, the C compiler and the command of the emulator."""
 
 
+_NEEDED = {
+    X86_64_V3: ({"avx2", "fma"}, "AVX2"),
+    AVX512_WITHOUT_VNNI: ({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "AVX-512"),
+}
+"""By target, what of /proc/cpuinfo its code needs, and the name of that."""
+
+
 def why_not_executed(target: str | None) -> str:
     """Return why code for ``target`` cannot be executed here; "" where it can."""
-    if target == X86_64_V3:
-        present = set(Path("/proc/cpuinfo").read_text().split())
-        return "" if {"avx2", "fma"} <= present else "needs a processor with AVX2"
+    if target in _NEEDED:
+        features, name = _NEEDED[target]
+        return "" if features <= set(Path("/proc/cpuinfo").read_text().split()) else f"needs a processor with {name}"
     if target == HASWELL and platform.machine() != "x86_64":
         return "needs an x86-64 machine"
-    tools = {AARCH64: {f"{_TRIPLE}-gcc": "gcc-aarch64-linux-gnu", _EMULATOR: "qemu-user"}, HASWELL: {"qemu-x86_64": "qemu-user"}}.get(
-        target or "", {}
-    )
+    emulated = {f"{_TRIPLE}-gcc": "gcc-aarch64-linux-gnu", _EMULATOR: "qemu-user"}
+    tools = {AARCH64: emulated, AARCH64_DOTPROD: emulated, HASWELL: {"qemu-x86_64": "qemu-user"}}.get(target or "", {})
     packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
     return f"needs apt install {' '.join(packages)}" if packages else ""
 
@@ -62,9 +75,17 @@ TARGETS = (_param(None, "this_machine"), _param(X86_64_V3, "avx2"), _param(AARCH
 """Parameters of a fixture whose tests are to hold for each target."""
 
 
+INTEGER_TARGETS = (
+    *TARGETS,
+    _param(AVX512_WITHOUT_VNNI, "avx512"),
+    _param(AARCH64_DOTPROD, "aarch64_dotprod", pytest.mark.long),
+)
+"""The same for kernels that instructions for products of small integers matter to."""
+
+
 def run_on(target: str | None, artifact: Artifact) -> HostRun:
     """Return the artifact, compiled for ``target``, ready to be executed on arrays."""
-    return EmulatedRun(artifact) if target == AARCH64 else HostRun(artifact)
+    return EmulatedRun(artifact, target) if target in (AARCH64, AARCH64_DOTPROD) else HostRun(artifact)
 
 
 class EmulatedRun(HostRun):

@@ -1,0 +1,118 @@
+"""Instructions that add up products of small integers, a few of them in each lane of a vector of 32-bit sums.
+
+None of those that are used here rounds or saturates: sums are right modulo 2 ** 32, as those of 32-bit products are. (The one that is left
+out for it is ``vpmaddubsw``, which adds two products of bytes into 16 bits.)
+
+Sources: "Intel 64 and IA-32 Architectures Software Developer's Manual", volume 2 (``VPDPBUSD``, ``PMADDWD``);
+"Arm Architecture Reference Manual for A-profile" (``SDOT``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.target import codegen as llvm
+
+from landbridge.codegen.schedules.vectors import Vectors, vectors_of
+
+DOTS = "landbridge.dots"
+"""Annotation of the block of a sum of `dot` of two words: for which data, the name of its type."""
+
+_LLVM_WITH_BYTES = 22
+"""From this version on LLVM's ``vpdpbusd`` takes vectors of bytes; before, of the words that they are in."""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """How a target adds up products of small integers.
+
+    Attributes:
+        group: how many products go into a sum at a time: as many numbers as are in a word of 32 bits.
+        data: the type of one factor.
+        weight: the type of the other.
+        vectors: the registers; their lanes are sums.
+        intrinsic: what LLVM calls the instruction, or "" where there is no special one.
+    """
+
+    group: int
+    data: str
+    weight: str
+    vectors: Vectors
+    intrinsic: str = ""
+
+    def add(self, sums: Any, data: Any, weight: Any) -> Any:
+        """Return the sums with the products of vectors of words added."""
+        lanes = self.vectors.lanes
+        if self.group == 1:
+            return sums + data * weight
+        if self.group == 2:
+            pairs = f"int16x{2 * lanes}"
+            return sums + _call(self.intrinsic, lanes, tirx.reinterpret(pairs, data), tirx.reinterpret(pairs, weight))
+        if self.data == "int8" or int(llvm.llvm_version_major()) >= _LLVM_WITH_BYTES:
+            numbers = f"int8x{4 * lanes}"
+            data, weight = tirx.reinterpret(numbers, data), tirx.reinterpret(numbers, weight)
+        return _call(self.intrinsic, lanes, sums, data, weight)
+
+
+def _call(intrinsic: str, lanes: int, *arguments: Any) -> Any:
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", intrinsic, *arguments)
+
+
+def dots_of(target: Any) -> Dots:
+    """Return what a TVM target has."""
+    features = {str(feature) for feature in llvm.llvm_get_cpu_features(target)}
+    vectors = vectors_of(target)
+    bits = 32 * vectors.lanes
+    if ("avx512vnni" in features and bits == 512) or ("avxvnni" in features and bits == 256):
+        return Dots(4, "uint8", "int8", vectors, f"llvm.x86.avx512.vpdpbusd.{bits}")
+    if "avx512bw" in features and bits == 512:
+        return Dots(2, "int16", "int16", vectors, "llvm.x86.avx512.pmaddw.d.512")
+    if "avx2" in features and bits == 256:
+        return Dots(2, "int16", "int16", vectors, "llvm.x86.avx2.pmadd.wd")
+    if "sse2" in features and bits == 128:
+        return Dots(2, "int16", "int16", vectors, "llvm.x86.sse2.pmadd.wd")
+    if "dotprod" in features and bits == 128:
+        return Dots(4, "int8", "int8", vectors, "llvm.aarch64.neon.sdot.v4i32.v16i8")
+    return Dots(1, "int32", "int32", vectors)
+
+
+def dot(data: Any, weight: Any, of: str) -> Any:
+    """Return the sum of products of the numbers in two words.
+
+    Args:
+        of: the type of the numbers of the first: those of the second have the same without its ``u``.
+    """
+    total = None
+    for index in range(per_word(of)):
+        product = _number(data, index, of) * _number(weight, index, of.removeprefix("u"))
+        total = product if total is None else total + product
+    return total
+
+
+def word(numbers: list[Any], of: str) -> Any:
+    """Return the word that numbers of type ``of`` are in, the first in the lowest bits."""
+    bits = 32 // per_word(of)
+    if bits == 32:
+        return numbers[0].astype("int32")
+    total = None
+    for index, number in enumerate(numbers):
+        part = number.astype(f"uint{bits}").astype("int32") << tirx.const(index * bits, "int32")
+        total = part if total is None else total | part
+    return total
+
+
+def per_word(of: str) -> int:
+    """Return how many numbers of a type are in a word."""
+    return {"uint8": 4, "int8": 4, "int16": 2, "int32": 1}[of]
+
+
+def _number(word: Any, index: int, of: str) -> Any:
+    bits = 32 // per_word(of)
+    if bits == 32:
+        return word
+    raised = word << tirx.const(32 - (index + 1) * bits, "int32") if (index + 1) * bits < 32 else word
+    if of.startswith("u"):
+        return (word >> tirx.const(index * bits, "int32")) & tirx.const((1 << bits) - 1, "int32")
+    return raised >> tirx.const(32 - bits, "int32")
