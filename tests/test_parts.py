@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +342,16 @@ def test_damaged_steps_are_refused() -> None:
     for data, options in wrong:
         with pytest.raises(DeviceError, match="that this version does not know"):
             driver.load(data, Signature(ports, ports), options)
+
+
+def test_threads_run_parts_of_other_sizes_at_once() -> None:
+    model = picked(node("Add", "v half", "y"), outputs={"y": ("float32", (None, 3))})
+    feeds = [rows(count % 8) for count in range(16)]
+    with lb.compile(lb.from_onnx(model)).load() as session:
+        expected = [session.run(one)["y"] for one in feeds]
+
+        def work(_: int) -> bool:
+            return all(np.array_equal(session.run(one)["y"], wanted) for one, wanted in zip(feeds, expected, strict=True))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(work, range(20)))
