@@ -61,11 +61,10 @@ def test_a_wrong_limit_is_explained(words: list[str], message: str, files: Path,
 
 def test_regions_that_are_not_native_can_be_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compile_with(files, "--fail-on-fallback") == 0
-    model = small_model(
-        [node("Relu", "x", "clean"), node("Unique", "clean", "found")], {"x": ("float32", (4,))}, {"found": ("float32", None)}
-    )
-    (files / "late.onnx").write_bytes(model.SerializeToString())
-    command = ["compile", str(files / "late.onnx"), "-o", str(files / "late.lbr")]
+    nodes = [node("Relu", "x", "clean"), node("QuickGelu", "clean", "found", domain="com.microsoft")]
+    model = small_model(nodes, {"x": ("float32", (4,))}, {"found": ("float32", (4,))})
+    (files / "foreign.onnx").write_bytes(model.SerializeToString())
+    command = ["compile", str(files / "foreign.onnx"), "-o", str(files / "foreign.lbr")]
     assert main(command) == 0
     capsys.readouterr()
     assert main([*command, "--fail-on-fallback"]) == 1

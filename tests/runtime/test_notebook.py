@@ -48,10 +48,10 @@ def read(html: str) -> Elements:
 
 @pytest.fixture(scope="module")
 def compiled() -> lb.Compiled:
-    nodes = [node("Relu", "image", EVIL), node("Sigmoid", EVIL, "score"), node("Unique", "score", "found")]
+    nodes = [node("Relu", "image", EVIL), node("Sigmoid", EVIL, "score"), node("QuickGelu", "score", "found", domain="com.microsoft")]
     middle = small_model([node("Sigmoid", "clean", "score")], {"clean": SHAPE}, {"score": SHAPE})
     by = lb.ExternModel.from_bytes(make_om(middle, gears=(1, 2)), name=f"{EVIL}.om")
-    model = lb.from_onnx(small_model(nodes, {"image": SHAPE}, {"found": ("float32", None)}), name=EVIL)
+    model = lb.from_onnx(small_model(nodes, {"image": SHAPE}, {"found": SHAPE}), name=EVIL)
     return lb.compile(lb.replace(model, inputs=[EVIL], outputs=["score"], by=by))
 
 

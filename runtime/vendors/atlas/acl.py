@@ -235,8 +235,7 @@ class Acl:
         Raises:
             DeviceError: the code is not success.
         """
-        found = self._functions.get(name)
-        code = (self.function(name) if found is None else found)(*arguments)
+        code = self.function(name)(*arguments)
         if code != SUCCESS:
             raise self.failure(name, code)
 
