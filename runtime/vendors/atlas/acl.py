@@ -207,11 +207,12 @@ class Acl:
         Raises:
             DeviceError: this release does not have it.
         """
-        if name not in self._functions:
+        try:
+            return self._functions[name]
+        except KeyError:
             raise DeviceError(
                 f"this release of {LIBRARY} has no {name}", at=self.at, hint="install a newer CANN or Ascend driver", code="LB4014"
-            )
-        return self._functions[name]
+            ) from None
 
     def get(self, name: str, *arguments: Any) -> Any:
         """Call a function that returns a value, not a code."""

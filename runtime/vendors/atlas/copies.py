@@ -55,18 +55,11 @@ class Copies:
         with self._lock:
             self._pinned.pop(address, None)
 
-    def copy_in(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy to the device."""
-        self._copy(0, source, destination, source, nbytes)
-
-    def copy_out(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy to the host."""
-        self._copy(1, destination, destination, source, nbytes)
-
-    def _copy(self, direction: int, host: int, destination: int, source: int, nbytes: int) -> None:
+    def copy(self, direction: int, destination: int, source: int, nbytes: int) -> None:
+        """Copy to the device (0) or to the host (1)."""
         if not nbytes:
             return  # the vendor calls this a wrong parameter
-        kind = self._kinds[direction]
+        kind, host = self._kinds[direction], destination if direction else source
         if self._pinned and any(start <= host < start + room for start, room in list(self._pinned.items())):
             self._acl.call("aclrtMemcpyAsync", destination, nbytes, source, nbytes, kind, self._streams[direction])
             self._acl.call("aclrtSynchronizeStream", self._streams[direction])

@@ -114,12 +114,12 @@ class AtlasDriver(Driver):
     def copy_in(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the host to the device."""
         self.bind()
-        self._copies.copy_in(destination, source, nbytes)
+        self._copies.copy(0, destination, source, nbytes)
 
     def copy_out(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the device to the host."""
         self.bind()
-        self._copies.copy_out(destination, source, nbytes)
+        self._copies.copy(1, destination, source, nbytes)
 
     def allocate_host(self, nbytes: int) -> int:
         """Return pinned memory of the host."""
