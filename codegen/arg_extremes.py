@@ -83,17 +83,17 @@ def _row(source: Any, result: Any, row: Any, count: int, better: Callable[[Any, 
         places[lane] = tirx.const(count - 1, "int32")
     with ib.serial(0, whole) as turn:
         compare(turn * _LANES)
-    _fold(lanes, better)
+    fold_lanes(lanes, _LANES, better)
     find(tirx.const(last, "int64"))
     with ib.serial(0, whole) as turn:
         find(turn * _LANES)
-    _fold(places, tirx.min)
+    fold_lanes(places, _LANES, tirx.min)
     result[row] = tirx.Cast(str(result.dtype), places[0])
 
 
-def _fold(lanes: Any, better: Callable[[Any, Any], Any]) -> None:
-    """Emit what brings the best of the lanes into the first one."""
-    half = _LANES // 2
+def fold_lanes(lanes: Any, count: int, better: Callable[[Any, Any], Any]) -> None:
+    """Emit what brings the best of so many lanes, a power of two, into the first one; the others are overwritten."""
+    half = count // 2
     while half:
         with ib.vectorized(0, half) as lane:
             lanes[lane] = better(lanes[lane], lanes[lane + half])

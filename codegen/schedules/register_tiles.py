@@ -259,16 +259,16 @@ class _Writer:
             added = tirx.BufferLoad(sums[row], [lane]) + replaced(c.left, where) * replaced(c.right, where)
             return tirx.BufferStore(sums[row], added, [lane])
 
-        def add_vector(row: int, first: int) -> Any:
+        def add_vector(add_up: Callable[[Any, Any, Any], Any], row: int, first: int) -> Any:
             where = {**self.placement(tile.at(row, tirx.const(first, "int64"))), **fresh}
             at = tirx.Ramp(tirx.const(first, "int64"), tirx.const(1, "int64"), self.lanes)
-            factors = [self.vector(replaced(f, where), name) for f, name in ((c.left, "left"), (c.right, "right"))]
-            return tirx.BufferStore(sums[row], self.arithmetic.add(tirx.BufferLoad(sums[row], [at]), *factors), [at])  # type: ignore[misc]  # it is there
+            left, right = (self.vector(replaced(f, where), name) for f, name in ((c.left, "left"), (c.right, "right")))
+            return tirx.BufferStore(sums[row], add_up(tirx.BufferLoad(sums[row], [at]), left, right), [at])
 
         if self.arithmetic.add is None:
             body = _over_vectors(tile, add)
         else:
-            body = in_order([add_vector(row, first) for row, first, _ in tile.vectors])
+            body = in_order([add_vector(self.arithmetic.add, row, first) for row, first, _ in tile.vectors])
         for iterator in reversed(c.reduced):
             body = loop(fresh[iterator.var], extents[iterator.var], body)
         return body

@@ -7,6 +7,7 @@ what a Loop or a Scan starts from, of the inputs of the call, and the body. Arti
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from landbridge.runtime.driver import LoadedModel
 from landbridge.runtime.dtypes import holder
 from landbridge.runtime.errors import ArtifactCorrupt
 from landbridge.runtime.signature import Signature
+from landbridge.runtime.vendors.own import STEP
 from landbridge.runtime.vendors.own.part import Body, HostModel
 
 MAGIC = b"landbridge: artifacts\n"
@@ -61,9 +63,9 @@ def control(blob: bytes, signature: Signature, options: Mapping[str, str], threa
         ArtifactError: the blob is damaged or for another machine, or the options are not those of a step.
     """
     kinds: dict[str, type[_Control]] = {CHOICE: _Choice, LOOP: _Loop, SCAN: _Scan}
-    kind, artifacts = kinds.get(options["step"]), unpack(blob)
+    kind, artifacts = kinds.get(options[STEP]), unpack(blob)
     if kind is None or len(artifacts) != 2:
-        raise ArtifactCorrupt(f"a step '{options['step']}' of {len(artifacts)} artifacts")
+        raise ArtifactCorrupt(f"a step '{options[STEP]}' of {len(artifacts)} artifacts")
     bodies: list[Body] = []
     try:
         for data in artifacts:
@@ -73,7 +75,7 @@ def control(blob: bytes, signature: Signature, options: Mapping[str, str], threa
         for body in bodies:
             body.session.close()
         if isinstance(error, KeyError | ValueError | TypeError):
-            raise ArtifactCorrupt(f"the options of a step '{options['step']}': {error}") from error
+            raise ArtifactCorrupt(f"the options of a step '{options[STEP]}': {error}") from error
         raise
 
 
@@ -92,13 +94,13 @@ class _Control(HostModel):
         if not all(0 <= number < gives for number in self._wanted):
             raise ValueError(f"results {self._wanted} of {gives}")
 
+    @abstractmethod
     def read(self) -> tuple[tuple[int, int], int]:
         """Read the options; return how many inputs of each artifact are not found by their names, and how many outputs the node has.
 
         Raises:
             KeyError, ValueError, TypeError: they are not there, or do not fit the artifacts.
         """
-        raise NotImplementedError
 
     def expect(self, gives: int, takes: int) -> None:
         """Check that what comes first gives as many values as the body takes at the start, and that these are not negative.
@@ -114,9 +116,9 @@ class _Control(HostModel):
         found = self.run(dict(zip(self._inputs, inputs, strict=True)))
         return [found[number] for number in self._wanted]
 
+    @abstractmethod
     def run(self, values: Mapping[str, Any]) -> Sequence[Any]:
         """Return all outputs of the node, of which those that nobody wants may be anything."""
-        raise NotImplementedError
 
     def joined(self, rows: Sequence[Sequence[Any]], first: int, axes: Sequence[tuple[int, bool]]) -> list[Any]:
         """Return what each turn gave of the last outputs of the body, joined.

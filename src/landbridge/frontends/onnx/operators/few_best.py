@@ -14,6 +14,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ib
 
+from landbridge.codegen.arg_extremes import fold_lanes
 from landbridge.frontends.onnx.operators.loops import variable
 
 _LANES = 32
@@ -59,7 +60,7 @@ class FewBest:
 
     def is_sound(self) -> Any:
         """Emit the question whether all of the row are numbers; the search knows no place for others."""
-        _fold(self._nan, tirx.max)
+        fold_lanes(self._nan, _LANES, tirx.max)
         return self._nan[0] == 0
 
     def write(self, count: int, put: Callable[[Any, Any, Any], None]) -> None:
@@ -71,11 +72,11 @@ class FewBest:
         with ib.serial(0, count) as rank:
             with ib.vectorized(0, _LANES) as lane:
                 self._folded[lane] = self._values[lane]
-            _fold(self._folded, self._best)
+            fold_lanes(self._folded, _LANES, self._best)
             with ib.vectorized(0, _LANES) as lane:
                 beyond = tirx.const(self.extent, "int32")
                 self._nearest[lane] = tirx.Select(self._values[lane] == self._folded[0], self._places[lane], beyond)
-            _fold(self._nearest, tirx.min)
+            fold_lanes(self._nearest, _LANES, tirx.min)
             value, place = variable(str(self.source.dtype), self._folded[0]), variable("int32", self._nearest[0])
             put(rank, self.source[self.first + place[0]], place[0])
             self._fill(place[0] % _LANES, value[0], place[0])
@@ -111,12 +112,3 @@ def _buffer(size: int, dtype: str) -> Any:
 
 def _flag(condition: Any) -> Any:
     return tirx.Select(condition, tirx.const(1, "int32"), tirx.const(0, "int32"))
-
-
-def _fold(lanes: Any, better: Callable[[Any, Any], Any]) -> None:
-    """Emit what brings the best of the lanes into the first one."""
-    half = _LANES // 2
-    while half:
-        with ib.vectorized(0, half) as lane:
-            lanes[lane] = better(lanes[lane], lanes[lane + half])
-        half //= 2
