@@ -13,6 +13,7 @@ from typing import Any
 import landbridge as lb
 from landbridge import passes
 from landbridge.codegen.assemble_plan import Assembled, assemble_plan
+from landbridge.codegen.find_lifetimes import memory_of
 from landbridge.codegen.graph import read_graph
 from landbridge.codegen.lower import lower
 from landbridge.codegen.schedule_steps import schedule_steps
@@ -43,9 +44,7 @@ def record(found: Assembled) -> Record:
     plan = found.plan
     memory: dict[int, list[tuple[int, int, int, int]]] = {}
     for part, (first, last) in found.lifetimes.items():
-        root, (device, place) = part, plan.place(part)
-        while plan.buffers[root].base >= 0:
-            root = plan.buffers[root].base
+        root, (device, place) = memory_of(plan.buffers, part), plan.place(part)
         nbytes = plan.buffers[part].nbytes
         if device == "cpu" and isinstance(nbytes, int):
             memory.setdefault(root, []).append((evaluate(place, {}) - evaluate(plan.buffers[root].offset, {}), nbytes, first, last))
