@@ -109,7 +109,8 @@ def _rows(entry: Entry, threads: list[int], rounds: int, machines: dict[int, roo
         found = _measured(entry.name, artifact, count, rounds)
         machine = machines[count]
         figures = (work.flops, work.nbytes, machine.least_ms(work), machine.bound(work))
-        rows.append(Row(entry.name, entry.group, count, found["times"], found["missing"], found["difference"], elapsed, *figures, memory))
+        measured = (found["times"], found["stolen"], found["missing"], found["difference"])
+        rows.append(Row(entry.name, entry.group, count, *measured, elapsed, *figures, memory))
     return rows
 
 
@@ -129,7 +130,7 @@ def _measured(name: str, artifact: Path, threads: int, rounds: int) -> dict[str,
 def _line(row: Row) -> str:
     times = ", ".join(f"{who} {found['median']:.3f}" for who, found in row.times.items())
     ratio = "" if row.ratio is None else f"; {row.ratio:.2f} of the faster peer"
-    return f"{row.threads} threads: {times} ms{ratio}; at best {row.least_ms:.3f}"
+    return f"{row.threads} threads: {times} ms{ratio}; at best {row.least_ms:.3f}; others took {row.stolen:.1%}"
 
 
 if __name__ == "__main__":

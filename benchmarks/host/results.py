@@ -32,6 +32,7 @@ class Row:
         group: what it is listed under.
         threads: how many were asked for.
         times: by who ran it the milliseconds: their ``median``, ``low`` and ``high`` quarter.
+        stolen: the part of the processors' time that others on the host took meanwhile.
         missing: by who did not, why.
         difference: of Landbridge's results to ONNX Runtime's, in parts of the largest value.
         compile_s: seconds that Landbridge's compiler took.
@@ -46,6 +47,7 @@ class Row:
     group: str
     threads: int
     times: Mapping[str, Mapping[str, float]]
+    stolen: float
     missing: Mapping[str, str]
     difference: float | None
     compile_s: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def put(page: Path, text: str) -> None:
 
 def markdown(results: Results) -> str:
     """Return the tables, one a group, and what they were measured on."""
-    parts = ["Measured on: " + "; ".join(f"{key} {value}" for key, value in results.machine.items()) + ".", "", *_speeds(results)]
+    parts = ["Measured on: " + "; ".join(f"{key} {value}" for key, value in results.machine.items()) + "."]
+    parts += ["", *_stolen(results), *_speeds(results)]
     parts += ["", "Landbridge's time to that of the faster of ONNX Runtime and OpenVINO, geometric means:", "", *_means(results)]
     for group in results.groups:
         parts += ["", f"### {group.capitalize()}", "", *_table(results.of(group))]
@@ -41,6 +43,16 @@ def markdown(results: Results) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"[|`<>\n]|/\S+/", " ", text)[:160].strip()
+
+
+def _stolen(results: Results) -> list[str]:
+    """Return how quiet the machine was."""
+    if not results.rows:
+        return []
+    most = max(results.rows, key=lambda row: row.stolen)
+    usual = statistics.median(row.stolen for row in results.rows)
+    told = f"Others on the host took {usual:.1%} of the processors' time (the median of all rows), at most {most.stolen:.1%}"
+    return [f"{told} ({most.name}, {most.threads} thread{'s' * (most.threads > 1)}).", ""]
 
 
 def _speeds(results: Results) -> list[str]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def test_the_slower_of_arithmetic_and_memory_is_the_bound() -> None:
 
 def test_all_take_turns_and_one_run_of_each_turn_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _module("measure")
-    monkeypatch.setattr(measure, "_PAUSE_S", 0)
+    monkeypatch.setattr(measure, "_let_threads_sleep", lambda: None)
     monkeypatch.setattr(measure, "_TURN_S", 0)
     order: list[str] = []
     times = measure.take_turns({name: lambda name=name: order.append(name) for name in "ab"}, 3)
@@ -86,41 +86,76 @@ def test_all_take_turns_and_one_run_of_each_turn_is_not_counted(monkeypatch: pyt
     assert all(0 <= found.low <= found.median <= found.high for found in times.values())
 
 
+class _Clock:
+    """The time of a process one of whose threads computes for ``busy`` seconds, then sleeps."""
+
+    def __init__(self, busy: float) -> None:
+        self.now, self.busy = 0.0, busy
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return min(self.now, self.busy)
+
+
+def test_a_turn_begins_when_the_threads_of_the_one_before_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _module("measure")
+    clock = _Clock(busy=0.05)
+    monkeypatch.setattr(measure, "time", clock)
+    measure._let_threads_sleep()
+    assert 0.05 <= clock.now < 0.06
+    monkeypatch.setattr(measure, "time", _Clock(busy=10))
+    with pytest.raises(RuntimeError, match="computing for"):
+        measure._let_threads_sleep()
+
+
+def test_what_others_on_the_host_take_is_the_part_of_what_was_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = _module("stolen")
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(module, "_STAT", stat)
+    stat.write_text("cpu  100 0 50 1000 7 1 2 10 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    stolen = module.Stolen()
+    assert stolen.part() == 0
+    stat.write_text("cpu  180 0 60 9000 8 1 2 20 0 0\n")  # whoever waits for a disk or is idle wants no processor
+    assert stolen.part() == 10 / 100
+
+
+def test_a_case_beside_which_others_computed_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _module("measure")
+    parts = iter((0.2, 0.05, 0.0, 0.3))
+    monkeypatch.setattr(measure, "Stolen", lambda: SimpleNamespace(part=lambda: next(parts)))
+    monkeypatch.setattr(measure, "take_turns", lambda calls, rounds: rounds)
+    assert measure._in_a_calm({}, 3) == (0.0, 3)
+    parts = iter((0.2, 0.05, 0.3, 0.4))
+    assert measure._in_a_calm({}, 3) == (0.05, 3)
+
+
 def _results() -> Any:
     module = _module("results")
     small, large = _module("memory").Memory(1000, 1000), _module("memory").Memory(2120, 2000)
     once = {"median": 2.0, "low": 1.9, "high": 2.2}
     faster = {"median": 1.0, "low": 0.9, "high": 1.1}
+    work = (0.5, 1e6, 100, 0.5, "memory")
     rows = (
         module.Row(
             "a <b>",
             "light models",
             1,
             {"landbridge": faster, "onnxruntime": once},
+            0.0,
             {"openvino": "no | such operator"},
             1e-6,
-            0.5,
-            1e6,
-            100,
-            0.5,
-            "memory",
+            *work,
             small,
         ),
         module.Row(
-            "c",
-            "light models",
-            1,
-            {"landbridge": once, "openvino": faster, "numpy": once, "hand": faster},
-            {},
-            None,
-            0.5,
-            1e6,
-            100,
-            0.5,
-            "memory",
-            large,
+            "c", "light models", 1, {"landbridge": once, "openvino": faster, "numpy": once, "hand": faster}, 0.02, {}, None, *work, large
         ),
-        module.Row("c", "light models", 2, {"landbridge": faster, "onnxruntime": faster}, {}, 0.0, 0.5, 1e6, 100, 0.5, "memory", large),
+        module.Row("c", "light models", 2, {"landbridge": faster, "onnxruntime": faster}, 0.01, {}, 0.0, *work, large),
     )
     speeds = {
         1: {"flops": 1e11, "copies": ((1 << 16, 5e10), (1 << 22, 1e10))},
@@ -136,6 +171,7 @@ def test_the_summary_has_ratios_to_the_faster_peer_and_their_geometric_means() -
     assert "- OpenVINO, a <b>: no   such operator" in text
     assert "- d: no native code" in text
     assert "| 2 | 200 | 90.0 | 20.0 |" in text
+    assert "Others on the host took 1.0% of the processors' time (the median of all rows), at most 2.0% (c, 1 thread)." in text
 
 
 def test_the_summary_has_the_memory_of_each_case_once_and_names_those_that_plan_too_much() -> None:
