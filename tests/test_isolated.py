@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -72,18 +73,22 @@ def test_an_exception_that_cannot_be_pickled_keeps_its_text() -> None:
         isolated(work)
 
 
-def test_what_a_child_prints_is_printed_unless_it_dies(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_child_prints_is_for_the_log(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     def work(send: Any) -> None:
-        sys.stderr.write("said\n")
+        sys.stderr.write("of Python\n")
+        os.write(2, b"of native code\n")
         send(0)
 
     def dying(send: Any) -> None:
         os.write(2, b"last words\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
+    caplog.set_level(logging.DEBUG)
     isolated(work)
     isolated(dying)
-    assert capfd.readouterr().err == "said\n"
+    assert capfd.readouterr().err == ""
+    for said in ("of Python", "of native code", "last words"):
+        assert said in caplog.text
 
 
 def test_the_work_can_be_kept_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def _be_child(work: Callable[[Send], None], writer: Connection, log: IO[bytes]) 
         faulthandler.disable()  # its handler, as any, may itself crash: on a small stack of its own, and the death would be told as another
         for number in (signal.SIGINT, signal.SIGTERM, *_CRASHES):
             signal.signal(number, signal.SIG_DFL)
-        os.dup2(log.fileno(), 2)  # what native code says as it dies is no message to a user
+        os.dup2(log.fileno(), 2)  # what native code says as it tries and as it dies is no message to a user
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - as long as the process lives
         work(writer.send)
     except BaseException as error:  # whatever it is, the parent raises it
@@ -156,11 +156,10 @@ def _listen(pid: int, reader: Connection, log: IO[bytes], silence_s: float) -> E
         _, status = os.waitpid(pid, 0)
     log.seek(0)
     said = log.read().decode(errors="replace")
-    if hung or os.WIFSIGNALED(status):
-        _LOG.debug("a child of the compiler died; it said: %s", said)
-        return Ended(tuple(found), f"said nothing for {silence_s:g} s" if hung else f"crashed with {_signal_name(os.WTERMSIG(status))}")
     if said:
-        sys.stderr.write(said)
+        _LOG.debug("a child of the compiler said: %s", said)
+    if hung or os.WIFSIGNALED(status):
+        return Ended(tuple(found), f"said nothing for {silence_s:g} s" if hung else f"crashed with {_signal_name(os.WTERMSIG(status))}")
     if found and isinstance(found[-1], _Raised):
         raise found[-1].error from _ChildTraceback(found[-1].text)
     return Ended(tuple(found))
