@@ -1,7 +1,8 @@
 """Rewrite operators with cheaper ones that compute the same, up to rounding.
 
-Batch normalisation with constant statistics becomes a multiplication and an addition, and goes into the weights of the convolution
-before it; a sum over stacked tensors becomes additions; broadcasting to the shape that a tensor has is nothing.
+Batch normalisation with constant statistics becomes a multiplication and an addition. Those with constants become one of each where they
+follow each other, and go into the weights of the convolution before them. A sum over stacked tensors becomes additions; broadcasting to the
+shape that a tensor has is nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from tvm import relax
 
 from landbridge.codegen.rewriting import producer, rewrite, uses_of
 from landbridge.ir import body as ir_body
+
+Array = np.ndarray[Any, Any]
 
 _MOST_TERMS = 8
 """A sum of more stacked tensors stays as it is: one pass over all of them is then better than many over two."""
@@ -38,8 +41,13 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         self.uses = uses_of(function)
 
     def only_producer(self, value: Any, operator: str) -> Any:
-        """The same, where nothing else reads ``value``."""
-        return producer(self, value, operator) if isinstance(value, relax.Var) and self.uses[str(value.name)] == 1 else None
+        """The same as `producer`, where nothing else reads ``value``; what this rewriter has emitted is read once."""
+        return producer(self, value, operator) if isinstance(value, relax.Var) and self.uses.get(str(value.name), 1) == 1 else None
+
+    def with_constant(self, value: Any, operator: str) -> tuple[Any, Array] | None:
+        """Return the operands of the only producer of ``value`` where one of them is a float32 constant, which comes second, or None."""
+        call = self.only_producer(value, operator)
+        return None if call is None else _with_constant(call)
 
     def visit_tuple_getitem_(self, item: Any) -> Any:
         """Return the first result of a batch normalisation with constants by cheaper means; any other item as it is."""
@@ -53,27 +61,64 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         data = call.args[0]
         if str(data.ty.dtype) != "float32" or int(call.attrs.axis) != 1:
             return item
-        scale, shift = _scale_and_shift(call)
-        shape = [1, -1, *[1] * (len(data.ty.shape) - 2)]
-        convolution = self.scaled_convolution(data, scale, shift, shape)
-        return self.scaled(data, scale, shift, shape) if convolution is None else convolution
+        shape = [-1, *[1] * (len(data.ty.shape) - 2)]
+        scale, shift = (array.reshape(shape) for array in _scale_and_shift(call))
+        folded = self.folded(data, scale, shift)
+        if folded is not None:
+            return folded
+        product = self.builder_.emit(relax.op.multiply(data, _constant(scale)))
+        return relax.op.add(product, _constant(shift))
 
-    def scaled(self, data: Any, scale: Any, shift: Any, shape: list[int]) -> Any:
-        product = self.builder_.emit(relax.op.multiply(data, _constant(scale.reshape(shape))))
-        return relax.op.add(product, _constant(shift.reshape(shape)))
+    def folded(self, data: Any, factor: Array, term: Array | None) -> Any | None:
+        """Return ``data * factor + term`` with what makes ``data`` in it, or None where that is nothing of the kind.
 
-    def scaled_convolution(self, data: Any, scale: Any, shift: Any, shape: list[int]) -> Any:
-        """Return a convolution with a scaled weight, and its bias, or None where ``data`` is no convolution with a constant weight."""
-        bias = self.only_producer(data, "relax.add")
-        source = data
-        if bias is not None and ir_body.is_constant(bias.args[1]) and _is_per_channel(bias.args[1], len(shape), len(scale)):
-            source, shift = bias.args[0], shift + scale * bias.args[1].value.numpy().astype("float64").reshape(-1)
-        call = self.only_producer(source, "relax.nn.conv2d")
-        if call is None or not ir_body.is_constant(call.args[1]) or str(call.attrs.kernel_layout) != "OIHW" or len(shape) != 4:
+        Args:
+            factor, term: float64; None is no term.
+        """
+        added = self.with_constant(data, "relax.add")
+        source, shift = (data, None) if added is None else added
+        product = self.scaled(source, factor)
+        if product is None:
             return None
-        weight = call.args[1].value.numpy().astype("float64") * scale[:, None, None, None]
-        convolution = self.builder_.emit(relax.Call(call.op, [call.args[0], _constant(weight)], call.attrs))
-        return relax.op.add(convolution, _constant(shift.reshape(shape)))
+        if shift is not None:
+            if not _is_no_larger(shift, factor):
+                return None
+            term = shift * factor if term is None else shift * factor + term
+        if term is None:
+            return product
+        return relax.op.add(self.builder_.emit(product), _constant(term)) if _is_float32(term) else None
+
+    def scaled(self, source: Any, factor: Array) -> Any | None:
+        """Return ``source * factor`` where ``source`` is a product with a constant, or a convolution with a constant weight."""
+        multiplied = self.with_constant(source, "relax.multiply")
+        if multiplied is not None:
+            data, constant = multiplied
+            fits = _is_no_larger(constant, factor) and _is_float32(constant * factor)
+            return relax.op.multiply(data, _constant(constant * factor)) if fits else None
+        call = self.only_producer(source, "relax.nn.conv2d")
+        if call is None or not _is_float_constant(call.args[1]) or str(call.attrs.kernel_layout) != "OIHW":
+            return None
+        weight = _array(call.args[1])
+        channels = _per_channel(factor, len(weight))
+        if channels is None or str(call.attrs.out_layout or call.attrs.data_layout) != "NCHW":
+            return None
+        weight = weight * channels[:, None, None, None]
+        return relax.Call(call.op, [call.args[0], _constant(weight)], call.attrs) if _is_float32(weight) else None
+
+    def multiplied(self, call: Any) -> Any | None:
+        """Return what a multiplication by a constant becomes, or None."""
+        operands = _with_constant(call)
+        return None if operands is None else self.folded(*operands, None)
+
+    def sum_of_terms(self, call: Any) -> Any | None:
+        """Return the addition of one constant for an addition of one after another, or None."""
+        operands = _with_constant(call)
+        added = None if operands is None else self.with_constant(operands[0], "relax.add")
+        if operands is None or added is None:
+            return None
+        (_, term), (data, before) = operands, added
+        fits = _is_no_larger(before, term) and _is_float32(before + term)
+        return relax.op.add(data, _constant(before + term)) if fits else None
 
     def visit_call_(self, call: Any) -> Any:
         """Return the call, or what stands for it."""
@@ -81,8 +126,9 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         operator = getattr(call.op, "name", "")
         if operator == "relax.broadcast_to" and tvm_ffi.structural_equal(call.args[0].ty.shape, call.ty.shape):
             return call.args[0]
-        added = self.added(call) if operator == "relax.sum" else None
-        return call if added is None else added
+        simplified = {"relax.sum": self.added, "relax.multiply": self.multiplied, "relax.add": self.sum_of_terms}.get(operator)
+        found = None if simplified is None else simplified(call)
+        return call if found is None else found
 
     def added(self, call: Any) -> Any:
         """Return the additions for a sum over stacked tensors, or None where it is none."""
@@ -103,9 +149,41 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         return total
 
 
-def _is_per_channel(constant: Any, ndim: int, channels: int) -> bool:
-    shape = [int(extent) for extent in constant.ty.shape]
-    return [1] * (ndim - len(shape)) + shape == [1, channels, *[1] * (ndim - 2)]
+def _is_float_constant(value: Any) -> bool:
+    return bool(ir_body.is_constant(value)) and str(value.ty.dtype) == "float32"
+
+
+def _with_constant(call: Any) -> tuple[Any, Array] | None:
+    """Return the operands of a call where one of the two is a float32 constant, which comes second, or None."""
+    first, second = call.args
+    if _is_float_constant(first) and not _is_float_constant(second):
+        first, second = second, first
+    return (first, _array(second)) if _is_float_constant(second) else None
+
+
+def _array(constant: Any) -> Array:
+    array: Array = constant.value.numpy().astype("float64")
+    return array
+
+
+def _is_no_larger(first: Array, second: Array) -> bool:
+    """Return whether two constants together are no larger than the larger one."""
+    return bool(np.broadcast(first, second).size <= max(first.size, second.size))
+
+
+def _is_float32(array: Array) -> bool:
+    """Return whether numbers are as exact in float32 as others are: none becomes infinite, or loses digits for being small."""
+    limits = np.finfo("float32")
+    sizes = np.abs(array)
+    return bool(np.all((sizes <= limits.max) & ((sizes >= limits.tiny) | (sizes == 0))))
+
+
+def _per_channel(factor: Array, channels: int) -> Array | None:
+    """Return a factor of an NCHW tensor by channel, or None where it is another for each pixel or image."""
+    if factor.size == 1 and factor.ndim <= 4:
+        return np.full(channels, float(factor.reshape(-1)[0]))
+    shape = (1,) * (4 - factor.ndim) + factor.shape
+    return factor.reshape(-1) if shape == (1, channels, 1, 1) else None
 
 
 def _scale_and_shift(call: Any) -> tuple[Any, Any]:

@@ -59,6 +59,53 @@ def test_normalisation_of_an_input_is_a_multiplication_and_an_addition() -> None
     assert _operators(_normalised, (2, 3, 5)) == ["multiply", "add"]
 
 
+_PER_CHANNEL = np.array([0.5, -2.0, 3.0], "float32").reshape(3, 1, 1)
+
+
+def _scaled(emit: Any, x: Any, factor: Any = _PER_CHANNEL, term: Any = _PER_CHANNEL) -> Any:
+    return emit(op.add(emit(op.multiply(relax.const(factor), x)), relax.const(term)))
+
+
+def test_what_follows_normalisation_goes_into_the_weight_too() -> None:
+    assert _operators(lambda emit, x: _scaled(emit, _normalised(emit, _with_bias(emit, x))), _IMAGE) == ["nn.conv2d", "add"]
+    scalar = np.array(2.0, "float32")
+    assert _operators(lambda emit, x: _scaled(emit, _convolved(emit, x), scalar), _IMAGE) == ["nn.conv2d", "add"]
+
+
+def test_steps_with_constants_that_follow_each_other_become_one_of_each() -> None:
+    image = (2, 3, 6, 6)
+    assert _operators(lambda emit, x: _scaled(emit, _scaled(emit, x)), image) == ["multiply", "add"]
+    assert _operators(lambda emit, x: _scaled(emit, emit(_normalised(emit, x))), image) == ["multiply", "add"]
+    assert _operators(lambda emit, x: _normalised(emit, _scaled(emit, x)), image) == ["multiply", "add"]
+
+
+def test_a_step_that_others_read_is_computed_as_it_stands() -> None:
+    def make(emit: Any, x: Any) -> Any:
+        y = _scaled(emit, x)
+        return op.add(_scaled(emit, y), y)
+
+    assert _operators(make, (2, 3, 6, 6)) == ["multiply", "add", "multiply", "add", "add"]
+
+
+def test_constants_that_would_grow_or_lose_digits_together_stay_apart() -> None:
+    row = np.ones((1, 1, 6), "float32")
+    assert _operators(lambda emit, x: _scaled(emit, _scaled(emit, x), row, row), (2, 3, 6, 6)) == ["multiply", "add"] * 2
+    for extreme in (1e30, 1e-30):
+        many = np.full((3, 1, 1), extreme, "float32")
+        assert _operators(lambda emit, x, many=many: _scaled(emit, _scaled(emit, x, many), many), (2, 3, 6, 6)) == ["multiply", "add"] * 2
+    mask = np.full((3, 1, 1), -np.inf, "float32")
+    assert _operators(lambda emit, x: op.add(_scaled(emit, x, term=mask), relax.const(_PER_CHANNEL)), (2, 3, 6, 6)) == [
+        "multiply",
+        "add",
+        "add",
+    ]
+
+
+def test_a_factor_of_each_pixel_stays_behind_a_convolution() -> None:
+    pixels = _random.standard_normal((6, 6)).astype("float32")
+    assert _operators(lambda emit, x: _scaled(emit, _convolved(emit, x), pixels), _IMAGE) == ["nn.conv2d", "multiply", "add"]
+
+
 def test_dropout_is_nothing() -> None:
     assert _operators(lambda emit, x: op.nn.relu(emit(relax.TupleGetItem(emit(op.nn.dropout(x, 0.5)), 0))), (2, 3)) == ["nn.relu"]
 
@@ -94,5 +141,15 @@ def test_what_is_computed_stays_the_same() -> None:
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
     y = np.einsum("nchwij,ocij->nohw", windows.astype("float64"), _WEIGHT) + np.arange(3).reshape(1, 3, 1, 1)
     expected = (y - mean) / np.sqrt(variance + 1e-5) * gamma + beta
-    found = compute([case("both", [x], lambda emit, x: _normalised(emit, _with_bias(emit, x)), expected)])["both"]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # sums of 36 products in float32
+    scaled = expected * _PER_CHANNEL + _PER_CHANNEL
+    twice = (x[:, :3].astype("float64") * _PER_CHANNEL + _PER_CHANNEL) * _PER_CHANNEL + _PER_CHANNEL
+    found = compute(
+        [
+            case("both", [x], lambda emit, x: _normalised(emit, _with_bias(emit, x)), expected),
+            case("scaled", [x], lambda emit, x: _scaled(emit, _normalised(emit, _with_bias(emit, x))), scaled),
+            case("twice", [x[:, :3]], lambda emit, x: _scaled(emit, _scaled(emit, x)), twice),
+        ]
+    )
+    np.testing.assert_allclose(found["both"], expected, rtol=1e-4, atol=1e-4)  # sums of 36 products in float32
+    np.testing.assert_allclose(found["scaled"], scaled, rtol=1e-4, atol=3e-4)
+    np.testing.assert_allclose(found["twice"], twice, rtol=1e-5, atol=1e-5)
