@@ -20,6 +20,12 @@ from landbridge.ir import body as ir_body
 
 Array = np.ndarray[Any, Any]
 
+_CONVOLUTIONS = {
+    **{f"relax.nn.conv{n}d": {"OI" + "DHW"[3 - n :]: 0} for n in (1, 2, 3)},
+    **{f"relax.nn.conv{n}d_transpose": {"IO" + "DHW"[3 - n :]: 1} for n in (1, 2, 3)},
+}
+"""By operator and layout of its weight, which axis of that is the output channels'."""
+
 _MOST_TERMS = 8
 """A sum of more stacked tensors stays as it is: one pass over all of them is then better than many over two."""
 
@@ -95,14 +101,22 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
             data, constant = multiplied
             fits = _is_no_larger(constant, factor) and _is_float32(constant * factor)
             return relax.op.multiply(data, _constant(constant * factor)) if fits else None
-        call = self.only_producer(source, "relax.nn.conv2d")
-        if call is None or not _is_float_constant(call.args[1]) or str(call.attrs.kernel_layout) != "OIHW":
+        return self.scaled_convolution(source, factor)
+
+    def scaled_convolution(self, source: Any, factor: Array) -> Any | None:
+        """Return a convolution, or a transposed one, with a scaled weight, or None: ``source`` is none, or the factor none of channels."""
+        call = next((call for name in _CONVOLUTIONS if (call := self.only_producer(source, name)) is not None), None)
+        if call is None or not _is_float_constant(call.args[1]):
             return None
+        layouts = str(call.attrs.data_layout), str(call.attrs.kernel_layout), str(call.attrs.out_layout or call.attrs.data_layout)
+        axis = _CONVOLUTIONS[call.op.name].get(layouts[1])
         weight = _array(call.args[1])
-        channels = _per_channel(factor, len(weight))
-        if channels is None or str(call.attrs.out_layout or call.attrs.data_layout) != "NCHW":
+        if axis is None or layouts[0] != layouts[2] or not layouts[2].startswith("NC") or (axis == 1 and int(call.attrs.groups) != 1):
             return None
-        weight = weight * channels[:, None, None, None]
+        channels = _per_channel(factor, weight.shape[axis], weight.ndim)
+        if channels is None:
+            return None
+        weight = weight * channels.reshape([-1 if place == axis else 1 for place in range(weight.ndim)])
         return relax.Call(call.op, [call.args[0], _constant(weight)], call.attrs) if _is_float32(weight) else None
 
     def multiplied(self, call: Any) -> Any | None:
@@ -178,12 +192,12 @@ def _is_float32(array: Array) -> bool:
     return bool(np.all((sizes <= limits.max) & ((sizes >= limits.tiny) | (sizes == 0))))
 
 
-def _per_channel(factor: Array, channels: int) -> Array | None:
-    """Return a factor of an NCHW tensor by channel, or None where it is another for each pixel or image."""
-    if factor.size == 1 and factor.ndim <= 4:
+def _per_channel(factor: Array, channels: int, ndim: int) -> Array | None:
+    """Return a factor of a tensor of images by channel, or None where it is another for each pixel or image."""
+    if factor.size == 1 and factor.ndim <= ndim:
         return np.full(channels, float(factor.reshape(-1)[0]))
-    shape = (1,) * (4 - factor.ndim) + factor.shape
-    return factor.reshape(-1) if shape == (1, channels, 1, 1) else None
+    shape = (1,) * (ndim - factor.ndim) + factor.shape
+    return factor.reshape(-1) if shape == (1, channels, *(1,) * (ndim - 2)) else None
 
 
 def _scale_and_shift(call: Any) -> tuple[Any, Any]:

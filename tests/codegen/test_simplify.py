@@ -72,6 +72,40 @@ def test_what_follows_normalisation_goes_into_the_weight_too() -> None:
     assert _operators(lambda emit, x: _scaled(emit, _convolved(emit, x), scalar), _IMAGE) == ["nn.conv2d", "add"]
 
 
+_CONVOLUTIONS = [
+    (op.nn.conv1d, (2, 4, 9), (3, 4, 3), {}),
+    (op.nn.conv3d, (1, 4, 5, 6, 5), (3, 4, 3, 3, 3), {}),
+    (op.nn.conv2d, (2, 6, 6, 6), (3, 2, 3, 3), {"groups": 3}),
+    (op.nn.conv1d_transpose, (2, 4, 9), (4, 3, 3), {}),
+    (op.nn.conv2d_transpose, (2, 4, 6, 6), (4, 3, 2, 2), {"strides": 2}),
+    (op.nn.conv3d_transpose, (1, 4, 3, 4, 3), (4, 3, 2, 2, 2), {}),
+]
+
+
+@pytest.mark.parametrize(("operator", "image", "weight", "options"), _CONVOLUTIONS, ids=lambda value: getattr(value, "__name__", ""))
+def test_all_convolutions_take_what_follows_into_their_weights(operator: Any, image: Any, weight: Any, options: Any) -> None:
+    x, filters = _random.standard_normal(image).astype("float32"), _random.standard_normal(weight).astype("float32")
+    channels = _PER_CHANNEL.reshape(3, *[1] * (len(image) - 2))
+
+    def convolved(emit: Any, x: Any) -> Any:
+        return emit(operator(x, relax.const(filters), **options))
+
+    def scaled(emit: Any, x: Any) -> Any:
+        return _scaled(emit, convolved(emit, x), channels, channels)
+
+    assert _operators(scaled, image) == [f"nn.{operator.__name__}", "add"]
+    found = compute([case("plain", [x], convolved, x), case("scaled", [x], scaled, x)])
+    np.testing.assert_allclose(found["scaled"], found["plain"] * channels + channels, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_in_groups_keeps_its_weight() -> None:
+    def scaled(emit: Any, x: Any) -> Any:
+        y = emit(op.nn.conv2d_transpose(x, relax.const(np.ones((3, 1, 2, 2), "float32")), groups=3))
+        return _scaled(emit, y)
+
+    assert _operators(scaled, (2, 3, 6, 6)) == ["nn.conv2d_transpose", "multiply", "add"]
+
+
 def test_steps_with_constants_that_follow_each_other_become_one_of_each() -> None:
     image = (2, 3, 6, 6)
     assert _operators(lambda emit, x: _scaled(emit, _scaled(emit, x)), image) == ["multiply", "add"]
