@@ -21,7 +21,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 
 from landbridge.codegen.schedules.base import Rule
-from landbridge.codegen.schedules.contraction import mentions
+from landbridge.codegen.schedules.contraction import mentions, replaced
 from landbridge.codegen.schedules.register_tiles import PARALLEL_PRODUCTS, in_order, loop, over_lanes
 from landbridge.codegen.schedules.vectors import Vectors, vectors_of
 
@@ -32,8 +32,8 @@ DIRECTIONS = "directions"
 """Of the loop over directions, which are independent. In it is the loop over steps, in which loops over units follow each other."""
 
 UNITS = "units"
-"""Of a loop over sequences, which are independent. In it are a loop over panels and one over the units of a panel, in which sums of the unit
-are started, one loop adds products to them, and more is stored; what other units store in these loops is not read."""
+"""Of a loop over sequences, which are independent. In it are a loop over panels and one over the units of a panel, in which sums of the
+unit are started, one loop adds products to them, and more is stored; what other units store in these loops is not read."""
 
 PANEL = 16
 """Units in a panel: as many as the widest vectors have lanes, a multiple of what any other has."""
@@ -83,7 +83,7 @@ class _Phase:
         sums: the buffer of the unit's numbers.
         start: the stores before the products.
         along: the variable of the sum.
-        extent: of the sum, in terms of ``row``.
+        extent: of the sum: a number, or a choice between one and zero in terms of ``row``.
         most: what ``extent`` is at most.
         add: the stores of the sums with a product added.
         end: the stores after the products.
@@ -148,7 +148,7 @@ def _phase(rows: Any) -> _Phase:
     (place,) = [i for i, statement in enumerate(body) if isinstance(statement, tirx.For)]
     along = body[place]
     add = _statements(along.body)
-    most = max(int(number.value) for number in _integers(along.extent))
+    most = int(along.extent if isinstance(along.extent, tirx.IntImm) else along.extent.args[1])
     names = rows.loop_var, panels.loop_var, lanes.loop_var
     start, end = body[:place], body[place + 1 :]
     return _Phase(*names, int(panels.extent), add[0].buffer, start, along.loop_var, along.extent, most, add, end)
@@ -156,12 +156,6 @@ def _phase(rows: Any) -> _Phase:
 
 def _statements(body: Any) -> tuple[Any, ...]:
     return tuple(body.seq) if isinstance(body, tirx.SeqStmt) else (body,)
-
-
-def _integers(expr: Any) -> list[Any]:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(expr, [(tirx.IntImm, found.append)])
-    return found
 
 
 def _known(extent: Any) -> Any:
@@ -194,6 +188,8 @@ class _Writer:
         rows, steps = (extent if isinstance(extent, int) else _FEW for extent in (r.rows, r.steps))
         step = sum(phase.products for phase in r.phases)
         high = min(self.shape(phase).rows for phase in r.phases)
+        if isinstance(r.rows, int) and r.rows > high:
+            high = -(-rows // _even(-(-rows // high)))
         independent = r.directions * (-(-rows // high))
         is_worth = steps * r.directions * rows * step >= PARALLEL_PRODUCTS
         is_alone = r.directions * rows * step < PARALLEL_PRODUCTS
@@ -309,12 +305,14 @@ class _Writer:
         def stored(statement: Any, piece: tuple[int, int]) -> Any:
             panel, offset = self.unit(tile, wide, piece[1])
             names = {**where, phase.row: first + piece[0], phase.panel: panel, phase.along: along}
-            return over_lanes(lanes, lambda lane: _placed(statement, {**names, phase.lane: offset + lane}, phase.sums, registers[piece], lane))
+            return over_lanes(
+                lanes, lambda lane: _placed(statement, {**names, phase.lane: offset + lane}, phase.sums, registers[piece], lane)
+            )
 
         def all_of(statements: Sequence[Any]) -> list[Any]:
             return [stored(statement, piece) for piece in pieces for statement in statements]
 
-        extents = [_replaced(phase.extent, {**where, phase.row: first + row}) for row in range(rows)]
+        extents = [replaced(phase.extent, {**where, phase.row: first + row}) for row in range(rows)]
         extent = extents[0]
         for other in extents[1:] if mentions(phase.extent, phase.row) else ():
             extent = tirx.max(extent, other)
@@ -335,10 +333,7 @@ def _choose(number: Any, extent: Any, size: int, body: Callable[[int, Any], Any]
     start = number * size
     if not isinstance(extent, int):
         full = body(size, start)
-        if size == 1:
-            return full
-        one = tirx.Var("row", "int64")
-        return tirx.IfThenElse(start + size <= extent, full, loop(one, extent - start, body(1, start + one)))
+        return full if size == 1 else tirx.IfThenElse(start + size <= extent, full, _rest(start, extent, size // 2, body))
     whole, rest = divmod(extent, size)
     full, last = (body(size, start) if whole else None), (body(rest, start) if rest else None)
     if full is None or last is None:
@@ -346,12 +341,22 @@ def _choose(number: Any, extent: Any, size: int, body: Callable[[int, Any], Any]
     return tirx.IfThenElse(number < whole, full, last)
 
 
+def _rest(start: Any, extent: Any, size: int, body: Callable[[int, Any], Any]) -> Any:
+    """Return ``body`` of the end of an extent that only the run tells: of smaller and smaller parts."""
+    statements = []
+    while size > 0:
+        part, count = tirx.Var("rest", "int64"), tirx.floordiv(extent - start, size)
+        statements.append(loop(part, count, body(size, start + part * size)))
+        start, size = start + count * size, size // 2
+    return in_order(statements)
+
+
+def _even(count: int) -> int:
+    return count + count % 2
+
+
 def _is_one(count: Any) -> bool:
     return isinstance(count, int) and count == 1
-
-
-def _replaced(expr: Any, variables: Mapping[Any, Any]) -> Any:
-    return tvm_ffi.structural_map(expr, [(tvm.ir.Var, lambda var: variables.get(var, var))])
 
 
 def _placed(store: Any, variables: Mapping[Any, Any], numbers: Any, registers: Any, lane: Any) -> Any:
@@ -368,8 +373,4 @@ def _placed(store: Any, variables: Mapping[Any, Any], numbers: Any, registers: A
     value = tvm_ffi.structural_map(store.value, maps)
     if store.buffer.same_as(numbers):
         return tirx.BufferStore(registers, value, at(store.indices[0]))
-    return tirx.BufferStore(store.buffer, value, [_replaced_all(index, maps) for index in store.indices])
-
-
-def _replaced_all(expr: Any, maps: Sequence[Any]) -> Any:
-    return tvm_ffi.structural_map(expr, list(maps))
+    return tirx.BufferStore(store.buffer, value, [tvm_ffi.structural_map(index, maps) for index in store.indices])
