@@ -3,11 +3,14 @@
 All gates of a unit are in one tile, so that its sums become its new state without leaving registers. Weights come in panels: of some units
 the gates side by side, one row for each state that they are multiplied with. A tile reads its panels from end to end.
 
-What runs at a time is chosen by where the weights of a step are. Where they fit into second-level cache each thread takes sequences and
-directions of its own through all steps, and nobody waits; where they do not, or there is but one sequence, the units of each step are
-spread over threads, if a step is worth it.
+What runs at a time is chosen by where the weights of a step are. Where they fit into second-level cache, or a step is not worth threads,
+each thread takes sequences and directions of its own through all steps, and nobody waits. Otherwise, and where there is but one sequence,
+one direction comes after the other, and the units of each step are spread over threads if that is worth it.
 
 The kernel is written by `landbridge.frontends.onnx.operators.recurrent`, unit by unit. It is right as it stands, without this rule.
+
+Source: weights that stay in a core's own cache from step to step are after M. Zhang et al., "DeepCPU: Serving RNN-based Deep Learning
+Models 10x Faster", https://www.usenix.org/conference/atc18/presentation/zhang-minjia
 """
 
 from __future__ import annotations
@@ -185,17 +188,21 @@ class _Writer:
     def write(self) -> Any:
         """Return the loops over directions and steps."""
         r = self.recurrence
-        rows, steps = (extent if isinstance(extent, int) else _FEW for extent in (r.rows, r.steps))
+        steps = r.steps if isinstance(r.steps, int) else _FEW
         step = sum(phase.products for phase in r.phases)
         high = min(self.shape(phase).rows for phase in r.phases)
         if isinstance(r.rows, int) and r.rows > high:
-            high = -(-rows // _even(-(-rows // high)))
-        independent = r.directions * (-(-rows // high))
-        is_worth = steps * r.directions * rows * step >= PARALLEL_PRODUCTS
-        is_alone = r.directions * rows * step < PARALLEL_PRODUCTS
-        if is_worth and independent > 1 and (is_alone or 4 * step <= _CACHE_NBYTES):
+            high = -(-r.rows // _even(-(-r.rows // high)))
+        are_several = r.directions > 1 or not isinstance(r.rows, int) or r.rows > high
+        is_worth = steps * r.directions * self.rows * step >= PARALLEL_PRODUCTS
+        if are_several and is_worth and (self.rows * step < PARALLEL_PRODUCTS or 4 * step <= _CACHE_NBYTES):
             return self.apart(high)
         return self.together()
+
+    @property
+    def rows(self) -> int:
+        """How many sequences there are, or how many that counts as."""
+        return self.recurrence.rows if isinstance(self.recurrence.rows, int) else _FEW
 
     def shape(self, phase: _Phase) -> _Shape:
         """Return the tile of a phase: as square as registers allow, with little left over."""
@@ -235,36 +242,25 @@ class _Writer:
         return loop(number, r.directions * chunks, body, tirx.ForKind.PARALLEL)
 
     def together(self) -> Any:
-        """Return the loop over all steps, each of which is done before the next begins."""
+        """Return the loops over directions and steps, each of which is done before the next begins.
+
+        One direction after the other: its weights are what stays in cache.
+        """
         r = self.recurrence
-        rows = r.rows if isinstance(r.rows, int) else _FEW
-        if any(self.is_spread(phase, rows) for phase in r.phases):
-            step = tirx.Var("step", "int64")
-            return loop(step, r.steps, in_order([self.spread(phase, step, rows) for phase in r.phases]))
         where = {r.direction: tirx.Var("direction", "int64"), r.step: tirx.Var("step", "int64")}
-        phases = in_order([self.over_units(phase, self.over_rows(phase, where)) for phase in r.phases])
+
+        def each(phase: _Phase) -> Any:
+            is_spread = self.rows * phase.products >= PARALLEL_PRODUCTS
+            return self.over_units(phase, self.over_rows(phase, where), tirx.ForKind.PARALLEL if is_spread else tirx.ForKind.SERIAL)
+
+        phases = in_order([each(phase) for phase in r.phases])
         return loop(where[r.direction], r.directions, loop(where[r.step], r.steps, phases))
 
-    def is_spread(self, phase: _Phase, rows: int) -> bool:
-        """Return whether the units of a phase are spread over threads."""
-        return self.recurrence.directions * rows * phase.products >= PARALLEL_PRODUCTS
-
-    def spread(self, phase: _Phase, step: Any, rows: int) -> Any:
-        """Return one step of a phase, of all directions, on threads where it is worth it."""
-        r, shape = self.recurrence, self.shape(phase)
-        tiles = -(-phase.panels * PANEL // (shape.vectors * self.vectors.lanes))
-        number = tirx.Var("tile", "int64")
-        where = {r.direction: tirx.floordiv(number, tiles), r.step: step}
-        body = self.one_of_units(phase, tirx.floormod(number, tiles), self.over_rows(phase, where))
-        kind = tirx.ForKind.PARALLEL if self.is_spread(phase, rows) else tirx.ForKind.SERIAL
-        return loop(number, r.directions * tiles, body, kind)
-
-    def over_units(self, phase: _Phase, body: Callable[[Any, int], Any]) -> Any:
+    def over_units(self, phase: _Phase, body: Callable[[Any, int], Any], kind: Any = tirx.ForKind.SERIAL) -> Any:
         """Return ``body`` for all tiles of units: for the number of a tile and its vectors."""
-        shape = self.shape(phase)
         number = tirx.Var("tile", "int64")
-        tiles = -(-phase.panels * PANEL // (shape.vectors * self.vectors.lanes))
-        return loop(number, tiles, self.one_of_units(phase, number, body))
+        tiles = -(-phase.panels * PANEL // (self.shape(phase).vectors * self.vectors.lanes))
+        return loop(number, tiles, self.one_of_units(phase, number, body), kind)
 
     def one_of_units(self, phase: _Phase, number: Any, body: Callable[[Any, int], Any]) -> Any:
         """Return ``body`` for one tile of units: a full one or the last one, whichever it is at run time."""

@@ -147,14 +147,24 @@ def _scheduled(case: Case) -> list[str]:
     return [str(kernel.script()) for kernel in found if kernel is not None]
 
 
-LITTLE = _case(_both(LSTM), 4, 1, 20)
-APART = _case(_both(LSTM), 64, 32, 64)
-TOGETHER = _case(LSTM, 16, 4, 512)
+SPREAD = {
+    "little": (_case(_both(LSTM), 4, 1, 20), ""),
+    "each_its_own_sequences": (_case(LSTM, 64, 32, 64), "part"),
+    "each_its_own_direction": (_case(_both(LSTM), 64, 1, 128), "part"),
+    "each_its_own_units": (_case(LSTM, 16, 4, 512), "tile"),
+    "each_its_own_units_of_one_direction": (_case(_both(LSTM), 16, 1, 256), "tile"),
+    "sequences_of_an_unknown_number": (_case(LSTM, 16, 1, 128, named=True), "part"),
+}
 
 
-@pytest.mark.parametrize(
-    ("case", "loop"), [(LITTLE, ""), (APART, "part"), (TOGETHER, "tile")], ids=["little", "each_its_own_sequences", "each_its_own_units"]
-)
-def test_what_is_spread_over_threads(case: Case, loop: str) -> None:
+@pytest.mark.parametrize("name", SPREAD)
+def test_what_is_spread_over_threads(name: str) -> None:
+    case, loop = SPREAD[name]
     (text,) = _scheduled(case)
     assert re.findall(r"for (\w+) in T.parallel", text) == ([loop] if loop else [])
+
+
+def test_the_rule_declines_other_kernels() -> None:
+    target = resolve_target(X86_64_V3).tvm
+    kernels = _kernels(_case(LSTM, 4, 1, 20))
+    assert [Recurrent().apply(kernel, target) is None for kernel in kernels].count(True) == len(kernels) - 1 > 0
