@@ -1,7 +1,7 @@
 """What is compared.
 
 The light models of the ``onnx`` package, the architectures that ``make test-models`` has exported, transformer layers, what stands before
-and after a model, small graphs, and quantised operators.
+and after a model, small graphs, quantised operators, and recurrent layers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import onnx
 import onnx.backend.test
 import processing_graphs
 import quantised_graphs
+import recurrent_graphs
 import transformer_graphs
 from onnx import TensorProto, helper, numpy_helper
 
 EXPORTED = Path(__file__).parents[2] / "build/models"
 """Where ``make test-models`` keeps what PyTorch exported: of each architecture a model and a file of inputs."""
 
-LIGHT, EXPORTS, LAYERS, PROCESSING, FORMS, SMALL, QUANTISED = (
+LIGHT, EXPORTS, LAYERS, PROCESSING, FORMS, SMALL, QUANTISED, RECURRENT = (
     "light models",
     "exported architectures",
     "a transformer layer",
@@ -32,6 +33,7 @@ LIGHT, EXPORTS, LAYERS, PROCESSING, FORMS, SMALL, QUANTISED = (
     "the same picture in other graphs",
     "small graphs",
     "quantised operators",
+    "recurrent layers",
 )
 
 
@@ -82,6 +84,7 @@ def entries() -> list[Entry]:
         *(Entry(form + ", scaled" * scaled, FORMS, partial(_picture, form, scaled=scaled), (1,)) for form, scaled in forms),
         *(Entry(name, SMALL, partial(_small, make)) for name, make in _SMALL.items()),
         *(Entry(name, QUANTISED, partial(_small, make)) for name, make in quantised_graphs.graphs().items()),
+        *(Entry(name, RECURRENT, partial(_small, make)) for name, make in recurrent_graphs.graphs().items()),
     ]
 
 

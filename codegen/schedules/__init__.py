@@ -15,6 +15,7 @@ from landbridge.codegen.schedules.default import Default
 from landbridge.codegen.schedules.empty_sums import start_sums
 from landbridge.codegen.schedules.integer_product import IntegerProduct
 from landbridge.codegen.schedules.matmul import Matmul
+from landbridge.codegen.schedules.recurrent import Recurrent
 from landbridge.codegen.schedules.reduction import Reduction
 from landbridge.codegen.schedules.resample import Resample
 from landbridge.codegen.schedules.vector_math import expand_math
@@ -26,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     Conv2d(),
     IntegerProduct(),
     Matmul(),
+    Recurrent(),
     Resample(),
     Reduction(),
     Default(),

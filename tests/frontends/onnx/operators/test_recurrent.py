@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 
 import landbridge as lb
+from support.recurrent_reference import Layer, evaluate
 from support.run_operators import One, check
 
 RNG = np.random.default_rng(2)
@@ -95,6 +96,31 @@ def test_activations_limits_and_couplings() -> None:
         case("thresholded", "RNN", activations=["ThresholdedRelu"], activation_alpha=[0.1]),
     ]
     check(cases, opset=14, rtol=1e-4, atol=1e-5)
+
+
+LAYERS = {"lstm": Layer("LSTM"), "gru": Layer("GRU", (False, True)), "gru_before_reset": Layer("GRU", (True,), True), "rnn": Layer("RNN")}
+
+
+def from_reference(name: str, steps: int, hidden: int, dtype: str = "float32") -> One:
+    """Return a layer whose results are those of float64, and whose weights keep the scale of what they are applied to."""
+    layer, random, bound = LAYERS[name], np.random.default_rng(3), 1 / np.sqrt(hidden)
+    directions, gates = len(layer.backwards), GATES[layer.kind] * hidden
+    shapes = (directions, gates, INPUT), (directions, gates, hidden), (directions, 2 * gates)
+    weights = [random.uniform(-bound, bound, shape).astype(dtype) for shape in shapes]
+    x = random.standard_normal((steps, 2, INPUT)).astype(dtype)
+    expected = [array.astype(dtype) for array in evaluate(layer, x, *weights)]
+    attributes = {**layer.attributes, "hidden_size": hidden}
+    return One(f"{name}_{dtype}", layer.kind, [x, *weights], expected, constants=[1, 2, 3], attributes=attributes)
+
+
+def test_errors_do_not_grow_over_a_long_sequence() -> None:
+    # States are of size one; a sum of 64 products rounds to a few 1e-7, and a gate that is less than one damps what came before.
+    check([from_reference(name, 200, 64) for name in LAYERS], opset=14, rtol=0, atol=2e-6)
+
+
+def test_other_types_are_computed_in_float32() -> None:
+    check([from_reference(name, 5, HIDDEN, "float64") for name in LAYERS], opset=14, rtol=0, atol=1e-6)
+    check([from_reference(name, 5, HIDDEN, "float16") for name in LAYERS], opset=14, rtol=0, atol=1e-3)  # half a unit in the last place
 
 
 def test_one_artifact_takes_sequences_of_any_length_and_number() -> None:
