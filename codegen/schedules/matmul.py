@@ -77,7 +77,9 @@ def _axes(contraction: Contraction, lane: int, vectors: Vectors) -> tuple[list[T
         return {contraction.spatial[i].var: position for i, position in zip(order, positions, strict=True)}
 
     factors = {"left": contraction.left, "right": contraction.right}
-    suits = is_contiguous(contraction, factors[wide], axes, placement) and is_constant(contraction, factors[other], axes, placement)
+    suits = is_contiguous(contraction, factors[wide], axes, placement, vectors.lanes) and is_constant(
+        contraction, factors[other], axes, placement
+    )
     return (axes, placement) if suits and writes_along_lanes(contraction, axes, placement) else None
 
 
