@@ -25,6 +25,7 @@ from landbridge.codegen.gather_first import gather_first
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.join_views import JOIN, join_views
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
+from landbridge.codegen.pack_bfloat16 import pack_bfloat16
 from landbridge.codegen.pack_integers import pack_integers
 from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.plain_convolutions import plain_convolutions
@@ -166,7 +167,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = relax.transform.EliminateCommonSubexpr()(module)
         module = fuse_attention(block_channels(module))
         module = relax.transform.DeadCodeElimination(list(named))(module)
-        module = slice_parts(pack_integers(pack_weights(module, target), target))
+        module = slice_parts(pack_integers(pack_weights(pack_bfloat16(module, target), target), target))
         module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))
         return relax.transform.DeadCodeElimination(list(named))(module)
 
