@@ -16,6 +16,7 @@ from tvm import relax, te, tirx
 from landbridge.codegen.half_weights import Kept, kept_as
 from landbridge.codegen.rewriting import producer, rewrite
 from landbridge.codegen.schedules.conv2d import GROUPS, as_product, panel_of_conv2d
+from landbridge.codegen.schedules.dots import float16_dots_of
 from landbridge.codegen.schedules.matmul import PANEL, tile_of
 from landbridge.codegen.schedules.padding import padded
 from landbridge.codegen.schedules.vectors import Vectors, vectors_of
@@ -93,6 +94,8 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         kernel, packed = _matmul(matrix.shape[1], panel, kept), relax.const(kept.array(packed_columns(matrix, panel)))
         if dtype == "float32":
             return self.builder_.call_te(kernel, left, packed)
+        if kept.dtype == dtype and float16_dots_of(self.target) is not None:
+            return relax.op.astype(self.builder_.emit(self.builder_.call_te(kernel, left, packed)), dtype)
         wide = self.builder_.emit(relax.op.astype(left, "float32"))
         return relax.op.astype(self.builder_.emit(self.builder_.call_te(kernel, wide, packed)), dtype)
 
@@ -112,7 +115,7 @@ def _matmul(columns: int, panel: int, kept: Kept) -> Any:
         k = te.reduce_axis((0, data.shape[-1]), name="k")
         return te.compute(
             [*data.shape[:-1], columns],
-            lambda *at: te.sum(data(*at[:-1], k) * kept.number(weight, (at[-1] // panel, k), at[-1] % panel), axis=k),
+            lambda *at: te.sum(data(*at[:-1], k).astype("float32") * kept.number(weight, (at[-1] // panel, k), at[-1] % panel), axis=k),
             name="matmul",
             attrs={PANEL: panel},
         )

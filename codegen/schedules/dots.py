@@ -12,9 +12,12 @@ error at most. Both take numbers below 2 ** -126 for zero, those that come in an
 
 which is the bound of any order of rounded additions, and what is taken for zero. Infinities and NaN are those of float32.
 
+That for float16 adds exact products to float32 sums, and rounds each once: the bound has a ``u`` of 2 ** -24 and nothing else. (Arm and x86
+also add in float16, where a sum stops growing once a term is less than half a unit in its last place; that is not used.)
+
 Sources: "Intel 64 and IA-32 Architectures Software Developer's Manual", volume 2 (``VPDPBUSD``, ``PMADDWD``, ``VDPBF16PS``);
-"Arm Architecture Reference Manual for A-profile" (``SDOT``, ``BFDOT``, the pseudocode ``BFDotAdd``); N. Higham, "Accuracy and Stability of
-Numerical Algorithms", section 3.1.
+"Arm Architecture Reference Manual for A-profile" (``SDOT``, ``FMLAL``, ``BFDOT``, the pseudocode ``BFDotAdd``);
+N. Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Dots:
     @property
     def code(self) -> str:
         """What a kernel needs in LLVM's language: TVM itself makes float32 of all bfloat16, also of what an instruction is to get."""
-        if self.sums != "float32" or not self.intrinsic:
+        if self.data != "bfloat16" or not self.intrinsic:
             return ""
         words, sums, pairs = (
             f"<{n} x {of}>" for n, of in ((self.vectors.lanes, "i32"), (self.vectors.lanes, "float"), (2 * self.vectors.lanes, "bfloat"))
@@ -89,6 +92,11 @@ class Dots:
         lanes = self.vectors.lanes
         if self.code:
             return tirx.call_pure_extern(f"float32x{lanes}", BFLOAT16_PAIR, sums, data, weight)
+        if self.data == "float16":
+            # The instruction takes half of a register: the other half of one that was loaded from memory is zero anyway.
+            zeros = tirx.Broadcast(tirx.const(0, "float16"), lanes)
+            numbers = tirx.Shuffle([weight, zeros], [tirx.const(index, "int32") for index in range(2 * lanes)])
+            return tirx.call_llvm_pure_intrin(f"float32x{lanes}", self.intrinsic, sums, tirx.Broadcast(data.value, 2 * lanes), numbers)
         if not self.intrinsic:
             for index in range(self.group):
                 sums = sums + _number(data, index, self.data) * _number(weight, index, self.data)
@@ -133,6 +141,14 @@ def bfloat16_dots_of(target: Any) -> Dots | None:
         return Dots(2, "bfloat16", "bfloat16", vectors, f"llvm.x86.avx512bf16.dpbf16ps.{bits}", "float32")
     if "bf16" in features and "neon" in features:
         return Dots(2, "bfloat16", "bfloat16", vectors, "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "float32")
+    return None
+
+
+def float16_dots_of(target: Any) -> Dots | None:
+    """Return what a TVM target has for numbers of float16, or None where it has no instruction that adds their products to float32."""
+    features = {str(feature) for feature in llvm.llvm_get_cpu_features(target)}
+    if "fp16fml" in features and "neon" in features:
+        return Dots(1, "float16", "float16", vectors_of(target), "llvm.aarch64.neon.fmlal.v4f32.v8f16", "float32")
     return None
 
 

@@ -261,21 +261,22 @@ class _Writer:
         c = self.contraction
         fresh = {it.var: tirx.Var(str(it.var.name), it.var.ty) for it in c.reduced}
         extents = {it.var: it.dom.extent for it in c.reduced}
-        first: Any = 0
+        start: Any = 0
         if self.part is not None:
             (iterator,) = c.reduced
-            first = self.part.number * self.part.length
+            start = self.part.number * self.part.length
             rest = extent_of(iterator) % self.part.length
-            left = tirx.min(tirx.const(self.part.length, "int64"), extents[iterator.var] - first)
+            left = tirx.min(tirx.const(self.part.length, "int64"), extents[iterator.var] - start)
             extents = {iterator.var: left if rest else self.part.length}
+        terms = {var: start + value for var, value in fresh.items()}
 
         def add(row: int, lane: Any) -> Any:
-            where = {**self.placement(tile.at(row, lane)), **{var: first + value for var, value in fresh.items()}}
+            where = {**self.placement(tile.at(row, lane)), **terms}
             added = tirx.BufferLoad(sums[row], [lane]) + replaced(c.left, where) * replaced(c.right, where)
             return tirx.BufferStore(sums[row], added, [lane])
 
         def add_vector(add_up: Callable[[Any, Any, Any], Any], row: int, first: int) -> Any:
-            where = {**self.placement(tile.at(row, tirx.const(first, "int64"))), **fresh}
+            where = {**self.placement(tile.at(row, tirx.const(first, "int64"))), **terms}
             at = tirx.Ramp(tirx.const(first, "int64"), tirx.const(1, "int64"), self.lanes)
             left, right = (self.vector(replaced(f, where), name) for f, name in ((c.left, "left"), (c.right, "right")))
             return tirx.BufferStore(sums[row], add_up(tirx.BufferLoad(sums[row], [at]), left, right), [at])

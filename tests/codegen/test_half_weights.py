@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+import tvm
 from tvm import relax
 from tvm.relax import op
 
+from landbridge.codegen.compile_kernels import compile_kernels
 from landbridge.codegen.half_weights import is_bfloat16, is_float16, kept_as
 from landbridge.codegen.pack_weights import packed_columns
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, Case, case, compute, kernels_of
-from support.other_targets import AARCH64, FLOAT16_TARGETS, X86_64_V3
+from support.other_targets import AARCH64, AARCH64_FP16FML, FLOAT16_TARGETS, X86_64_V3
 
 _random = np.random.default_rng(22)
 WEIGHTS: dict[str, Any] = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
@@ -151,3 +156,19 @@ def test_no_weight_is_widened_in_memory(dtype: str) -> None:
     )
     (kernel,) = (one for name, one in kernels.items() if "matmul" in name)
     assert str(kernel.params[1].ty.dtype) == "float16"
+
+
+def test_products_of_float16_are_added_by_the_instruction_for_it(tmp_path: Path) -> None:
+    if shutil.which("llvm-objdump") is None:
+        pytest.skip("needs apt install llvm")
+    target = resolve_target(AARCH64_FP16FML).tvm
+    weight = relax.const(_numbers("float16", 64, 48))
+    kernels = kernels_of(lambda emit, x: op.matmul(x, weight), [(24, 64)], target, "float16")
+    assert not any(name.startswith("cast") for name in kernels)
+    text = ""
+    for data in compile_kernels(tvm.IRModule(kernels), target).objects:
+        (tmp_path / "kernel.o").write_bytes(data)
+        command = ["llvm-objdump", "-d", "--mattr=+fp16fml", str(tmp_path / "kernel.o")]
+        text += subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert text.count("\tfmlal\t") >= 16
+    assert "fmla\t" not in text
