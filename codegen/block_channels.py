@@ -22,11 +22,24 @@ from landbridge.codegen.rewriting import rewrite
 from landbridge.codegen.schedules.blocked import BLOCK
 from landbridge.ir import body as ir_body
 
-_SAFE = ("relax.nn.relu", "relax.nn.leakyrelu", "relax.clip", "relax.sigmoid", "relax.tanh", "relax.nn.silu", "relax.nn.gelu")
+_SAFE = (
+    "relax.astype",
+    "relax.nn.relu",
+    "relax.nn.leakyrelu",
+    "relax.clip",
+    "relax.sigmoid",
+    "relax.tanh",
+    "relax.nn.silu",
+    "relax.nn.gelu",
+)
 _UNARY = (*_SAFE, "relax.abs", "relax.negative", "relax.exp", "relax.sqrt", "relax.erf", "relax.nn.gelu_tanh", "relax.nn.dropout")
 _BINARY = ("relax.add", "relax.subtract", "relax.multiply", "relax.maximum", "relax.minimum", "relax.divide", "relax.power")
 _SAFE_BINARY = _BINARY[:5]
 """The safe ones give finite numbers where a block is filled up, whose products with the zeros of filled weights are zero."""
+
+_OF_ELEMENTS = (*_UNARY, *_BINARY)
+_ELEMENTS = ("float32", "float16")
+"""Types of images of which single elements are computed in blocks; sums of others are made those of float32 before."""
 
 _FEWEST_INPUTS = 8
 """Of fewer input channels that lie in no blocks yet, a convolution reads them as they lie."""
@@ -65,8 +78,10 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
     def visit_call_(self, call: Any) -> Any:
         """Return the call over blocks and out of them, or the call as it is."""
         call = self.visit_expr_post_order(call)
-        rewrite = _REWRITES.get(getattr(call.op, "name", ""))
-        result = rewrite(self, call) if rewrite is not None and _is_image(call.ty) else None
+        operator = getattr(call.op, "name", "")
+        rewrite = _REWRITES.get(operator)
+        known = _is_image(call.ty, _ELEMENTS if operator in _OF_ELEMENTS else ("float32",))
+        result = rewrite(self, call) if rewrite is not None and known else None
         if result is None:
             return call
         self.found = self.builder_.emit(result)
@@ -97,11 +112,11 @@ def _is_one(extent: Any) -> bool:
     return isinstance(extent, tirx.IntImm) and int(extent) == 1
 
 
-def _is_image(value_type: Any) -> bool:
-    """Return whether this is the type of float32 images of known size."""
+def _is_image(value_type: Any, dtypes: tuple[str, ...] = ("float32",)) -> bool:
+    """Return whether this is the type of images of known size."""
     return (
         isinstance(value_type, relax.TensorType)
-        and str(value_type.dtype) == "float32"
+        and str(value_type.dtype) in dtypes
         and value_type.shape is not None
         and len(value_type.shape) == 4
         and all(isinstance(extent, tirx.IntImm) for extent in list(value_type.shape)[1:])
@@ -199,7 +214,7 @@ def _concat(blocker: _Blocker, call: Any) -> Any | None:
 
 
 def _divide(blocker: _Blocker, call: Any) -> Any | None:
-    response = read_response(blocker, call)
+    response = read_response(blocker, call) if _is_image(call.ty) else None
     if response is None:
         return _binary(blocker, call)
     source, kernel = response

@@ -32,6 +32,7 @@ from landbridge.codegen.plain_convolutions import plain_convolutions
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.codegen.simplify import simplify
 from landbridge.codegen.single_results import hide_items, show_items, slice_parts
+from landbridge.codegen.widen_convolutions import widen_convolutions
 from landbridge.codegen.write_over import write_over
 from landbridge.ir import body as ir_body
 from landbridge.ir.program import Program
@@ -165,7 +166,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
-        module = fuse_attention(block_channels(module))
+        module = fuse_attention(block_channels(widen_convolutions(module)))
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = slice_parts(pack_integers(pack_weights(pack_bfloat16(module, target), target), target))
         module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))
