@@ -16,6 +16,7 @@ import tvm_ffi
 from tvm import relax, tirx
 
 from landbridge.codegen import blocked_operators as blocked
+from landbridge.codegen.bfloat16 import is_rounding, rounded
 from landbridge.codegen.blocked_pools import POOLS
 from landbridge.codegen.blocked_response import read_response
 from landbridge.codegen.rewriting import rewrite
@@ -57,6 +58,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
 
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
+        self.module = module
         self.start()
 
     def start(self, _: Any = None) -> None:
@@ -79,7 +81,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         """Return the call over blocks and out of them, or the call as it is."""
         call = self.visit_expr_post_order(call)
         operator = getattr(call.op, "name", "")
-        rewrite = _REWRITES.get(operator)
+        rewrite = _rounding if is_rounding(call, self.module) else _REWRITES.get(operator)
         known = _is_image(call.ty, _ELEMENTS if operator in _OF_ELEMENTS else ("float32",))
         result = rewrite(self, call) if rewrite is not None and known else None
         if result is None:
@@ -157,6 +159,11 @@ def _unary(blocker: _Blocker, call: Any) -> Any | None:
     if source is None or (call.op.name not in _SAFE and _channels(call) % BLOCK):
         return None
     return relax.Call(call.op, [source, *call.args[1:]], call.attrs, call.ty_args)
+
+
+def _rounding(blocker: _Blocker, call: Any) -> Any | None:
+    source = blocker.in_blocks(call.args[1].fields[0])
+    return None if source is None else rounded(blocker.builder_, source)
 
 
 def _binary(blocker: _Blocker, call: Any) -> Any | None:

@@ -29,6 +29,7 @@ from landbridge.codegen.pack_bfloat16 import pack_bfloat16
 from landbridge.codegen.pack_integers import pack_integers
 from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.plain_convolutions import plain_convolutions
+from landbridge.codegen.round_to_bfloat16 import round_to_bfloat16
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.codegen.simplify import simplify
 from landbridge.codegen.single_results import hide_items, show_items, slice_parts
@@ -166,9 +167,10 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
-        module = fuse_attention(block_channels(widen_convolutions(module)))
+        module = widen_convolutions(round_to_bfloat16(pack_bfloat16(module, target)))
+        module = fuse_attention(block_channels(module))
         module = relax.transform.DeadCodeElimination(list(named))(module)
-        module = slice_parts(pack_integers(pack_weights(pack_bfloat16(module, target), target), target))
+        module = slice_parts(pack_integers(pack_weights(module, target), target))
         module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))
         return relax.transform.DeadCodeElimination(list(named))(module)
 

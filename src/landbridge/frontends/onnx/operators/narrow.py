@@ -17,7 +17,8 @@ from onnx.reference.ops.op_cast import cast_to
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as ib
 
-from landbridge.codegen.bfloat16 import alone, to_bfloat16
+from landbridge.codegen.bfloat16 import alone
+from landbridge.codegen.bfloat16 import narrow as narrow_to_bfloat16
 from landbridge.codegen.bfloat16 import widen as widen_bfloat16
 from landbridge.frontends.onnx.graph import ELEMENT_TYPES
 from landbridge.frontends.onnx.operators.call import Array, constant, extents_of, product
@@ -84,7 +85,7 @@ def narrow(builder: Any, tensor: Any, dtype: str, rounding: Rounding | None = No
     if dtype == "bfloat16":
         if dtype_of(tensor.ty) != "float32":
             tensor = builder.emit(relax.op.astype(tensor, "float32"))
-        return _to_bytes(builder, tensor, to_bfloat16, found)
+        return builder.emit(narrow_to_bfloat16(builder, tensor))
     bits = _bits(builder, tensor, dtype, rounding or Rounding())
     return _to_bytes(builder, bits, lambda codes: _packed(codes, BITS[dtype]), found)
 
