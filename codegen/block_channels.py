@@ -16,17 +16,31 @@ import tvm_ffi
 from tvm import relax, tirx
 
 from landbridge.codegen import blocked_operators as blocked
+from landbridge.codegen.bfloat16 import is_rounding, rounded
 from landbridge.codegen.blocked_pools import POOLS
 from landbridge.codegen.blocked_response import read_response
 from landbridge.codegen.rewriting import rewrite
 from landbridge.codegen.schedules.blocked import BLOCK
 from landbridge.ir import body as ir_body
 
-_SAFE = ("relax.nn.relu", "relax.nn.leakyrelu", "relax.clip", "relax.sigmoid", "relax.tanh", "relax.nn.silu", "relax.nn.gelu")
+_SAFE = (
+    "relax.astype",
+    "relax.nn.relu",
+    "relax.nn.leakyrelu",
+    "relax.clip",
+    "relax.sigmoid",
+    "relax.tanh",
+    "relax.nn.silu",
+    "relax.nn.gelu",
+)
 _UNARY = (*_SAFE, "relax.abs", "relax.negative", "relax.exp", "relax.sqrt", "relax.erf", "relax.nn.gelu_tanh", "relax.nn.dropout")
 _BINARY = ("relax.add", "relax.subtract", "relax.multiply", "relax.maximum", "relax.minimum", "relax.divide", "relax.power")
 _SAFE_BINARY = _BINARY[:5]
 """The safe ones give finite numbers where a block is filled up, whose products with the zeros of filled weights are zero."""
+
+_OF_ELEMENTS = (*_UNARY, *_BINARY)
+_ELEMENTS = ("float32", "float16")
+"""Types of images of which single elements are computed in blocks; sums of others are made those of float32 before."""
 
 _FEWEST_INPUTS = 8
 """Of fewer input channels that lie in no blocks yet, a convolution reads them as they lie."""
@@ -44,6 +58,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
 
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
+        self.module = module
         self.start()
 
     def start(self, _: Any = None) -> None:
@@ -65,8 +80,10 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
     def visit_call_(self, call: Any) -> Any:
         """Return the call over blocks and out of them, or the call as it is."""
         call = self.visit_expr_post_order(call)
-        rewrite = _REWRITES.get(getattr(call.op, "name", ""))
-        result = rewrite(self, call) if rewrite is not None and _is_image(call.ty) else None
+        operator = getattr(call.op, "name", "")
+        rewrite = _rounding if is_rounding(call, self.module) else _REWRITES.get(operator)
+        known = _is_image(call.ty, _ELEMENTS if operator in _OF_ELEMENTS else ("float32",))
+        result = rewrite(self, call) if rewrite is not None and known else None
         if result is None:
             return call
         self.found = self.builder_.emit(result)
@@ -97,11 +114,11 @@ def _is_one(extent: Any) -> bool:
     return isinstance(extent, tirx.IntImm) and int(extent) == 1
 
 
-def _is_image(value_type: Any) -> bool:
-    """Return whether this is the type of float32 images of known size."""
+def _is_image(value_type: Any, dtypes: tuple[str, ...] = ("float32",)) -> bool:
+    """Return whether this is the type of images of known size."""
     return (
         isinstance(value_type, relax.TensorType)
-        and str(value_type.dtype) == "float32"
+        and str(value_type.dtype) in dtypes
         and value_type.shape is not None
         and len(value_type.shape) == 4
         and all(isinstance(extent, tirx.IntImm) for extent in list(value_type.shape)[1:])
@@ -142,6 +159,11 @@ def _unary(blocker: _Blocker, call: Any) -> Any | None:
     if source is None or (call.op.name not in _SAFE and _channels(call) % BLOCK):
         return None
     return relax.Call(call.op, [source, *call.args[1:]], call.attrs, call.ty_args)
+
+
+def _rounding(blocker: _Blocker, call: Any) -> Any | None:
+    source = blocker.in_blocks(call.args[1].fields[0])
+    return None if source is None else rounded(blocker.builder_, source)
 
 
 def _binary(blocker: _Blocker, call: Any) -> Any | None:
@@ -199,7 +221,7 @@ def _concat(blocker: _Blocker, call: Any) -> Any | None:
 
 
 def _divide(blocker: _Blocker, call: Any) -> Any | None:
-    response = read_response(blocker, call)
+    response = read_response(blocker, call) if _is_image(call.ty) else None
     if response is None:
         return _binary(blocker, call)
     source, kernel = response

@@ -25,12 +25,15 @@ from landbridge.codegen.gather_first import gather_first
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.join_views import JOIN, join_views
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
+from landbridge.codegen.pack_bfloat16 import pack_bfloat16
 from landbridge.codegen.pack_integers import pack_integers
 from landbridge.codegen.pack_weights import pack_weights
 from landbridge.codegen.plain_convolutions import plain_convolutions
+from landbridge.codegen.round_to_bfloat16 import round_to_bfloat16
 from landbridge.codegen.schedule_steps import Stage, schedule_steps
 from landbridge.codegen.simplify import simplify
 from landbridge.codegen.single_results import hide_items, show_items, slice_parts
+from landbridge.codegen.widen_convolutions import widen_convolutions
 from landbridge.codegen.write_over import write_over
 from landbridge.ir import body as ir_body
 from landbridge.ir.program import Program
@@ -164,6 +167,7 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = fold_constants(module)
         module = relax.transform.CanonicalizeBindings()(module)
         module = relax.transform.EliminateCommonSubexpr()(module)
+        module = widen_convolutions(round_to_bfloat16(pack_bfloat16(module, target)))
         module = fuse_attention(block_channels(module))
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = slice_parts(pack_integers(pack_weights(module, target), target))

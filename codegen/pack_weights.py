@@ -1,7 +1,8 @@
 """Turn products with constant weights into kernels over packed weights.
 
 A packed weight lies in memory in the order in which register tiles read it: panels of as many columns (or output channels) as a
-tile is wide, one panel after the other, filled up with zeros that no result is computed from. The packing is done here, once.
+tile is wide, one panel after the other, filled up with zeros that no result is computed from. The packing is done here, once. Weights of
+products that 16 bits hold exactly are kept in 16 (`landbridge.codegen.half_weights`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
-from landbridge.codegen.rewriting import rewrite
+from landbridge.codegen.half_weights import Kept, kept_as
+from landbridge.codegen.rewriting import producer, rewrite
 from landbridge.codegen.schedules.conv2d import GROUPS, as_product, panel_of_conv2d
+from landbridge.codegen.schedules.dots import float16_dots_of
 from landbridge.codegen.schedules.matmul import PANEL, tile_of
 from landbridge.codegen.schedules.padding import padded
 from landbridge.codegen.schedules.vectors import Vectors, vectors_of
 from landbridge.ir import body as ir_body
 
 Array = np.ndarray[Any, Any]
+
+_FLOATS = ("float32", "float16")
 
 
 def packed_columns(matrix: Array, panel: int) -> Array:
@@ -51,49 +56,71 @@ def input_run(inputs: int) -> int:
 
 
 def pack_weights(module: tvm.IRModule, target: Any) -> tvm.IRModule:
-    """Return ``module`` with its float32 products with constant weights as kernels over packed weights.
+    """Return ``module`` with its products of floats with constant weights as kernels over packed weights.
+
+    Data of float16 is widened first, so that products and sums are float32, and the result is rounded once: a sum of n products x w is
+    right within (n + 1) 2 ** -24 sum |x w|, and half a unit in the last place of float16.
 
     Args:
         target: the TVM target whose tiles the weights are packed for.
     """
-    return rewrite(module, _Packer(vectors_of(target), module))
+    return rewrite(module, _Packer(target, module))
 
 
 @relax.expr_functor.mutator
 class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
-    def __init__(self, vectors: Vectors, module: tvm.IRModule) -> None:
+    def __init__(self, target: Any, module: tvm.IRModule) -> None:
         super().__init__(module)
-        self.vectors = vectors
+        self.target, self.vectors = target, vectors_of(target)
 
     def visit_call_(self, call: Any) -> Any:
         """Return the call of a kernel for what can be packed, any other call as it is."""
         call = self.visit_expr_post_order(call)
-        pack = _PACKERS.get(getattr(call.op, "name", ""))
-        packed = pack(self.builder_, call, self.vectors) if pack is not None else None
+        operator = getattr(call.op, "name", "")
+        packed = self.matmul(call) if operator == "relax.matmul" else None
+        if operator == "relax.nn.conv2d":
+            packed = _conv2d(self.builder_, call, self.vectors)
         return call if packed is None else packed
 
+    def matmul(self, call: Any) -> Any | None:
+        """Return what a product of two tensors becomes."""
+        left, matrix = call.args[0], self.weight(call.args[1])
+        dtype = str(call.ty.dtype)
+        if matrix is None or matrix.ndim != 2 or len(left.ty.shape) < 2 or dtype != str(left.ty.dtype) or dtype not in _FLOATS:
+            return None
+        rows = left.ty.shape[-2]
+        _, panel = tile_of(int(rows) if isinstance(rows, tirx.IntImm) else rows, matrix.shape[1], self.vectors)
+        kept = kept_as(matrix, panel, self.target)
+        kernel, packed = _matmul(matrix.shape[1], panel, kept), relax.const(kept.array(packed_columns(matrix, panel)))
+        if dtype == "float32":
+            return self.builder_.call_te(kernel, left, packed)
+        if kept.dtype == dtype and float16_dots_of(self.target) is not None:
+            return relax.op.astype(self.builder_.emit(self.builder_.call_te(kernel, left, packed)), dtype)
+        wide = self.builder_.emit(relax.op.astype(left, "float32"))
+        return relax.op.astype(self.builder_.emit(self.builder_.call_te(kernel, wide, packed)), dtype)
 
-def _matmul(builder: Any, call: Any, vectors: Vectors) -> Any | None:
-    """Return what a product of two tensors becomes."""
-    left, right = call.args
-    is_float = str(left.ty.dtype) == str(right.ty.dtype) == "float32" and str(call.ty.dtype) == "float32"
-    if not is_float or not ir_body.is_constant(right) or len(right.ty.shape) != 2 or len(left.ty.shape) < 2:
-        return None
-    matrix = right.value.numpy()
-    rows = left.ty.shape[-2]
-    _, panel = tile_of(int(rows) if isinstance(rows, tirx.IntImm) else rows, matrix.shape[1], vectors)
+    def weight(self, expr: Any) -> Array | None:
+        """Return a constant of floats as float32, also one that the model widens; or None where it is something else."""
+        cast = producer(self, expr, "relax.astype")
+        constant = expr if cast is None else cast.args[0]
+        known = ir_body.is_constant(constant) and {str(expr.ty.dtype), str(constant.ty.dtype)} <= set(_FLOATS)
+        if not known or (cast is not None and str(expr.ty.dtype) != "float32"):
+            return None
+        array: Array = constant.value.numpy().astype("float32")
+        return array
 
+
+def _matmul(columns: int, panel: int, kept: Kept) -> Any:
     def matmul(data: Any, weight: Any) -> Any:
         k = te.reduce_axis((0, data.shape[-1]), name="k")
-        shape = [*data.shape[:-1], matrix.shape[1]]
         return te.compute(
-            shape,
-            lambda *at: te.sum(data(*at[:-1], k) * weight[at[-1] // panel, k, at[-1] % panel], axis=k),
+            [*data.shape[:-1], columns],
+            lambda *at: te.sum(data(*at[:-1], k).astype("float32") * kept.number(weight, (at[-1] // panel, k), at[-1] % panel), axis=k),
             name="matmul",
             attrs={PANEL: panel},
         )
 
-    return builder.call_te(matmul, left, relax.const(packed_columns(matrix, panel)))
+    return matmul
 
 
 def _conv2d(builder: Any, call: Any, vectors: Vectors) -> Any | None:
@@ -184,6 +211,3 @@ def _packed(outputs: int, groups: int, panel: int, strides: Pair, padding: Pair,
         )
 
     return conv2d
-
-
-_PACKERS = {"relax.matmul": _matmul, "relax.nn.conv2d": _conv2d}

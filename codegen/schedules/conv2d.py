@@ -123,7 +123,7 @@ def _checked(contraction: Contraction, axes: Sequence[TileAxis], placement: Any,
     """Return the kernel in tiles, or None where vectors cannot run along the lanes."""
     if not is_constant(contraction, contraction.right, axes, placement) or not writes_along_lanes(contraction, axes, placement):
         return None
-    if not strided and not is_contiguous(contraction, contraction.left, axes, placement):
+    if not strided and not is_contiguous(contraction, contraction.left, axes, placement, vectors.lanes):
         return None
     return pad_in_rows(with_tiles(contraction, write_tiles(contraction, axes, placement, vectors.lanes)))
 

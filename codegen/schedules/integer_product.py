@@ -1,8 +1,9 @@
 """Products and convolutions of small integers, by instructions that add up several in a lane (`landbridge.codegen.schedules.dots`).
 
-`landbridge.codegen.pack_integers` writes these kernels. The first step of each gathers data into words: the numbers that one lane takes
-at a time. Products have vectors along the columns of a packed weight; convolutions along a row of pixels, along all of them where
-the window is one pixel, or along output channels where rows are short. Data that lies in memory as words do is read in place.
+`landbridge.codegen.pack_integers` writes these kernels, and `landbridge.codegen.pack_bfloat16` products of that type in such words.
+The first step of each gathers data into words: the numbers that one lane takes at a time. Products have vectors along the columns of a
+packed weight; convolutions along a row of pixels, along all of them where the window is one pixel, or along output channels where rows are
+short. Data that lies in memory as words do is read in place.
 
 Source of the layout, words of neighbouring numbers of the sum: "Lower Numerical Precision Deep Learning Inference and Training",
 Intel, 2018, and oneDNN's ``OIhw4i16o4i``.
@@ -21,7 +22,7 @@ from tvm import s_tir, tirx
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.contraction import Contraction, added_to_sums, extent_of, loads_in, read_contraction, replaced, with_tiles
 from landbridge.codegen.schedules.conv2d import pixel_tile
-from landbridge.codegen.schedules.dots import DOTS, Dots, dots_of
+from landbridge.codegen.schedules.dots import DOTS, Dots, bfloat16_dots_of, dots_of
 from landbridge.codegen.schedules.matmul import tile_of
 from landbridge.codegen.schedules.register_tiles import (
     PARALLEL_PRODUCTS,
@@ -62,8 +63,11 @@ class IntegerProduct(Rule):
         if not isinstance(kernel.body, s_tir.SBlockRealize):
             return None
         contraction = read_contraction(kernel, _factors)
-        dots = dots_of(target)
-        if contraction is None or str(contraction.annotations[DOTS]) != dots.data:
+        if contraction is None:
+            return None
+        data = str(contraction.annotations[DOTS])
+        dots = bfloat16_dots_of(target) if data == "bfloat16" else dots_of(target)
+        if dots is None or data != dots.data:
             return None
         gather = _gathering(contraction)
         if gather is None:
@@ -122,13 +126,15 @@ def _product(contraction: Contraction, gather: Any, dots: Dots) -> Any:
 
     count, flip = (int(number) for number in gather.annotations[WORDS])
     data = loads_in(gather.body.value)[0].source
-    in_place = str(data.ty.dtype) == dots.data and flip == 0 and count % dots.group == 0
+    in_place = str(data.ty.dtype) == dots.element and flip == 0 and count % dots.group == 0
     if in_place:
         *at, place = contraction.left.indices
         numbers = tirx.BufferLoad(data, [*at, tirx.Ramp(place * dots.group, tirx.const(1, "int64"), dots.group)])
         contraction = replace(contraction, left=tirx.reinterpret("int32", numbers))
-    arithmetic = Arithmetic("int32", dots.add, "right")
+    arithmetic = Arithmetic(dots.sums, dots.add, "right")
     tiles = write_tiles(contraction, axes, placement, dots.vectors.lanes, arithmetic=arithmetic)
+    if dots.code:
+        tiles = tirx.AttrStmt(tvm.ir.StringImm(contraction.block), "pragma_import_llvm", tvm.ir.StringImm(dots.code), tiles)
     return _with_gathering(with_tiles(contraction, tiles), gather, None if in_place else _rows_in_words(gather, data, count, flip, dots))
 
 
@@ -162,7 +168,7 @@ def _rows_in_words(gather: Any, data: Any, count: int, flip: int, dots: Dots) ->
 
 
 def _element(dots: Dots) -> str:
-    return "int8" if dots.group == 4 else dots.data
+    return "int8" if dots.group == 4 else dots.element
 
 
 def _nest(variables: Sequence[Any], extents: Sequence[Any], body: Any, inside: int) -> Any:

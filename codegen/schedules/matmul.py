@@ -7,11 +7,25 @@ the run tells, batches, products with a vector and element-wise steps after the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import tvm
+from tvm import tirx
 
 from landbridge.codegen.schedules.base import Rule
 from landbridge.codegen.schedules.contraction import Contraction, extent_of, read_contraction, with_tiles
-from landbridge.codegen.schedules.register_tiles import Placed, TileAxis, is_constant, is_contiguous, write_tiles, writes_along_lanes
+from landbridge.codegen.schedules.dots import float16_dots_of
+from landbridge.codegen.schedules.register_tiles import (
+    FLOATS,
+    Arithmetic,
+    Placed,
+    TileAxis,
+    is_constant,
+    is_contiguous,
+    write_tiles,
+    writes_along_lanes,
+)
 from landbridge.codegen.schedules.vectors import Vectors, vectors_of
 
 PANEL = "landbridge.panel"
@@ -43,9 +57,21 @@ class Matmul(Rule):
             if axes is not None:
                 order, placement = axes
                 part = _part(contraction, lane, order)
-                tiles = write_tiles(contraction, order, placement, vectors.lanes, part)
+                halves = float16_dots_of(target)
+                arithmetic, narrow = FLOATS, None if halves is None else _before_casts(contraction)
+                if halves is not None and narrow is not None:
+                    contraction, arithmetic = narrow, Arithmetic(halves.sums, halves.add, "right")
+                tiles = write_tiles(contraction, order, placement, vectors.lanes, part, arithmetic=arithmetic)
                 return with_tiles(contraction, tiles, uses_product=part is not None)
         return None
+
+
+def _before_casts(contraction: Contraction) -> Contraction | None:
+    """Return a product with a packed weight whose factors are casts of float16 as one of what is cast, or None where it is another."""
+    factors = contraction.left, contraction.right
+    halves = [factor.value for factor in factors if isinstance(factor, tirx.Cast) and str(factor.value.ty.dtype) == "float16"]
+    are_loads = len(halves) == 2 and all(isinstance(half, tvm.ir.TensorLoad) for half in halves)
+    return replace(contraction, left=halves[0], right=halves[1]) if are_loads and PANEL in contraction.annotations else None
 
 
 def _part(contraction: Contraction, lane: int, axes: Sequence[TileAxis]) -> int | None:
@@ -77,7 +103,9 @@ def _axes(contraction: Contraction, lane: int, vectors: Vectors) -> tuple[list[T
         return {contraction.spatial[i].var: position for i, position in zip(order, positions, strict=True)}
 
     factors = {"left": contraction.left, "right": contraction.right}
-    suits = is_contiguous(contraction, factors[wide], axes, placement) and is_constant(contraction, factors[other], axes, placement)
+    suits = is_contiguous(contraction, factors[wide], axes, placement, vectors.lanes) and is_constant(
+        contraction, factors[other], axes, placement
+    )
     return (axes, placement) if suits and writes_along_lanes(contraction, axes, placement) else None
 
 

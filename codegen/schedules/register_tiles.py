@@ -48,9 +48,13 @@ Placement = Callable[[Sequence[Any]], Placed]
 """From a position on each tile axis to what variables are there."""
 
 
-def is_contiguous(contraction: Contraction, factor: Any, axes: Sequence[TileAxis], placement: Placement) -> bool:
-    """Return whether each load in ``factor`` moves by one element per lane, or not at all, and one moves."""
-    return {1} <= _steps(loads_in(factor), contraction, axes, placement) <= {0, 1}
+def is_contiguous(contraction: Contraction, factor: Any, axes: Sequence[TileAxis], placement: Placement, lanes: int) -> bool:
+    """Return whether each load in ``factor`` moves by one element per lane of a vector, or not at all, and one moves.
+
+    Args:
+        lanes: of a vector register; from one vector to the next loads may go anywhere.
+    """
+    return {1} <= _steps(loads_in(factor), contraction, axes, placement, lanes) <= {0, 1}
 
 
 def is_constant(contraction: Contraction, factor: Any, axes: Sequence[TileAxis], placement: Placement) -> bool:
@@ -58,20 +62,31 @@ def is_constant(contraction: Contraction, factor: Any, axes: Sequence[TileAxis],
     return _steps(loads_in(factor), contraction, axes, placement) <= {0}
 
 
-def _steps(accesses: Sequence[Any], contraction: Contraction, axes: Sequence[TileAxis], placement: Placement) -> set[int | None]:
-    """Return by how many elements accesses move from one lane to the next; None stands for an unknown step."""
+def _steps(
+    accesses: Sequence[Any], contraction: Contraction, axes: Sequence[TileAxis], placement: Placement, lanes: int | None = None
+) -> set[int | None]:
+    """Return by how many elements accesses move from one lane to the next; None stands for an unknown step.
+
+    Args:
+        lanes: of a vector, where only lanes of one count as neighbours.
+    """
     analyzer = tvm.sym.Analyzer()
     tiles = [tirx.Var(f"t{i}", "int64") for i in range(len(axes))]
-    lane = tirx.Var("lane", "int64")
+    lane, vector = tirx.Var("lane", "int64"), tirx.Var("vector", "int64")
     here, there = [], []
     for axis, tile in zip(axes, tiles, strict=True):
         count = -(-axis.extent // axis.tile) if isinstance(axis.extent, int) else 1 << 30
         analyzer.bind(tile, tvm.ir.Range(0, count))
-        is_lane = axis.role == "lane"
-        if is_lane and axis.tile > 1:
-            analyzer.bind(lane, tvm.ir.Range(0, axis.tile - 1))
-        here.append(tile * axis.tile + (lane if is_lane else 0))
-        there.append(tile * axis.tile + (lane + 1 if is_lane else 0))
+        if axis.role != "lane":
+            here.append(tile * axis.tile)
+            there.append(tile * axis.tile)
+            continue
+        width = axis.tile if lanes is None or axis.tile % lanes else lanes
+        analyzer.bind(vector, tvm.ir.Range(0, axis.tile // width))
+        if width > 1:
+            analyzer.bind(lane, tvm.ir.Range(0, width - 1))
+        here.append(tile * axis.tile + vector * width + lane)
+        there.append(tile * axis.tile + vector * width + lane + 1)
     found: set[int | None] = set()
     for access in accesses:
         offset = offset_of(access)
@@ -246,21 +261,22 @@ class _Writer:
         c = self.contraction
         fresh = {it.var: tirx.Var(str(it.var.name), it.var.ty) for it in c.reduced}
         extents = {it.var: it.dom.extent for it in c.reduced}
-        first: Any = 0
+        start: Any = 0
         if self.part is not None:
             (iterator,) = c.reduced
-            first = self.part.number * self.part.length
+            start = self.part.number * self.part.length
             rest = extent_of(iterator) % self.part.length
-            left = tirx.min(tirx.const(self.part.length, "int64"), extents[iterator.var] - first)
+            left = tirx.min(tirx.const(self.part.length, "int64"), extents[iterator.var] - start)
             extents = {iterator.var: left if rest else self.part.length}
+        terms = {var: start + value for var, value in fresh.items()}
 
         def add(row: int, lane: Any) -> Any:
-            where = {**self.placement(tile.at(row, lane)), **{var: first + value for var, value in fresh.items()}}
+            where = {**self.placement(tile.at(row, lane)), **terms}
             added = tirx.BufferLoad(sums[row], [lane]) + replaced(c.left, where) * replaced(c.right, where)
             return tirx.BufferStore(sums[row], added, [lane])
 
         def add_vector(add_up: Callable[[Any, Any, Any], Any], row: int, first: int) -> Any:
-            where = {**self.placement(tile.at(row, tirx.const(first, "int64"))), **fresh}
+            where = {**self.placement(tile.at(row, tirx.const(first, "int64"))), **terms}
             at = tirx.Ramp(tirx.const(first, "int64"), tirx.const(1, "int64"), self.lanes)
             left, right = (self.vector(replaced(f, where), name) for f, name in ((c.left, "left"), (c.right, "right")))
             return tirx.BufferStore(sums[row], add_up(tirx.BufferLoad(sums[row], [at]), left, right), [at])

@@ -26,6 +26,12 @@ AARCH64 = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon"
 AARCH64_DOTPROD = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon,+dotprod"
 """The same with sums of products of bytes."""
 
+AARCH64_BF16 = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon,+bf16"
+"""The same with sums of products of bfloat16."""
+
+AARCH64_FP16FML = "llvm -mtriple=aarch64-linux-gnu -mattr=+neon,+fp16fml"
+"""The same with products of float16 added to float32."""
+
 AVX512_WITHOUT_VNNI = "llvm -mtriple=x86_64-linux-gnu -mcpu=skylake-avx512"
 """Executed as it is, where this machine has AVX-512."""
 
@@ -38,9 +44,12 @@ HASWELL = "qemu-x86_64 -cpu Haswell"
 _TRIPLE = "aarch64-linux-gnu"
 _EMULATOR = "qemu-aarch64"
 
+_ARMS = (AARCH64, AARCH64_DOTPROD, AARCH64_BF16, AARCH64_FP16FML)
+"""The targets that are emulated on other machines."""
+
 _RUNNERS = {
     AARCH64: (f"{_TRIPLE}-gcc", (_EMULATOR, "-L", f"/usr/{_TRIPLE}")),
-    AARCH64_DOTPROD: (f"{_TRIPLE}-gcc", (_EMULATOR, "-cpu", "max", "-L", f"/usr/{_TRIPLE}")),
+    **dict.fromkeys(_ARMS[1:], (f"{_TRIPLE}-gcc", (_EMULATOR, "-cpu", "max", "-L", f"/usr/{_TRIPLE}"))),
     HASWELL: ("cc", tuple(HASWELL.split())),
 }
 """By target or machine, the C compiler and the command of the emulator."""
@@ -61,7 +70,7 @@ def why_not_executed(target: str | None) -> str:
     if target == HASWELL and platform.machine() != "x86_64":
         return "needs an x86-64 machine"
     emulated = {f"{_TRIPLE}-gcc": "gcc-aarch64-linux-gnu", _EMULATOR: "qemu-user"}
-    tools = {AARCH64: emulated, AARCH64_DOTPROD: emulated, HASWELL: {"qemu-x86_64": "qemu-user"}}.get(target or "", {})
+    tools = {**dict.fromkeys(_ARMS, emulated), HASWELL: {"qemu-x86_64": "qemu-user"}}.get(target or "", {})
     packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
     return f"needs apt install {' '.join(packages)}" if packages else ""
 
@@ -83,9 +92,16 @@ INTEGER_TARGETS = (
 """The same for kernels that instructions for products of small integers matter to."""
 
 
+BFLOAT16_TARGETS = (*TARGETS, _param(AARCH64_BF16, "aarch64_bf16", pytest.mark.long))
+"""The same for products of bfloat16."""
+
+FLOAT16_TARGETS = (*TARGETS, _param(AARCH64_FP16FML, "aarch64_fp16fml", pytest.mark.long))
+"""The same for products of float16."""
+
+
 def run_on(target: str | None, artifact: Artifact) -> HostRun:
     """Return the artifact, compiled for ``target``, ready to be executed on arrays."""
-    return EmulatedRun(artifact, target) if target in (AARCH64, AARCH64_DOTPROD) else HostRun(artifact)
+    return EmulatedRun(artifact, target) if target in _ARMS else HostRun(artifact)
 
 
 class EmulatedRun(HostRun):

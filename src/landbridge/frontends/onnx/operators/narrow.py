@@ -17,7 +17,9 @@ from onnx.reference.ops.op_cast import cast_to
 from tvm import relax, te, tirx
 from tvm.script.ir_builder import tirx as ib
 
-from landbridge.codegen.bfloat16 import from_bfloat16, to_bfloat16
+from landbridge.codegen.bfloat16 import alone
+from landbridge.codegen.bfloat16 import narrow as narrow_to_bfloat16
+from landbridge.codegen.bfloat16 import widen as widen_bfloat16
 from landbridge.frontends.onnx.graph import ELEMENT_TYPES
 from landbridge.frontends.onnx.operators.call import Array, constant, extents_of, product
 from landbridge.frontends.onnx.operators.loops import loops, variable
@@ -70,7 +72,7 @@ def widen(builder: Any, tensor: Any) -> Any:
     dtype = dtype_of(tensor.ty)
     wide, shape = WIDE[dtype], extents_of(tensor)
     if dtype == "bfloat16":
-        return _on_bytes(builder, tensor, from_bfloat16, relax.TensorType(shape, wide))
+        return builder.emit(widen_bfloat16(builder, tensor))
     bits, table = BITS[dtype], constant(_values(dtype), wide)
     result = relax.TensorType(shape, wide)
     return _on_bytes(builder, tensor, partial(_looked_up, bits=bits), result, table, relax.ShapeExpr(shape))
@@ -83,7 +85,7 @@ def narrow(builder: Any, tensor: Any, dtype: str, rounding: Rounding | None = No
     if dtype == "bfloat16":
         if dtype_of(tensor.ty) != "float32":
             tensor = builder.emit(relax.op.astype(tensor, "float32"))
-        return _to_bytes(builder, tensor, to_bfloat16, found)
+        return builder.emit(narrow_to_bfloat16(builder, tensor))
     bits = _bits(builder, tensor, dtype, rounding or Rounding())
     return _to_bytes(builder, bits, lambda codes: _packed(codes, BITS[dtype]), found)
 
@@ -105,11 +107,11 @@ def _bits(builder: Any, tensor: Any, dtype: str, rounding: Rounding) -> Any:
 
 
 def _on_bytes(builder: Any, tensor: Any, function: Callable[..., Any], result: Any, *more: Any) -> Any:
-    """Bind a kernel that reads a narrow tensor as bytes: flat and of uint8, or of its shape and uint16."""
+    """Bind a kernel that reads a narrow tensor as bytes, flat where there are several in a byte."""
     bits, shape = BITS[dtype_of(tensor.ty)], extents_of(tensor)
-    seen = relax.Var("bits", relax.TensorType(_seen(shape, bits), f"uint{max(bits, _BYTE)}"))
+    seen = relax.Var("bits", relax.TensorType(_seen(shape, bits), "uint8"))
     function_, arguments, _, *extents = relax.utils.gen_call_tir_inputs(function, seen, *more)
-    kernel = builder.add_func(_alone(function_), "widen")
+    kernel = builder.add_func(alone(function_), "widen")
     given = [tensor if argument.same_as(seen) else argument for argument in arguments]
     return builder.emit(relax.call_tir(kernel, given, result, *extents))
 
@@ -117,18 +119,13 @@ def _on_bytes(builder: Any, tensor: Any, function: Callable[..., Any], result: A
 def _to_bytes(builder: Any, tensor: Any, function: Callable[..., Any], result: Any) -> Any:
     """Bind a kernel that writes a narrow tensor as bytes."""
     function_, arguments, _, *extents = relax.utils.gen_call_tir_inputs(function, tensor)
-    kernel = builder.add_func(_alone(function_), "narrow")
+    kernel = builder.add_func(alone(function_), "narrow")
     return builder.emit(relax.call_tir(kernel, arguments, result, *extents))
-
-
-def _alone(function: Any) -> Any:
-    """Keep a kernel from being fused: for TVM its buffers are not of the types of its arguments."""
-    return function.without_attr("global_symbol").with_attr("op_pattern", 8)  # relay's kOpaque
 
 
 def _seen(shape: list[Any], bits: int) -> list[Any]:
     """Return the shape in which kernels see a narrow tensor."""
-    return shape if bits >= _BYTE else [_nbytes(product(shape), bits)]
+    return shape if bits == _BYTE else [_nbytes(product(shape), bits)]
 
 
 def _nbytes(count: Any, bits: int) -> Any:
