@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+_SCALE = np.float32(0.02)
+"""Of all data between operators on real numbers."""
+
 
 def graphs() -> dict[str, Callable[[], Any]]:
     """Return what is compared: by name a function that makes the model."""
@@ -68,7 +71,7 @@ def convolution(inputs: int, outputs: int, window: int, size: int, *, stride: in
 def dequantised_product(rows: int, inner: int, columns: int, *, seed: int = 0) -> Any:
     """Return the model of ``MatMul`` of ``x``, uint8 [rows, inner], with a weight, all dequantised, and the result quantised."""
     graph = _Dequantised([rows, inner], seed)
-    weight = graph.weight((inner, columns), 1)
+    weight, _ = graph.weight((inner, columns), 1)
     return graph.model(graph.quantised(graph.add("MatMul", [graph.real("x"), weight])))
 
 
@@ -89,39 +92,33 @@ def dequantised_convolution(inputs: int, outputs: int, window: int, size: int, *
         seed: of the weight, its scales and the bias.
     """
     graph = _Dequantised([1, inputs, size, size], seed)
-    found = graph.convolution("x", inputs, outputs, window, stride)
-    return graph.model(graph.quantised(graph.add("Relu", [found])))
+    return graph.model(graph.rectified(graph.convolution("x", inputs, outputs, window, stride)))
 
 
 def residual_net(*, seed: int = 0) -> Any:
     """Return the model of three residual blocks on ``x``, uint8 [1, 3, 128, 128], dequantised around every operator."""
     graph = _Dequantised([1, 3, 128, 128], seed)
-    y, channels = graph.quantised(graph.add("Relu", [graph.convolution("x", 3, 32, 3, 2)])), 32
+    y, channels = graph.rectified(graph.convolution("x", 3, 32, 3, 2)), 32
     for more in (32, 64, 128):
         stride = 1 if more == channels else 2
         skip = graph.quantised(graph.convolution(y, channels, more, 1, stride))
-        y = graph.quantised(graph.add("Relu", [graph.convolution(y, channels, more, 3, stride)]))
+        y = graph.rectified(graph.convolution(y, channels, more, 3, stride))
         y = graph.quantised(graph.convolution(y, more, more, 3, 1))
-        y, channels = graph.quantised(graph.add("Relu", [graph.add("Add", [graph.real(y), graph.real(skip)])])), more
+        y, channels = graph.rectified(graph.add("Add", [graph.real(y), graph.real(skip)])), more
     pooled = graph.quantised(graph.add("GlobalAveragePool", [graph.real(y)]))
-    flat = graph.add("Flatten", [graph.real(pooled)])
-    return graph.model(graph.quantised(graph.add("Gemm", [flat, graph.weight((100, channels), 0), graph.bias(100)], transB=1)))
+    weight, bias = graph.weight_and_bias((100, channels))
+    return graph.model(graph.quantised(graph.add("Gemm", [graph.add("Flatten", [graph.real(pooled)]), weight, bias], transB=1)))
 
 
 class _Dequantised:
-    """A graph of operators on real numbers, with quantised tensors between them.
-
-    Attributes:
-        around: the zero point of all data, which has a scale of 0.02.
-    """
-
-    scale, around = np.float32(0.02), np.uint8(117)
+    """A graph of operators on real numbers, with quantised tensors between them."""
 
     def __init__(self, shape: list[int], seed: int) -> None:
         self.random = np.random.default_rng(seed)
         self.input = helper.make_tensor_value_info("x", TensorProto.UINT8, shape)
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
+        self.points: dict[str, int] = {}  # of the data that are not around 117
 
     def held(self, array: Any) -> str:
         """Return the name of a new constant."""
@@ -136,27 +133,34 @@ class _Dequantised:
 
     def real(self, name: str) -> str:
         """Return data as real numbers."""
-        return str(self.add("DequantizeLinear", [name, self.held(self.scale), self.held(self.around)]))
+        return str(self.add("DequantizeLinear", [name, self.held(_SCALE), self.held(np.uint8(self.points.get(name, 117)))]))
 
-    def quantised(self, name: str) -> str:
+    def quantised(self, name: str, point: int = 117) -> str:
         """Return real numbers as data."""
-        return str(self.add("QuantizeLinear", [name, self.held(self.scale), self.held(self.around)]))
+        found = str(self.add("QuantizeLinear", [name, self.held(_SCALE), self.held(np.uint8(point))]))
+        self.points[found] = point
+        return found
 
-    def weight(self, shape: tuple[int, ...], axis: int) -> str:
-        """Return a dequantised weight with a scale for each place along an axis, which keeps the scale of data."""
+    def rectified(self, name: str) -> str:
+        """Return real numbers that are not negative as data, around zero as tools do it."""
+        return self.quantised(self.add("Relu", [name]), 0)
+
+    def weight(self, shape: tuple[int, ...], axis: int) -> tuple[str, Any]:
+        """Return a dequantised weight with a scale for each place along an axis, which keeps the scale of data, and its scales."""
         count = np.prod(shape) / shape[axis]
         scales = (self.random.uniform(0.5, 1.5, shape[axis]) / (74 * np.sqrt(count))).astype("float32")
         numbers, points = self.random.integers(-127, 128, shape).astype("int8"), np.zeros(shape[axis], "int8")
-        return str(self.add("DequantizeLinear", [self.held(numbers), self.held(scales), self.held(points)], axis=axis))
+        return str(self.add("DequantizeLinear", [self.held(numbers), self.held(scales), self.held(points)], axis=axis)), scales
 
-    def bias(self, count: int) -> str:
-        """Return a dequantised bias."""
-        numbers = self.random.integers(-5000, 5000, count).astype("int32")
-        return str(self.add("DequantizeLinear", [self.held(numbers), self.held(np.full(count, 1e-4, "float32"))], axis=0))
+    def weight_and_bias(self, shape: tuple[int, ...]) -> list[str]:
+        """Return a dequantised weight with a scale for each place along the first axis, and a bias in units of the products."""
+        weight, scales = self.weight(shape, 0)
+        numbers = (self.random.uniform(-0.5, 0.5, shape[0]) / (_SCALE * scales)).astype("int32")
+        return [weight, str(self.add("DequantizeLinear", [self.held(numbers), self.held(_SCALE * scales)], axis=0))]
 
     def convolution(self, name: str, inputs: int, outputs: int, window: int, stride: int) -> str:
         """Return a convolution of data with a bias."""
-        operands = [self.real(name), self.weight((outputs, inputs, window, window), 0), self.bias(outputs)]
+        operands = [self.real(name), *self.weight_and_bias((outputs, inputs, window, window))]
         return str(self.add("Conv", operands, pads=[window // 2] * 4, strides=[stride] * 2))
 
     def model(self, name: str) -> Any:
