@@ -36,6 +36,9 @@ BYTES = ("int8", "uint8")
 _FUSES = 4
 """What TVM's fusion calls a step that element-wise ones may follow in one kernel; it finds that out where a weight is read plainly only."""
 
+_MOVES = 2
+"""The same of a step each element of whose result comes from a few places: it may be one kernel with other such steps."""
+
 _OF_A_FILTER = (1, 2, 3)
 """The axes of a weight over which a convolution adds up."""
 
@@ -134,25 +137,24 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         left, right = list(data.data.ty.shape), list(other.data.ty.shape)
         inner, columns = int(right[-2]), int(right[-1])
         _, panel = tile_of(int(left[-2]) if isinstance(left[-2], tirx.IntImm) else left[-2], columns, self.dots.vectors)
-        panels = self.builder_.emit(self.builder_.call_te(_panels(panel, self.dots), other.data, primfunc_name_hint="integer_panels"))
+        gather = self.builder_.call_te(
+            _panels(panel, self.dots), other.data, primfunc_name_hint="integer_panels", primfunc_attrs={"op_pattern": _MOVES}
+        )
+        panels = self.builder_.emit(gather)
         kernel = _matmul(columns, panel, self.dots)
         sums = self.product("integer_matmul", kernel, data.data, panels)
         point, taken = self.point(data), self.point(other, self.dots.weight)
         if point is not None:
-            sums = self.less_product(sums, point, self.totals(other, -2, self.dots.weight))
+            ones = relax.const(np.ones((1, inner), self.dots.data if self.dots.data in BYTES else "int8"))
+            sums = self.less_product(sums, point, self.product("integer_matmul", kernel, ones, panels))
         if taken is None:
             return sums
-        rows = self.totals(data, -1, self.dots.data)
+        _, panel = tile_of(1, 1, self.dots.vectors)
+        packed = relax.const(_in_panels(np.ones((inner, 1), "int32"), panel, self.dots))
+        rows = self.product("integer_matmul", _matmul(1, panel, self.dots), data.data, packed)
         if point is not None:
             rows = self.builder_.emit(relax.op.subtract(rows, self.builder_.emit(relax.op.multiply(point, _constant(inner)))))
         return self.less_product(sums, taken, rows)
-
-    def totals(self, factor: Factor, axis: int, as_read: str) -> Any:
-        """Return the sums along an axis of a factor's numbers as the instruction reads them."""
-        wide = self.builder_.emit(relax.op.astype(factor.data, "int32"))
-        totals = self.builder_.emit(relax.op.sum(wide, axis=[axis], keepdims=True))
-        shift = _shift(str(factor.data.ty.dtype), as_read) * int(factor.data.ty.shape[axis])
-        return self.builder_.emit(relax.op.add(totals, _constant(shift))) if shift else totals
 
     def less_product(self, sums: Any, left: Any, right: Any) -> Any:
         """Return the sums less a product of two tensors."""
@@ -345,11 +347,14 @@ def _matmul(columns: int, panel: int, dots: Dots) -> Any:
             return word(numbers, dots.data)
 
         batch = len(weight.shape) - 3
+        lead = list(weight.shape[: max(batch + 2 - len(data.shape), 0)])  # data of one matrix is that of each
         words = te.compute([*data.shape[:-1], weight.shape[-2]], gathered, name="words", attrs={WORDS: [count, flip]})
         k = te.reduce_axis((0, weight.shape[-2]), name="k")
         return te.compute(
-            [*data.shape[:-1], tirx.const(columns, "int64")],
-            lambda *at: te.sum(dot(words(*at[:-1], k), weight(*at[:batch], at[-1] // panel, k, at[-1] % panel), dots.data), axis=[k]),
+            [*lead, *data.shape[:-1], tirx.const(columns, "int64")],
+            lambda *at: te.sum(
+                dot(words(*at[len(lead) : -1], k), weight(*at[:batch], at[-1] // panel, k, at[-1] % panel), dots.data), axis=[k]
+            ),
             name="integer_matmul",
             attrs={DOTS: dots.data},
         )
