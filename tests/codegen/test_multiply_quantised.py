@@ -213,7 +213,9 @@ def test_sums_that_may_leave_32_bits_stay_in_float32(inner: int, dtype: str) -> 
     [
         lambda emit, x: op.matmul(emit(op.astype(x, "float32")), relax.const(np.ones((12, 8), "float32"))),
         lambda emit, x: op.matmul(_dequantized(emit, x), relax.const(np.ones((12, 8), "float32"))),
-        lambda emit, x: op.matmul(_dequantized(emit, x, np.ones(12), np.zeros(12)), _dequantized(emit, relax.const(np.ones((12, 8), "int8")))),
+        lambda emit, x: op.matmul(
+            _dequantized(emit, x, np.ones(12), np.zeros(12)), _dequantized(emit, relax.const(np.ones((12, 8), "int8")))
+        ),
         _product(12, scale=np.ones(12), axis=0),
         _product(12, relax.const(np.ones((12, 8), "int32"))),
         _product(12, relax.const(np.ones((2, 12, 8), "int8"))),

@@ -203,9 +203,8 @@ class Values:
             return False
         readers = self.graph.users.get(node.makes[0], [])
         moved = [user for reader in readers if reader.type == "Transpose" for user in self.graph.users.get(reader.makes[0], [])]
-        return bool(readers) and all(
-            user.type in ("Conv", "Gemm", "MatMul") or (user.type == "Transpose" and moved) for user in (*readers, *moved)
-        )
+        products = [user for user in (*readers, *moved) if user.type != "Transpose"]
+        return bool(products) and all(user.type in ("Conv", "Gemm", "MatMul") for user in products)
 
     def empty(self, node: Node) -> bool:
         """Make the results of a node constants where none of them has an element; return whether that is so."""

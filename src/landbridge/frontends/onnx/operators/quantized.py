@@ -93,7 +93,8 @@ def _dequantize(call: Call) -> Any:
     axis, block = _axis(call), call.number("block_size", 0)
     dtype = DTYPES.get(call.number("output_dtype", 0), call.dtype(1))
     dtype = "float32" if is_narrow(dtype) else dtype
-    if (call.dtype(0) in BYTES or (call.dtype(0) == "int32" and not call.has(2))) and _is_plain(call, dtype):
+    centred = not call.has(2) or (call.constant(2) is not None and not call.constant(2).any())  # type: ignore[union-attr]  # it is not None
+    if (call.dtype(0) in BYTES or (call.dtype(0) == "int32" and centred)) and _is_plain(call, dtype):
         return call.emit(relax.op.dequantize(call.tensor(0), call.tensor(1), _point(call, call.dtype(0)), axis=axis))
 
     def kernel(data: Any, scale: Any, *points: Any) -> Any:
