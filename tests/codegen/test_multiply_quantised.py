@@ -39,10 +39,12 @@ def _parameter(array: Array, given: Any) -> Any:
     return relax.const(array) if given is None else given
 
 
-def _real(array: Array, scale: Array, point: Array, axis: int) -> Array:
-    """Return the int64 numbers without their zero points; scales are looked after by the caller."""
+def _centred(quantised: Any, axis: int) -> Array:
+    """Return the numbers of an array, its scale and its zero point without that, int64."""
+    array, _, point = quantised
     along = [-1 if i == axis else 1 for i in range(array.ndim)]
-    return array.astype("int64") - (point.reshape(along) if point.size > 1 else point.reshape(()))
+    centred: Array = array.astype("int64") - (point.reshape(along) if point.size > 1 else point.reshape(()))
+    return centred
 
 
 def _matmul(name: str, x: Any, w: Any, *, given: int = 1, turned: bool = False, named: Any = None) -> Case:
@@ -56,7 +58,7 @@ def _matmul(name: str, x: Any, w: Any, *, given: int = 1, turned: bool = False, 
     """
     parameters = [x[0], w[0], x[1], x[2]][:given]
     both = (x[1].astype("float64") * w[1]).reshape(-1) if w[1].size > 1 else float(x[1]) * float(w[1])
-    expected = (_real(*x, axis=-1) @ _real(*w, axis=w[0].ndim - 1)) * both
+    expected = (_centred(x, -1 % x[0].ndim) @ _centred(w, w[0].ndim - 1)) * both
 
     def make(emit: Any, *given: Any) -> Any:
         def part(index: int, array: Array) -> Any:
@@ -76,9 +78,9 @@ def _conv2d(name: str, x: Any, w: Any, named: Any = None, **geometry: Any) -> Ca
     """Return the case of a convolution with a constant weight; its expectation is exact."""
     top, left, bottom, right = geometry.get("padding", (0, 0, 0, 0))
     down, across = geometry.get("strides", (1, 1))
-    data = np.pad(_real(*x, axis=1), [(0, 0), (0, 0), (top, bottom), (left, right)])
+    data = np.pad(_centred(x, 1), [(0, 0), (0, 0), (top, bottom), (left, right)])
     windows = np.lib.stride_tricks.sliding_window_view(data, w[0].shape[2:], (2, 3))[:, :, ::down, ::across]
-    sums = np.einsum("ncyxij,ocij->noyx", windows, _real(*w, axis=0))
+    sums = np.einsum("ncyxij,ocij->noyx", windows, _centred(w, 0))
     expected = sums * (x[1].astype("float64") * w[1]).reshape([1, -1, 1, 1])
 
     def make(emit: Any, data: Any) -> Any:
@@ -118,9 +120,9 @@ def _cases() -> list[Case]:
                     point, other = np.array(low.min + low.max - first, left), np.array(high.min + high.max - second, right)
                     x_, w_ = (np.full((3, 2050), first, left), _scales(), point), (np.full((2050, 17), second, right), _scales(), other)
                     found.append(_matmul(f"{both}_extreme_{first}_{second}", x_, w_))
-    x = _numbers("uint8", 2, 3, 5, 12), _scales(), _numbers("uint8")
-    w = _numbers("int8", 2, 3, 12, 18), _scales(), _numbers("int8")
-    return [*found, _matmul("heads", x, w, given=2, named={(0, 0): "two", (1, 0): "two"})]
+    left_heads = _numbers("uint8", 2, 3, 5, 12), _scales(), _numbers("uint8")
+    right_heads = _numbers("int8", 2, 3, 12, 18), _scales(), _numbers("int8")
+    return [*found, _matmul("heads", left_heads, right_heads, given=2, named={(0, 0): "two", (1, 0): "two"})]
 
 
 CASES = _cases()
@@ -144,7 +146,7 @@ def test_results_are_as_exact_as_promised(one: Case, results: dict[str, Array], 
 def test_the_bound_is_one_that_sums_of_float32_do_not_keep() -> None:
     x = _numbers("uint8", 9, 410), _scales(), _numbers("uint8")
     w = _numbers("int8", 410, 21), _scales(), _numbers("int8")
-    exact = (_real(*x, axis=1) @ _real(*w, axis=1)) * (float(x[1]) * float(w[1]))
+    exact = (_centred(x, 1) @ _centred(w, 1)) * (float(x[1]) * float(w[1]))
     left, right = (((a.astype("float32") - p) * s).astype("float32") for a, s, p in (x, w))
     assert (np.abs(left @ right - exact) > BOUND * np.abs(exact)).any()
 
