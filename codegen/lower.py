@@ -19,12 +19,14 @@ from tvm import relax, tirx
 from landbridge.codegen.block_channels import block_channels
 from landbridge.codegen.bound_indices import legalize_ops
 from landbridge.codegen.clean_up import clean_up
+from landbridge.codegen.dequantise_weights import dequantise_weights
 from landbridge.codegen.fold_constants import fold_constants
 from landbridge.codegen.fuse_attention import fuse_attention
 from landbridge.codegen.gather_first import gather_first
 from landbridge.codegen.graph import Graph, Node, read_graph
 from landbridge.codegen.join_views import JOIN, join_views
 from landbridge.codegen.kernel_calls import KernelCall, ValueTable, bindings_of, read_kernel_calls
+from landbridge.codegen.multiply_quantised import multiply_quantised
 from landbridge.codegen.pack_bfloat16 import pack_bfloat16
 from landbridge.codegen.pack_integers import pack_integers
 from landbridge.codegen.pack_weights import pack_weights
@@ -162,6 +164,8 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
     module = tvm.IRModule({**graph.functions, **named})
     with target:
         module = plain_convolutions(gather_first(simplify(clean_up(fold_constants(module)))))
+        module = multiply_quantised(relax.transform.DeadCodeElimination(list(named))(module), target)
+        module = dequantise_weights(relax.transform.DeadCodeElimination(list(named))(module))
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = relax.transform.DecomposeOpsForInference()(module)
         module = fold_constants(module)
@@ -170,7 +174,8 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = widen_convolutions(round_to_bfloat16(pack_bfloat16(module, target)))
         module = fuse_attention(block_channels(module))
         module = relax.transform.DeadCodeElimination(list(named))(module)
-        module = slice_parts(pack_integers(pack_weights(module, target), target))
+        module = pack_integers(pack_weights(module, target), target)
+        module = slice_parts(relax.transform.CanonicalizeBindings()(module))
         module = join_views(legalize_ops(skip=[_RESHAPE, JOIN])(module))
         return relax.transform.DeadCodeElimination(list(named))(module)
 

@@ -30,7 +30,17 @@ from landbridge.ir import body as ir_body
 
 Array = np.ndarray[Any, Any]
 
-_BYTES = ("int8", "uint8")
+BYTES = ("int8", "uint8")
+"""The types of the numbers that products are of."""
+
+_FUSES = 4
+"""What TVM's fusion calls a step that element-wise ones may follow in one kernel; it finds that out where a weight is read plainly only."""
+
+_MOVES = 2
+"""The same of a step each element of whose result comes from a few places: it may be one kernel with other such steps."""
+
+_OF_A_FILTER = (1, 2, 3)
+"""The axes of a weight over which a convolution adds up."""
 
 
 def pack_integers(module: tvm.IRModule, target: Any) -> tvm.IRModule:
@@ -43,7 +53,7 @@ def pack_integers(module: tvm.IRModule, target: Any) -> tvm.IRModule:
 
 
 @dataclass(frozen=True, eq=False)
-class _Factor:
+class Factor:
     """A tensor of 8-bit integers less a zero point.
 
     Attributes:
@@ -77,14 +87,14 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
             packed = pack(call, data, weight)
         return call if packed is None else packed
 
-    def factor(self, expr: Any) -> _Factor | None:
+    def factor(self, expr: Any) -> Factor | None:
         """Return the 8-bit integers that an int32 tensor is made of, or None where it is made of others."""
         taken = producer(self, expr, "relax.subtract")
         wide, point = (taken.args[0], taken.args[1]) if taken is not None else (expr, None)
         cast = producer(self, wide, "relax.astype")
-        if cast is None or str(cast.args[0].ty.dtype) not in _BYTES or str(expr.ty.dtype) != "int32":
+        if cast is None or str(cast.args[0].ty.dtype) not in BYTES or str(expr.ty.dtype) != "int32":
             return None
-        return _Factor(cast.args[0], point)
+        return Factor(cast.args[0], point)
 
     def weight(self, expr: Any) -> Array | None:
         """Return a constant factor as int32, or None."""
@@ -97,23 +107,18 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         array: Array = factor.data.value.numpy().astype("int32")
         return array if factor.point is None else array - factor.point.value.numpy()
 
-    def matmul(self, call: Any, data: _Factor, weight: Array) -> Any | None:
+    def matmul(self, call: Any, data: Factor, weight: Array) -> Any | None:
         """Return what a product of two tensors becomes."""
-        rank = len(data.data.ty.shape)
-        inner = data.data.ty.shape[-1]
-        if weight.ndim != 2 or rank < 2 or not isinstance(inner, tirx.IntImm) or not weight.size or not _is_along_rows(data.point, rank):
+        if not packs_matmul(data, weight, self.dots):
             return None
-        split = _split(weight, 0, self.dots)
-        if split is None:
-            return None
-        numbers, points = split
+        numbers, points = _split(weight, 0, self.dots)
 
         def product(matrix: Array) -> Any:
             rows = data.data.ty.shape[-2]
             _, panel = tile_of(int(rows) if isinstance(rows, tirx.IntImm) else rows, matrix.shape[1], self.dots.vectors)
             packed = relax.const(_in_panels(matrix, panel, self.dots))
             kernel = _matmul(matrix.shape[1], panel, self.dots)
-            return self.builder_.emit(self.builder_.call_te(kernel, data.data, packed, primfunc_name_hint="integer_matmul"))
+            return self.product("integer_matmul", kernel, data.data, packed)
 
         sums = product(numbers)
         point = self.point(data)
@@ -125,65 +130,57 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
             points = _wrapped(numbers.sum(0, "int64"))
         return sums if point is None else self.less(sums, point, points)
 
-    def matmul_of_two(self, data: _Factor, other: _Factor) -> Any | None:
+    def matmul_of_two(self, data: Factor, other: Factor) -> Any | None:
         """Return what a product becomes whose second factor is no constant: that is put into panels first."""
+        if not packs_matmul_of_two(data, other):
+            return None
         left, right = list(data.data.ty.shape), list(other.data.ty.shape)
-        known = all(isinstance(extent, tirx.IntImm) and int(extent) > 0 for extent in (*right[-2:], left[-1]))
-        batches = len(right) == 2 or (len(left) == len(right) and tvm_ffi.structural_equal(left[:-2], right[:-2]))
-        if len(left) < 2 or len(right) < 2 or not known or not batches:
-            return None
-        if not _is_along_rows(data.point, len(left)) or not _is_along_columns(other.point, len(right)):
-            return None
         inner, columns = int(right[-2]), int(right[-1])
         _, panel = tile_of(int(left[-2]) if isinstance(left[-2], tirx.IntImm) else left[-2], columns, self.dots.vectors)
-        panels = self.builder_.emit(self.builder_.call_te(_panels(panel, self.dots), other.data, primfunc_name_hint="integer_panels"))
+        gather = self.builder_.call_te(
+            _panels(panel, self.dots), other.data, primfunc_name_hint="integer_panels", primfunc_attrs={"op_pattern": _MOVES}
+        )
+        panels = self.builder_.emit(gather)
         kernel = _matmul(columns, panel, self.dots)
-        sums = self.builder_.emit(self.builder_.call_te(kernel, data.data, panels, primfunc_name_hint="integer_matmul"))
+        sums = self.product("integer_matmul", kernel, data.data, panels)
         point, taken = self.point(data), self.point(other, self.dots.weight)
         if point is not None:
-            sums = self.less_product(sums, point, self.totals(other, -2, self.dots.weight))
+            ones = relax.const(np.ones((1, inner), self.dots.data if self.dots.data in BYTES else "int8"))
+            sums = self.less_product(sums, point, self.product("integer_matmul", kernel, ones, panels))
         if taken is None:
             return sums
-        rows = self.totals(data, -1, self.dots.data)
+        _, panel = tile_of(1, 1, self.dots.vectors)
+        packed = relax.const(_in_panels(np.ones((inner, 1), "int32"), panel, self.dots))
+        rows = self.product("integer_matmul", _matmul(1, panel, self.dots), data.data, packed)
         if point is not None:
             rows = self.builder_.emit(relax.op.subtract(rows, self.builder_.emit(relax.op.multiply(point, _constant(inner)))))
         return self.less_product(sums, taken, rows)
-
-    def totals(self, factor: _Factor, axis: int, as_read: str) -> Any:
-        """Return the sums along an axis of a factor's numbers as the instruction reads them."""
-        wide = self.builder_.emit(relax.op.astype(factor.data, "int32"))
-        totals = self.builder_.emit(relax.op.sum(wide, axis=[axis], keepdims=True))
-        shift = _shift(str(factor.data.ty.dtype), as_read) * int(factor.data.ty.shape[axis])
-        return self.builder_.emit(relax.op.add(totals, _constant(shift))) if shift else totals
 
     def less_product(self, sums: Any, left: Any, right: Any) -> Any:
         """Return the sums less a product of two tensors."""
         return self.builder_.emit(relax.op.subtract(sums, self.builder_.emit(relax.op.multiply(left, right))))
 
-    def conv2d(self, call: Any, data: _Factor, weight: Array) -> Any | None:
+    def conv2d(self, call: Any, data: Factor, weight: Array) -> Any | None:
         """Return what a two-dimensional convolution becomes."""
-        attrs, shape = call.attrs, list(data.data.ty.shape)
-        layouts = str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout or attrs.data_layout)
-        is_of_all = data.point is None or math.prod(int(n) if isinstance(n, tirx.IntImm) else 0 for n in data.point.ty.shape) == 1
-        known = all(isinstance(extent, tirx.IntImm) and int(extent) > 0 for extent in shape[1:])
-        if layouts != ("NCHW", "OIHW", "NCHW") or int(attrs.groups) != 1 or not is_of_all or not known or not weight.size:
+        if not packs_conv2d(call, data, weight, self.dots):
             return None
-        split = _split(weight, (1, 2, 3), self.dots)
-        if split is None:
-            return None
-        numbers, points = split
+        attrs = call.attrs
+        numbers, points = _split(weight, _OF_A_FILTER, self.dots)
         height, width = (int(extent) for extent in list(call.ty.shape)[2:])
         width = height * width if weight.shape[2:] == (1, 1) else width
         strides, padding, dilation = (tuple(int(n) for n in values) for values in (attrs.strides, attrs.padding, attrs.dilation))
         point = self.point(data)
-        around = _constant(np.zeros((), "int32")) if point is None else self.builder_.emit(relax.op.reshape(point, []))
+        if point is None or ir_body.is_constant(point):
+            around = _constant(0 if point is None else point.value.numpy().reshape(()))
+        else:
+            around = self.builder_.emit(relax.op.reshape(point, []))
 
         def product(filters: Array) -> Any:
             kernel = _conv2d(filters.shape[0], strides, padding, dilation, self.dots, str(data.data.ty.dtype))
             words = _in_words(filters, self.dots)
             panel = panel_of(words.shape[0], words.shape[1:], width, self.dots)
             packed = relax.const(words if panel is None else _filters_in_panels(words, panel))
-            return self.builder_.emit(self.builder_.call_te(kernel, data.data, packed, around, primfunc_name_hint="integer_conv2d"))
+            return self.product("integer_conv2d", kernel, data.data, packed, around)
 
         sums = product(numbers)
         totals = numbers.sum((1, 2, 3), "int64")
@@ -193,7 +190,12 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
             totals = totals - points.astype("int64").reshape(-1) * math.prod(weight.shape[1:])
         return sums if point is None else self.less(sums, around, _wrapped(totals).reshape(-1, 1, 1))
 
-    def point(self, data: _Factor, as_read: str | None = None) -> Any | None:
+    def product(self, name: str, kernel: Any, *operands: Any) -> Any:
+        """Return the sums of a kernel, with which element-wise steps may become one kernel."""
+        attributes = {"op_pattern": _FUSES}
+        return self.builder_.emit(self.builder_.call_te(kernel, *operands, primfunc_name_hint=name, primfunc_attrs=attributes))
+
+    def point(self, data: Factor, as_read: str | None = None) -> Any | None:
         """Return what is to be taken from data as the instruction reads it, int32, or None where it is nothing.
 
         Args:
@@ -213,6 +215,35 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no types
         else:
             by = self.builder_.emit(relax.op.multiply(point, _constant(totals)))
         return self.builder_.emit(relax.op.subtract(sums, by))
+
+
+def packs_matmul(data: Factor, weight: Array, dots: Dots) -> bool:
+    """Return whether there is a kernel for the product of data and a constant weight."""
+    rank, inner = len(data.data.ty.shape), data.data.ty.shape[-1] if len(data.data.ty.shape) else None
+    if weight.ndim != 2 or rank < 2 or not isinstance(inner, tirx.IntImm) or not weight.size or not _is_along_rows(data.point, rank):
+        return False
+    return _fits(weight, 0, dots)
+
+
+def packs_matmul_of_two(data: Factor, other: Factor) -> bool:
+    """Return whether there is a kernel for the product of two tensors that are computed."""
+    left, right = list(data.data.ty.shape), list(other.data.ty.shape)
+    if len(left) < 2 or len(right) < 2:
+        return False
+    known = all(isinstance(extent, tirx.IntImm) and int(extent) > 0 for extent in (*right[-2:], left[-1]))
+    batches = len(right) == 2 or (len(left) == len(right) and tvm_ffi.structural_equal(left[:-2], right[:-2]))
+    return known and batches and _is_along_rows(data.point, len(left)) and _is_along_columns(other.point, len(right))
+
+
+def packs_conv2d(call: Any, data: Factor, weight: Array, dots: Dots) -> bool:
+    """Return whether there is a kernel for what a two-dimensional convolution of data and a constant weight computes."""
+    attrs, shape = call.attrs, list(data.data.ty.shape)
+    layouts = str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout or attrs.data_layout)
+    is_of_all = data.point is None or math.prod(int(n) if isinstance(n, tirx.IntImm) else 0 for n in data.point.ty.shape) == 1
+    known = all(isinstance(extent, tirx.IntImm) and int(extent) > 0 for extent in shape[1:])
+    if layouts != ("NCHW", "OIHW", "NCHW") or int(attrs.groups) != 1 or not is_of_all or not known or not weight.size:
+        return False
+    return _fits(weight, _OF_A_FILTER, dots)
 
 
 def _is_along_rows(point: Any, rank: int) -> bool:
@@ -236,18 +267,24 @@ def _shift(dtype: str, as_read: str) -> int:
     return {("int8", "uint8"): 128, ("uint8", "int8"): -128}.get((dtype, as_read), 0)
 
 
-def _split(weight: Array, axes: int | tuple[int, ...], dots: Dots) -> tuple[Array, Array] | None:
-    """Return numbers that the instruction takes, and what is to be added to those of each column or filter; None where there are none.
+def _fits(weight: Array, axes: int | tuple[int, ...], dots: Dots) -> bool:
+    """Return whether there are numbers for weights that the instruction takes."""
+    low, high = (found(weight.astype("int64"), axes) for found in (np.min, np.max))
+    if dots.weight != "int8":
+        limit = 256
+        return bool(-limit < low.min() and high.max() < limit)
+    return bool((high - low).max() <= 255)
+
+
+def _split(weight: Array, axes: int | tuple[int, ...], dots: Dots) -> tuple[Array, Array]:
+    """Return numbers that the instruction takes for weights that fit, and what is to be added to those of each column or filter.
 
     Args:
         axes: of a sum.
     """
     low, high = (found(weight.astype("int64"), axes, keepdims=True) for found in (np.min, np.max))
     if dots.weight != "int8":
-        limit = 256
-        return (weight, np.zeros(low.size, "int32")) if -limit < low.min() and high.max() < limit else None
-    if (high - low).max() > 255:
-        return None
+        return weight, np.zeros(low.size, "int32")
     points = np.where(high > 127, high - 127, np.where(low < -128, low + 128, 0)).astype("int32")
     return weight - points, -points.reshape(-1)
 
@@ -310,11 +347,14 @@ def _matmul(columns: int, panel: int, dots: Dots) -> Any:
             return word(numbers, dots.data)
 
         batch = len(weight.shape) - 3
+        lead = list(weight.shape[: max(batch + 2 - len(data.shape), 0)])  # data of one matrix is that of each
         words = te.compute([*data.shape[:-1], weight.shape[-2]], gathered, name="words", attrs={WORDS: [count, flip]})
         k = te.reduce_axis((0, weight.shape[-2]), name="k")
         return te.compute(
-            [*data.shape[:-1], tirx.const(columns, "int64")],
-            lambda *at: te.sum(dot(words(*at[:-1], k), weight(*at[:batch], at[-1] // panel, k, at[-1] % panel), dots.data), axis=[k]),
+            [*lead, *data.shape[:-1], tirx.const(columns, "int64")],
+            lambda *at: te.sum(
+                dot(words(*at[len(lead) : -1], k), weight(*at[:batch], at[-1] // panel, k, at[-1] % panel), dots.data), axis=[k]
+            ),
             name="integer_matmul",
             attrs={DOTS: dots.data},
         )

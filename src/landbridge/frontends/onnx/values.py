@@ -179,7 +179,7 @@ class Values:
 
     def fold(self, node: Node) -> bool:
         """Work out a node on constants; return whether that was possible."""
-        if node.proto.domain not in DOMAINS or node.captured or node.proto.op_type in RANDOM:
+        if node.proto.domain not in DOMAINS or node.captured or node.proto.op_type in RANDOM or self._is_multiplied(node):
             return False
         if not all(self.is_constant(name) for name in node.reads):
             return False
@@ -196,6 +196,15 @@ class Values:
         for name, array in zip(node.makes, arrays, strict=True):
             self.set_constant(name, np.asarray(array, dtype=results[name].dtype))
         return True
+
+    def _is_multiplied(self, node: Node) -> bool:
+        """Return whether a node dequantises 8-bit weights of products, which may be computed with as they are."""
+        if node.proto.op_type != "DequantizeLinear" or not node.reads or self.graph.type_of(node.reads[0]).dtype not in ("int8", "uint8"):
+            return False
+        readers = self.graph.users.get(node.makes[0], [])
+        moved = [user for reader in readers if reader.type == "Transpose" for user in self.graph.users.get(reader.makes[0], [])]
+        products = [user for user in (*readers, *moved) if user.type != "Transpose"]
+        return bool(products) and all(user.type in ("Conv", "Gemm", "MatMul") for user in products)
 
     def empty(self, node: Node) -> bool:
         """Make the results of a node constants where none of them has an element; return whether that is so."""

@@ -12,6 +12,9 @@ from landbridge.frontends.onnx.graph import DTYPES
 from landbridge.frontends.onnx.operators.call import Call, Declined, Rule, constant, extents_of
 from landbridge.frontends.onnx.operators.narrow import Rounding, is_narrow, narrow
 
+BYTES = ("int8", "uint8")
+"""The types that products are computed in."""
+
 _RANGES: dict[str, tuple[int, int]] = {
     **{f"int{bits}": (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) for bits in (2, 4, 8, 16)},
     **{f"uint{bits}": (0, (1 << bits) - 1) for bits in (2, 4, 8, 16)},
@@ -35,11 +38,26 @@ def _axis(call: Call) -> int:
     return call.axis("axis", 1, rank) if rank > 1 or call.number("axis", 1) < rank else 0
 
 
+def _is_plain(call: Call, real: str) -> bool:
+    """Return whether scales are of a whole tensor or lie along an axis, so that Relax has the operator.
+
+    Args:
+        real: the type of the numbers that are not quantised.
+    """
+    return real == call.dtype(1) == "float32" and bool(call.shape(0)) and len(call.shape(1)) < 2 and not call.number("block_size", 0)
+
+
+def _point(call: Call, dtype: str) -> Any:
+    return call.tensor(2) if call.has(2) else constant(0, dtype)
+
+
 def _quantize(call: Call) -> Any:
     data, scale = call.tensor(0), call.tensor(1)
     dtype = _quantised_dtype(call)
     axis, block = _axis(call), call.number("block_size", 0)
     points = [call.tensor(2)] if call.has(2) else []
+    if dtype in BYTES and _is_plain(call, call.dtype(0)):
+        return call.emit(relax.op.quantize(data, scale, _point(call, dtype), axis=axis, out_dtype=dtype))
     floating = is_narrow(dtype) and dtype.startswith("float")
 
     def kernel(data: Any, scale: Any, *points: Any) -> Any:
@@ -75,6 +93,9 @@ def _dequantize(call: Call) -> Any:
     axis, block = _axis(call), call.number("block_size", 0)
     dtype = DTYPES.get(call.number("output_dtype", 0), call.dtype(1))
     dtype = "float32" if is_narrow(dtype) else dtype
+    centred = not call.has(2) or (call.constant(2) is not None and not call.constant(2).any())  # type: ignore[union-attr]  # it is not None
+    if (call.dtype(0) in BYTES or (call.dtype(0) == "int32" and centred)) and _is_plain(call, dtype):
+        return call.emit(relax.op.dequantize(call.tensor(0), call.tensor(1), _point(call, call.dtype(0)), axis=axis))
 
     def kernel(data: Any, scale: Any, *points: Any) -> Any:
         def element(*position: Any) -> Any:
