@@ -14,7 +14,8 @@ and 2.001 * 2 ** -24 where the sum is below 2 ** 24, as long as neither ``s t`` 
 of it. (A sum of float32 products of n terms may be wrong by n * 2 ** -24 of the sum of their magnitudes, however small the result is.)
 
 What is left in float32: what `landbridge.codegen.pack_integers` has no kernel for (convolutions in groups are faster in float32), and all
-of it for a target without instructions for small integers.
+of it for a target without instructions for small integers. Of a product of float32 data and a dequantised constant, too, only the sums are
+scaled: ``w - b`` has at most eight bits, which bfloat16 holds exactly, and `landbridge.codegen.pack_weights` keeps such weights in 16 bits.
 
 Source: "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", B. Jacob et al., 2018, section 2.
 """
@@ -46,8 +47,7 @@ def multiply_quantised(module: tvm.IRModule, target: Any) -> tvm.IRModule:
     Args:
         target: the TVM target whose instructions decide what is faster on integers.
     """
-    dots = dots_of(target)
-    return module if dots.group == 1 else rewrite(module, _Multiplier(dots, module))
+    return rewrite(module, _Multiplier(dots_of(target), module))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +79,16 @@ class _Multiplier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         if getattr(call.op, "name", "") not in ("relax.matmul", "relax.nn.conv2d") or str(call.ty.dtype) != "float32":
             return call
         data, other = (self.dequantised(argument) for argument in call.args)
-        if data is None or other is None or data.axis is not None or ir_body.is_constant(data.data):
+        if other is None or ir_body.is_constant(call.args[0] if data is None else data.data):
             return call
-        sums = self.sums_of_weight(call, data, other) if _is_constant(other) else self.sums_of_two(call, data, other)
-        return call if sums is None else self.scaled(sums, data, other)
+        if data is not None and data.axis is None and self.dots.group > 1:
+            sums = self.sums_of_weight(call, data, other) if _is_constant(other) else self.sums_of_two(call, data, other)
+            if sums is not None:
+                return relax.op.multiply(self.builder_.emit(relax.op.astype(sums, "float32")), self.scale(data, other))
+        real = self.sums_of_real(call, other) if _is_constant(other) else None
+        if real is None:
+            return call
+        return relax.op.multiply(real, relax.const(other.scale.value.numpy().reshape([] if other.axis is None else [-1])))
 
     # ---- what is multiplied --------------------------------------------------------------------------------------------------
 
@@ -157,6 +163,13 @@ class _Multiplier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
             return None
         return self.sums(call, left, self.centred(right))
 
+    def sums_of_real(self, call: Any, other: _Dequantised) -> Any:
+        """Return the float32 sums of the products of real data and a constant matrix that is not scaled, or None for other constants."""
+        if call.op.name != "relax.matmul" or len(other.data.ty.shape) != 2 or other.axis not in (None, 1):
+            return None
+        weight = other.data.value.numpy().astype("float32") - other.point.value.numpy().astype("float32")
+        return self.builder_.emit(relax.op.matmul(call.args[0], relax.const(weight)))
+
     def sums(self, call: Any, data: Factor, weight: Any) -> Any:
         attrs = call.attrs
         if call.op.name == "relax.matmul":
@@ -170,19 +183,16 @@ class _Multiplier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
 
     # ---- scales --------------------------------------------------------------------------------------------------------------
 
-    def scaled(self, sums: Any, data: _Dequantised, other: _Dequantised) -> Any:
-        """Return the sums times both scales."""
+    def scale(self, data: _Dequantised, other: _Dequantised) -> Any:
+        """Return the product of both scales, as it lies along sums."""
         # Vectors of scales lie along the last axis of a product, the second of a convolution.
         shape = [] if other.axis is None else [-1] if other.axis else [-1, 1, 1]
         both = (data.scale, other.scale)
-        scale: Any
         if all(ir_body.is_constant(one) for one in both):
             left, right = (one.value.numpy().astype("float64") for one in both)
-            scale = relax.const((left.reshape(()) * right.reshape(shape)).astype("float32"))
-        else:
-            left, right = (self.builder_.emit(relax.op.reshape(one, to)) for one, to in zip(both, ([], shape), strict=True))
-            scale = self.builder_.emit(relax.op.multiply(left, right))
-        return relax.op.multiply(self.builder_.emit(relax.op.astype(sums, "float32")), scale)
+            return relax.const((left.reshape(()) * right.reshape(shape)).astype("float32"))
+        left, right = (self.builder_.emit(relax.op.reshape(one, to)) for one, to in zip(both, ([], shape), strict=True))
+        return self.builder_.emit(relax.op.multiply(left, right))
 
 
 def _read(call: Any) -> _Dequantised | None:

@@ -13,10 +13,12 @@ import tvm
 from tvm import relax
 from tvm.relax import op
 
+from landbridge.codegen.half_weights import is_bfloat16
 from landbridge.codegen.multiply_quantised import multiply_quantised
 from landbridge.codegen.target import resolve_target
+from landbridge.ir import body as ir_body
 from support.kernels import Array, Case, case, compute, kernels_of
-from support.other_targets import AARCH64, INTEGER_TARGETS, X86_64_V3
+from support.other_targets import AARCH64, INTEGER_TARGETS, X86_64_V3, OnTargets
 from support.placed_programs import build_main
 
 VNNI = resolve_target("llvm -mtriple=x86_64-linux-gnu -mcpu=cascadelake").tvm
@@ -128,16 +130,14 @@ def _cases() -> list[Case]:
 CASES = _cases()
 
 
-@pytest.fixture(scope="module", params=INTEGER_TARGETS)
-def results(request: pytest.FixtureRequest) -> dict[str, Array]:
-    return compute(CASES, request.param)
+ON_TARGETS = OnTargets(CASES, compute)
 
 
-@pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
-def test_results_are_as_exact_as_promised(one: Case, results: dict[str, Array], request: pytest.FixtureRequest) -> None:
-    found = results[one.name]
+@pytest.mark.parametrize(("target", "one"), ON_TARGETS.params(INTEGER_TARGETS))
+def test_results_are_as_exact_as_promised(target: str | None, one: Case) -> None:
+    found = ON_TARGETS.results(target, one)[one.name]
     assert found.dtype == np.float32
-    if request.node.callspec.params["results"] == AARCH64:  # it has no such instructions: sums are of float32
+    if target == AARCH64:  # it has no such instructions: sums are of float32
         np.testing.assert_allclose(found, one.expected, rtol=1e-4, atol=1e-4 * float(np.abs(one.expected).max()))
     else:
         assert (np.abs(found - one.expected) <= BOUND * np.abs(one.expected)).all()
@@ -160,9 +160,12 @@ def _module(make: Any, *inputs: tuple[list[Any], str]) -> tvm.IRModule:
 
 def _operators(module: tvm.IRModule) -> list[str]:
     """Return the products of a module with the type of their sums."""
+    return [f"{call.op.name} {call.ty.dtype}" for call in _calls(module) if call.op.name in ("relax.matmul", "relax.nn.conv2d")]
+
+
+def _calls(module: tvm.IRModule) -> list[Any]:
     bindings = [binding for block in module["main"].body.blocks for binding in block.bindings]
-    calls = [binding.value for binding in bindings if isinstance(binding.value, relax.Call)]
-    return [f"{call.op.name} {call.ty.dtype}" for call in calls if call.op.name in ("relax.matmul", "relax.nn.conv2d")]
+    return [binding.value for binding in bindings if isinstance(binding.value, relax.Call)]
 
 
 def _dequantized(emit: Any, data: Any, scale: Any = 0.5, point: Any = 3, axis: int = -1) -> Any:
@@ -229,10 +232,43 @@ def test_other_products_stay_as_they_are(make: Any) -> None:
     assert _operators(multiply_quantised(module, VNNI)) == ["relax.matmul float32"]
 
 
-def test_a_target_without_instructions_for_small_integers_is_left_alone() -> None:
+def test_a_target_without_instructions_for_small_integers_has_sums_of_float32() -> None:
     module = _module(_product(12), ([4, 12], "uint8"))
-    assert multiply_quantised(module, resolve_target(AARCH64).tvm) is module
-    assert multiply_quantised(module, resolve_target(X86_64_V3).tvm) is not module
+    assert _operators(multiply_quantised(module, resolve_target(AARCH64).tvm)) == ["relax.matmul float32"]
+    assert _operators(multiply_quantised(module, resolve_target(X86_64_V3).tvm)) == ["relax.matmul int32"]
+
+
+# ---- weights of real data ----------------------------------------------------------------------------------------------------
+
+
+def _by_weight(weight: Array, scale: Array, point: Array) -> Any:
+    return lambda emit, x: op.matmul(x, _dequantized(emit, relax.const(weight), scale, point))
+
+
+_WEIGHTS = [(dtype, scales) for dtype in ("int8", "uint8") for scales in (1, 24)]
+
+
+@pytest.mark.parametrize(("dtype", "count"), _WEIGHTS)
+def test_of_real_data_only_the_sums_are_scaled(dtype: str, count: int) -> None:
+    weight, scale, point = _numbers(dtype, 40, 24), _scales(count), _numbers(dtype, count)
+    make = _by_weight(weight, *((scale, point) if count > 1 else (scale[0], point[0])))
+    module = multiply_quantised(_module(make, ([3, 40], "float32")), VNNI)
+    (product,) = [call for call in _calls(module) if call.op.name == "relax.matmul"]
+    np.testing.assert_array_equal(product.args[1].value.numpy(), weight.astype("float32") - point.astype("float32"))
+    assert is_bfloat16(product.args[1].value.numpy())
+    x = _random.standard_normal((3, 40)).astype("float32")
+    found = compute([case("real", [x], make, x)])["real"]
+    wide = (weight.astype("float64") - point) * scale
+    assert (np.abs(found - x.astype("float64") @ wide) <= 42 * 2.0**-24 * (np.abs(x).astype("float64") @ np.abs(wide))).all()
+
+
+def test_scales_along_the_sum_of_real_data_stay() -> None:
+    def make(emit: Any, x: Any) -> Any:
+        return op.matmul(x, _dequantized(emit, relax.const(_numbers("int8", 12, 8)), np.ones(12), np.zeros(12), 0))
+
+    module = _module(make, ([4, 12], "float32"))
+    *_, product = _calls(multiply_quantised(module, VNNI))
+    assert not ir_body.is_constant(product.args[1])
 
 
 def test_scales_that_are_moved_before_a_product_are_followed() -> None:

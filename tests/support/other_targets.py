@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,43 @@ BFLOAT16_TARGETS = (*TARGETS, _param(AARCH64_BF16, "aarch64_bf16", pytest.mark.l
 
 FLOAT16_TARGETS = (*TARGETS, _param(AARCH64_FP16FML, "aarch64_fp16fml", pytest.mark.long))
 """The same for products of float16."""
+
+
+_PART = 3
+
+
+class OnTargets:
+    """Cases with names that are compiled together, for each of several targets.
+
+    Every run has all of them for this machine, and each third for others of its architecture: most of what differs there is the width of
+    vectors, which every case depends on. The long tests have the rest.
+    """
+
+    def __init__(self, cases: Sequence[Any], compute: Callable[[Sequence[Any], str | None], Mapping[str, Any]]) -> None:
+        """Take the cases, and what compiles some of them for a target and runs them."""
+        self.cases, self.compute = cases, compute
+        self.found: dict[tuple[str | None, bool], Mapping[str, Any]] = {}
+
+    def params(self, targets: Sequence[Any] = TARGETS) -> list[Any]:
+        """Return parameters of a test: a target and a case."""
+        found = []
+        for one in targets:
+            (target,) = one.values
+            for case in sorted(self.cases, key=lambda case: self._is_rest(target, case)):
+                marks = [*one.marks, pytest.mark.long] if self._is_rest(target, case) else one.marks
+                found.append(pytest.param(target, case, id=f"{one.id}-{case.name}", marks=marks))
+        return found
+
+    def results(self, target: str | None, case: Any) -> Mapping[str, Any]:
+        """Return what was computed for a target together with this case."""
+        key = target, self._is_rest(target, case)
+        if key not in self.found:
+            self.found[key] = self.compute([other for other in self.cases if self._is_rest(target, other) == key[1]], target)
+        return self.found[key]
+
+    def _is_rest(self, target: str | None, case: Any) -> bool:
+        place = next(i for i, other in enumerate(self.cases) if other is case)
+        return target is not None and target not in _ARMS and place % _PART != 0
 
 
 def run_on(target: str | None, artifact: Artifact) -> HostRun:

@@ -13,7 +13,7 @@ from tvm.relax import op
 from landbridge.codegen.schedules.attention import Attention
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, Case, case, compute, only_kernel
-from support.other_targets import TARGETS, X86_64_V3
+from support.other_targets import X86_64_V3, OnTargets
 
 _random = np.random.default_rng(17)
 
@@ -156,16 +156,15 @@ def _of_views() -> list[Case]:
 CASES = [*_of_sizes(), *_of_steps(), *_of_views()]
 
 
-@pytest.fixture(scope="module", params=TARGETS)
-def results(request: pytest.FixtureRequest) -> dict[str, Array]:
-    return compute(CASES, request.param)
+ON_TARGETS = OnTargets(CASES, compute)
 
 
-@pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
-def test_attention_is_right(one: Case, results: dict[str, Array]) -> None:
-    assert results[one.name].shape == one.expected.shape
+@pytest.mark.parametrize(("target", "one"), ON_TARGETS.params())
+def test_attention_is_right(target: str | None, one: Case) -> None:
+    found = ON_TARGETS.results(target, one)[one.name]
+    assert found.shape == one.expected.shape
     # scores of up to 40, of which the exponential has the absolute error, and sums of at most 300 products
-    np.testing.assert_allclose(results[one.name], one.expected, rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(found, one.expected, rtol=2e-5, atol=1e-5)
 
 
 def _scheduled(*shapes: Any) -> str:

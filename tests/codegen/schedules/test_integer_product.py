@@ -13,7 +13,7 @@ from landbridge.codegen.schedules.dots import dots_of
 from landbridge.codegen.schedules.integer_product import IntegerProduct
 from landbridge.codegen.target import resolve_target
 from support.kernels import Array, Case, case, compute, kernels_of
-from support.other_targets import AARCH64, AARCH64_DOTPROD, AVX512_WITHOUT_VNNI, INTEGER_TARGETS, X86_64_V3
+from support.other_targets import AARCH64, AARCH64_DOTPROD, AVX512_WITHOUT_VNNI, INTEGER_TARGETS, X86_64_V3, OnTargets
 
 VNNI = "llvm -mtriple=x86_64-linux-gnu -mcpu=cascadelake"
 _random = np.random.default_rng(9)
@@ -169,14 +169,12 @@ def _convolutions() -> list[Case]:
 CASES = [*_products(), *_convolutions()]
 
 
-@pytest.fixture(scope="module", params=INTEGER_TARGETS)
-def results(request: pytest.FixtureRequest) -> dict[str, Array]:
-    return compute(CASES, request.param)
+ON_TARGETS = OnTargets(CASES, compute)
 
 
-@pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
-def test_sums_are_exact(one: Case, results: dict[str, Array]) -> None:
-    np.testing.assert_array_equal(results[one.name], one.expected, strict=True)
+@pytest.mark.parametrize(("target", "one"), ON_TARGETS.params(INTEGER_TARGETS))
+def test_sums_are_exact(target: str | None, one: Case) -> None:
+    np.testing.assert_array_equal(ON_TARGETS.results(target, one)[one.name], one.expected, strict=True)
 
 
 def _integer_kernel(target: Any, make: Any = None, dtype: str = "uint8") -> Any:

@@ -19,7 +19,7 @@ from landbridge.codegen.schedule_steps import schedule_steps
 from landbridge.codegen.schedules.recurrent import Recurrent
 from landbridge.codegen.target import resolve_target
 from landbridge.passes import place_program
-from support.other_targets import TARGETS, X86_64_V3, run_on
+from support.other_targets import X86_64_V3, OnTargets, run_on
 from support.recurrent_reference import GATES, Array, Layer, evaluate
 
 FORWARD, REVERSE, BOTH = (False,), (True,), (False, True)
@@ -115,14 +115,12 @@ def _assert_right(case: Case, results: Mapping[str, Array]) -> None:
         np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6)  # states of size one, sums of a few hundred products
 
 
-@pytest.fixture(scope="module", params=TARGETS)
-def results(request: pytest.FixtureRequest) -> dict[str, Array]:
-    return _compute(CASES, request.param)
+ON_TARGETS = OnTargets(CASES, _compute)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_layer_is_right(case: Case, results: dict[str, Array]) -> None:
-    _assert_right(case, results)
+@pytest.mark.parametrize(("target", "case"), ON_TARGETS.params())
+def test_a_layer_is_right(target: str | None, case: Case) -> None:
+    _assert_right(case, ON_TARGETS.results(target, case))
 
 
 def test_kernels_are_right_without_the_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
