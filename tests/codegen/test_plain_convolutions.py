@@ -35,6 +35,34 @@ CASES = {
     "transposed, overlapping": model("ConvTranspose", [1, 4, 5, 6], [4, 3, 3, 3], [1, 3, 11, 13], strides=[2, 2]),
     "transposed, with holes": model("ConvTranspose", [1, 4, 5, 6], [4, 3, 2, 2], [1, 3, 11, 13], strides=[2, 2], dilations=[2, 2]),
     "transposed, groups": model("ConvTranspose", [1, 4, 5, 6], [4, 3, 2, 2], [1, 6, 10, 12], strides=[2, 2], group=2),
+    "transposed, cut to the right": model("ConvTranspose", [1, 4, 5, 6], [4, 3, 4, 4], [1, 3, 9, 11], strides=[2, 2], pads=[1, 0, 2, 3]),
+    "transposed, more": model(
+        "ConvTranspose", [1, 4, 5, 6], [4, 3, 3, 2], [1, 3, 12, 15], strides=[2, 3], output_padding=[1, 2], pads=[0, 1, 0, 3]
+    ),
+    "transposed, steps longer than the kernel": model("ConvTranspose", [1, 4, 5, 6], [4, 3, 2, 1], [1, 3, 14, 21], strides=[3, 4]),
+    "transposed, more than the kernel reaches": model(
+        "ConvTranspose", [1, 4, 5, 6], [4, 3, 3, 2], [1, 3, 17, 13], strides=[3, 2], output_padding=[2, 1]
+    ),
+    "transposed, no steps": model("ConvTranspose", [2, 4, 5, 6], [4, 3, 3, 3], [2, 3, 5, 6], pads=[1, 1, 1, 1]),
+    "transposed, groups that overlap": model(
+        "ConvTranspose", [2, 8, 5, 6], [8, 3, 4, 4], [2, 12, 10, 12], strides=[2, 2], group=4, pads=[1] * 4
+    ),
+    "transposed, depthwise": model("ConvTranspose", [1, 16, 5, 6], [16, 1, 4, 4], [1, 16, 10, 12], strides=[2, 2], group=16, pads=[1] * 4),
+    "transposed, cut, named sizes": model(
+        "ConvTranspose", ["n", 8, "h", 6], [8, 4, 4, 4], ["n", 4, "2*h", 12], strides=[2, 2], pads=[1, 1, 1, 1]
+    ),
+    "transposed, one axis": model("ConvTranspose", [2, 4, 9], [4, 3, 5], [2, 3, 18], strides=[2], pads=[2, 1]),
+    "transposed, three axes": model(
+        "ConvTranspose", [1, 4, 3, 4, 5], [4, 3, 3, 4, 2], [1, 3, 5, 8, 10], strides=[2, 2, 2], pads=[1, 1, 0, 1, 1, 0]
+    ),
+    "three axes": model("Conv", [2, 3, 6, 7, 8], [5, 3, 3, 2, 4], [2, 5, 4, 6, 5]),
+    "three axes, steps, borders and holes": model(
+        "Conv", [1, 4, 9, 10, 11], [6, 4, 3, 3, 3], [1, 6, 4, 4, 11], strides=[2, 3, 1], pads=[1, 2, 2, 2, 1, 2], dilations=[2, 1, 2]
+    ),
+    "three axes, groups": model("Conv", [2, 8, 5, 6, 7], [12, 2, 3, 3, 1], [2, 12, 5, 6, 7], group=4, pads=[1, 1, 0, 1, 1, 0]),
+    "three axes, depthwise": model("Conv", [1, 16, 5, 6, 7], [16, 1, 3, 3, 3], [1, 16, 5, 6, 7], group=16, pads=[1] * 6),
+    "three axes, one slice": model("Conv", ["n", 4, 5, 6, 7], [16, 4, 1, 3, 3], ["n", 16, 5, 4, 5]),
+    "three axes, named batch and width": model("Conv", ["n", 4, 5, 6, "w"], [16, 4, 3, 3, 3], ["n", 16, 5, 6, "w"], pads=[1] * 6),
     "transposed, cut": model("ConvTranspose", [1, 4, 5, 6], [4, 3, 2, 2], [1, 3, 8, 10], strides=[2, 2], pads=[1, 1, 1, 1]),
 }
 
@@ -48,18 +76,21 @@ def test_results_are_right(name: str) -> None:
     assert_same(run_program(program, feeds), reference(CASES[name], feeds))
 
 
-def _rewritten(operator: Any) -> str:
-    builder = relax.BlockBuilder()
-    shapes = ([1, 4, 9], [6, 4, 3]) if operator is relax.op.nn.conv1d else ([1, 4, 9, 9], [4, 6, 2, 2])
-    x, w = (relax.Var(name, relax.TensorType(shape, "float32")) for name, shape in zip("xw", shapes, strict=True))
-    with builder.function("main", [x, w]):
-        builder.emit_func_output(builder.emit(operator(x, w, strides=2)))
-    return str(plain_convolutions(builder.get()).script())
+_OPERATORS = {
+    relax.op.nn.conv1d: ([1, 4, 9], [6, 4, 3]),
+    relax.op.nn.conv3d: ([1, 4, 9, 9, 9], [6, 4, 3, 3, 3]),
+    relax.op.nn.conv1d_transpose: ([1, 4, 9], [4, 6, 3]),
+    relax.op.nn.conv2d_transpose: ([1, 4, 9, 9], [4, 6, 3, 3]),
+    relax.op.nn.conv3d_transpose: ([1, 4, 9, 9, 9], [4, 6, 3, 3, 3]),
+}
 
 
-@pytest.mark.parametrize("operator", [relax.op.nn.conv1d, relax.op.nn.conv2d_transpose])
+@pytest.mark.parametrize("operator", _OPERATORS, ids=lambda operator: operator.__name__)
 def test_what_is_left_is_two_dimensional(operator: Any) -> None:
-    text = _rewritten(operator)
-    assert "R.nn.conv2d(" in text
-    assert "conv1d" not in text
-    assert "transpose(" not in text
+    data, weight = _OPERATORS[operator]
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(data, "float32"))
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(operator(x, relax.const(np.zeros(weight, "float32")), strides=2)))
+    text = str(plain_convolutions(builder.get()).script())
+    assert text.count("R.nn.conv") == text.count("R.nn.conv2d(") == 1
