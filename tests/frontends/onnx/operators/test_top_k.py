@@ -67,7 +67,8 @@ def test_the_few_best_of_rows_of_any_numbers() -> None:
     """Rows as long as the tournament is wide and longer, with and without a rest; equal numbers, infinities, zeros of both signs, NaN."""
     odd = np.array([np.inf, -np.inf, 0.0, -0.0, 1.5, np.nan])
     cases = []
-    for extent, k, dtype in ((64, 1, "float32"), (65, 8, "float32"), (95, 5, "float64"), (200, 3, "float64"), (1000, 5, "float32")):
+    narrow = [(64, 1, "float32"), (65, 8, "float32"), (95, 5, "float64"), (200, 3, "float64")]
+    for extent, k, dtype in (*narrow, (512, 8, "float32"), (575, 4, "float64"), (1000, 5, "float32")):
         rows = RNG.integers(-4, 5, (6, extent)).astype(dtype)
         rows[1] = RNG.standard_normal(extent)
         rows[2], rows[3] = RNG.choice(odd[:5], extent), RNG.choice(odd, extent)
