@@ -169,7 +169,8 @@ def _run_passes(graph: Graph, functions: Sequence[Any], target: Any) -> tvm.IRMo
         module = relax.transform.DeadCodeElimination(list(named))(module)
         module = relax.transform.DecomposeOpsForInference()(module)
         module = fold_constants(module)
-        module = relax.transform.CanonicalizeBindings()(module)
+        # Once more: weights of transposed convolutions that were dequantised are constants only now.
+        module = plain_convolutions(relax.transform.CanonicalizeBindings()(module))
         module = relax.transform.EliminateCommonSubexpr()(module)
         module = widen_convolutions(round_to_bfloat16(pack_bfloat16(module, target)))
         module = fuse_attention(block_channels(module))

@@ -11,6 +11,8 @@ from tvm import relax
 from tvm.relax import op
 
 from landbridge.codegen.dequantise_weights import dequantise_weights, dequantised
+from landbridge.codegen.target import resolve_target
+from support.kernels import kernels_of
 from support.placed_programs import build_main
 
 _random = np.random.default_rng(3)
@@ -50,6 +52,15 @@ def test_weights_of_convolutions_are_always_computed() -> None:
 
     module = build_main({"x": ([1, 257, 12, 12], "float32")}, make)
     assert _left(dequantise_weights(module)) == 0
+
+
+def test_a_transposed_convolution_with_a_dequantised_weight_is_a_plain_one() -> None:
+    def make(emit: Any, x: Any) -> Any:
+        return op.nn.conv2d_transpose(x, emit(_dequantize((4, 6, 4, 4))), strides=2, padding=1)
+
+    names = kernels_of(make, [(1, 4, 5, 5)], resolve_target(None).tvm)
+    assert any("conv2d" in name for name in names)
+    assert not any("transpose" in name and "conv" in name for name in names)
 
 
 def test_data_are_left_alone() -> None:

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from tvm import relax, tirx
 
+from landbridge.codegen.pack_integers import BYTES
 from landbridge.frontends.names import NameTable
 from landbridge.frontends.onnx.extents import Facts
 from landbridge.frontends.onnx.extract import extract
@@ -199,7 +200,7 @@ class Values:
 
     def _is_multiplied(self, node: Node) -> bool:
         """Return whether a node dequantises 8-bit weights of products, which may be computed with as they are."""
-        if node.proto.op_type != "DequantizeLinear" or not node.reads or self.graph.type_of(node.reads[0]).dtype not in ("int8", "uint8"):
+        if node.proto.op_type != "DequantizeLinear" or not node.reads or self.graph.type_of(node.reads[0]).dtype not in BYTES:
             return False
         readers = self.graph.users.get(node.makes[0], [])
         moved = [user for reader in readers if reader.type == "Transpose" for user in self.graph.users.get(reader.makes[0], [])]

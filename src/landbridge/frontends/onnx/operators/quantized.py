@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx
 
+from landbridge.codegen.pack_integers import BYTES
 from landbridge.frontends.onnx.graph import DTYPES
 from landbridge.frontends.onnx.operators.call import Call, Declined, Rule, constant, extents_of
 from landbridge.frontends.onnx.operators.narrow import Rounding, is_narrow, narrow
-
-BYTES = ("int8", "uint8")
-"""The types that products are computed in."""
 
 _RANGES: dict[str, tuple[int, int]] = {
     **{f"int{bits}": (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) for bits in (2, 4, 8, 16)},
@@ -93,7 +91,8 @@ def _dequantize(call: Call) -> Any:
     axis, block = _axis(call), call.number("block_size", 0)
     dtype = DTYPES.get(call.number("output_dtype", 0), call.dtype(1))
     dtype = "float32" if is_narrow(dtype) else dtype
-    centred = not call.has(2) or (call.constant(2) is not None and not call.constant(2).any())  # type: ignore[union-attr]  # it is not None
+    point = call.constant(2) if call.has(2) else np.zeros(1)
+    centred = point is not None and not point.any()
     if (call.dtype(0) in BYTES or (call.dtype(0) == "int32" and centred)) and _is_plain(call, dtype):
         return call.emit(relax.op.dequantize(call.tensor(0), call.tensor(1), _point(call, call.dtype(0)), axis=axis))
 
