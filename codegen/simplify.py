@@ -92,14 +92,14 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
             term = shift * factor if term is None else shift * factor + term
         if term is None:
             return product
-        return relax.op.add(self.builder_.emit(product), _constant(term)) if _is_float32(term) else None
+        return relax.op.add(self.builder_.emit(product), _constant(term)) if _is_finite(term) else None
 
     def scaled(self, source: Any, factor: Array) -> Any | None:
         """Return ``source * factor`` where ``source`` is a product with a constant, or a convolution with a constant weight."""
         multiplied = self.with_constant(source, "relax.multiply")
         if multiplied is not None:
             data, constant = multiplied
-            fits = _is_no_larger(constant, factor) and _is_float32(constant * factor)
+            fits = _is_no_larger(constant, factor) and _is_finite(constant * factor) and _keeps_digits(constant * factor)
             return relax.op.multiply(data, _constant(constant * factor)) if fits else None
         return self.scaled_convolution(source, factor)
 
@@ -117,7 +117,7 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         if channels is None:
             return None
         weight = weight * channels.reshape([-1 if place == axis else 1 for place in range(weight.ndim)])
-        return relax.Call(call.op, [call.args[0], _constant(weight)], call.attrs) if _is_float32(weight) else None
+        return relax.Call(call.op, [call.args[0], _constant(weight)], call.attrs) if _is_finite(weight) else None
 
     def multiplied(self, call: Any) -> Any | None:
         """Return what a multiplication by a constant becomes, or None."""
@@ -131,7 +131,7 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type
         if operands is None or added is None:
             return None
         (_, term), (data, before) = operands, added
-        fits = _is_no_larger(before, term) and _is_float32(before + term)
+        fits = _is_no_larger(before, term) and _is_finite(before + term)
         return relax.op.add(data, _constant(before + term)) if fits else None
 
     def visit_call_(self, call: Any) -> Any:
@@ -185,11 +185,15 @@ def _is_no_larger(first: Array, second: Array) -> bool:
     return bool(np.broadcast(first, second).size <= max(first.size, second.size))
 
 
-def _is_float32(array: Array) -> bool:
-    """Return whether numbers are as exact in float32 as others are: none becomes infinite, or loses digits for being small."""
-    limits = np.finfo("float32")
+def _is_finite(array: Array) -> bool:
+    """Return whether all numbers are finite in float32."""
+    return bool(np.all(np.abs(array) <= np.finfo("float32").max))
+
+
+def _keeps_digits(array: Array) -> bool:
+    """Return whether float32 holds numbers as exactly as others: none of a product is so small that a large factor would show it."""
     sizes = np.abs(array)
-    return bool(np.all((sizes <= limits.max) & ((sizes >= limits.tiny) | (sizes == 0))))
+    return bool(np.all((sizes >= np.finfo("float32").tiny) | (sizes == 0)))
 
 
 def _per_channel(factor: Array, channels: int, ndim: int) -> Array | None:

@@ -135,6 +135,24 @@ def test_constants_that_would_grow_or_lose_digits_together_stay_apart() -> None:
     ]
 
 
+def test_weights_that_have_faded_away_do_not_keep_a_factor_out() -> None:
+    faded = _WEIGHT.copy()
+    faded[0, 0] = 1e-42  # as decay leaves them
+
+    def make(emit: Any, x: Any) -> Any:
+        return _scaled(emit, emit(op.nn.conv2d(x, relax.const(faded), padding=1)), term=np.full((3, 1, 1), 1e-42, "float32"))
+
+    assert _operators(make, _IMAGE) == ["nn.conv2d", "add"]
+
+
+def test_weights_that_would_be_infinite_stay_as_they_are() -> None:
+    def make(emit: Any, x: Any) -> Any:
+        large = emit(op.nn.conv2d(x, relax.const(np.full_like(_WEIGHT, 1e30)), padding=1))
+        return _scaled(emit, large, np.full((3, 1, 1), 1e30, "float32"))
+
+    assert _operators(make, _IMAGE) == ["nn.conv2d", "multiply", "add"]
+
+
 def test_a_factor_of_each_pixel_stays_behind_a_convolution() -> None:
     pixels = _random.standard_normal((6, 6)).astype("float32")
     assert _operators(lambda emit, x: _scaled(emit, _convolved(emit, x), pixels), _IMAGE) == ["nn.conv2d", "multiply", "add"]
