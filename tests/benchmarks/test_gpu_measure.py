@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -13,22 +12,13 @@ import pytest
 
 from landbridge.runtime.vendors.tensorrt import cuda
 from support.cuda_double import CudaDouble, use
+from support.scripts import load_script
 from support.tensorrt_double import make_module, plan, tensor
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu/measure.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_measure", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_script("gpu/measure")
 
 
 @pytest.fixture

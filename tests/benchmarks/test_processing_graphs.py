@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from support.scripts import load_script
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("processing_graphs", FOLDER / "processing_graphs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
-
-
-graphs = _load()
+graphs = load_script("processing_graphs")
 
 
 def _reference(processing: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,18 +11,12 @@ import onnxruntime
 import pytest
 
 import landbridge as lb
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks/quantised_graphs.py"
+from support.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("quantised_graphs", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("quantised_graphs")
 
 
 @pytest.mark.parametrize("form", ["integer", "linear", "convolution"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,19 +12,14 @@ import onnxruntime
 import pytest
 
 import landbridge as lb
+from support.scripts import load_script
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks/transformer_graphs.py"
 _LONG = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("transformer_graphs", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("transformer_graphs")
 
 
 CASES: list[Any] = [
